@@ -1,0 +1,57 @@
+"""Learn what a category of objects looks like from a folder of meshes; complete one partial view into a closed mesh.
+
+Names are imported when first used, so that `import shapeprior` costs nothing and the geometry half works without torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from shapeprior.camera import PinholeCamera as PinholeCamera
+    from shapeprior.dataset import Dataset as Dataset
+    from shapeprior.errors import ShapePriorError as ShapePriorError
+    from shapeprior.evaluate import evaluate as evaluate
+    from shapeprior.frames import Similarity as Similarity
+    from shapeprior.mesh import TriangleMesh as TriangleMesh
+    from shapeprior.mesh_io import load_mesh as load_mesh
+    from shapeprior.mesh_io import save_mesh as save_mesh
+    from shapeprior.observation import Observation as Observation
+    from shapeprior.prepare import prepare_dataset as prepare_dataset
+    from shapeprior.presets import preset as preset
+    from shapeprior.prior import Completion as Completion
+    from shapeprior.prior import ShapePrior as ShapePrior
+    from shapeprior.prior import load as load
+    from shapeprior.scan_io import read_scan as read_scan
+    from shapeprior.synthesize import synthesize_family as synthesize_family
+    from shapeprior.train import train as train
+
+_HOMES = {
+    "Completion": "prior",
+    "Dataset": "dataset",
+    "Observation": "observation",
+    "PinholeCamera": "camera",
+    "ShapePrior": "prior",
+    "ShapePriorError": "errors",
+    "Similarity": "frames",
+    "TriangleMesh": "mesh",
+    "evaluate": "evaluate",
+    "load": "prior",
+    "load_mesh": "mesh_io",
+    "prepare_dataset": "prepare",
+    "preset": "presets",
+    "read_scan": "scan_io",
+    "save_mesh": "mesh_io",
+    "synthesize_family": "synthesize",
+    "train": "train",
+}
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'shapeprior' has no attribute '{name}'")
+    return getattr(import_module(f"shapeprior.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

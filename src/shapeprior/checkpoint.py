@@ -1,0 +1,153 @@
+"""A run folder: config.json says what was trained on what, checkpoint.safetensors holds the numbers.
+
+One safetensors file has weights, codes and optimiser state together, so that they can never disagree; it replaces its
+predecessor atomically. The format is on one page, docs/formats.md.
+"""
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from shapeprior.config import config_from_json, config_to_json
+from shapeprior.decoder import Decoder
+from shapeprior.deepsdf import DeepSdfConfig
+from shapeprior.errors import CheckpointError, ConfigError
+from shapeprior.mesh_io import write_bytes
+from shapeprior.presets import DecoderConfig, build_decoder
+from shapeprior.train_config import TrainConfig
+from shapeprior.triplane import TriplaneConfig
+
+FORMAT = "shapeprior-run"
+VERSION = 1
+DECODER_KINDS: dict[str, type[DecoderConfig]] = {"deepsdf": DeepSdfConfig, "triplane": TriplaneConfig}
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """Everything that decides what a run computes."""
+
+    decoder: DecoderConfig
+    """The decoder's size."""
+    train: TrainConfig
+    """The training recipe."""
+    seed: int
+    """Seed of weights, codes and batches."""
+    shape_ids: tuple[str, ...]
+    """Training shapes, in the row order of the codes."""
+    dataset: dict[str, Any]
+    """Settings of the data set that was trained on, and the hash of its training samples."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON, with format and version."""
+        return {
+            "format": FORMAT,
+            "version": VERSION,
+            "decoder": config_to_json(self.decoder),
+            "train": config_to_json(self.train),
+            "seed": self.seed,
+            "shape_ids": list(self.shape_ids),
+            "dataset": self.dataset,
+        }
+
+    @classmethod
+    def read(cls, run: Path) -> "RunConfig":
+        """Read config.json; raises CheckpointError if it is missing, broken or of another version."""
+        path = run / "config.json"
+        try:
+            value = json.loads(path.read_text(encoding="utf-8"))
+        except (FileNotFoundError, NotADirectoryError):
+            raise CheckpointError(
+                f"{run}: no config.json; expected a run folder; make one with `shapeprior train DATASET --out RUN`"
+            ) from None
+        except (OSError, ValueError) as error:
+            raise CheckpointError(f"{path}: cannot be read ({error}); expected JSON; train again") from None
+        try:
+            found = (value["format"], value["version"])
+            if found != (FORMAT, VERSION):
+                raise CheckpointError(f"{path}: format {found}; expected {(FORMAT, VERSION)}; train again")
+            return cls(
+                decoder=config_from_json(_decoder_kind(value["decoder"]), value["decoder"], where=f"{path}: decoder"),
+                train=config_from_json(TrainConfig, value["train"], where=f"{path}: train"),
+                seed=int(value["seed"]),
+                shape_ids=tuple(str(shape_id) for shape_id in value["shape_ids"]),
+                dataset=dict(value["dataset"]),
+            )
+        except ConfigError as error:
+            raise CheckpointError(f"{error}; train again") from None
+        except (KeyError, TypeError, ValueError) as error:
+            raise CheckpointError(f"{path}: not a run's config ({error!r}); train again") from None
+
+
+@dataclass(kw_only=True)
+class Checkpoint:
+    """The state of a run after some epochs."""
+
+    epoch: int
+    """Epochs finished."""
+    decoder: Decoder
+    codes: Tensor
+    """One row a training shape, float32, shape (shapes, code)."""
+    optimizer: dict[str, Tensor]
+    """Moments and steps by name; empty in weights made for use alone."""
+
+
+def write_checkpoint(run: Path, checkpoint: Checkpoint) -> None:
+    """Replace the run's checkpoint by this one. Raises OutputError."""
+    tensors = {f"decoder.{name}": value for name, value in checkpoint.decoder.state_dict().items()}
+    tensors |= {f"optimizer.{name}": value for name, value in checkpoint.optimizer.items()}
+    tensors["codes"] = checkpoint.codes
+    tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    metadata = {"format": FORMAT, "version": str(VERSION), "epoch": str(checkpoint.epoch)}
+    write_bytes(run / "checkpoint.safetensors", save(tensors, metadata))
+
+
+def read_checkpoint(run: str | os.PathLike[str], config: RunConfig) -> Checkpoint:
+    """Read the run's checkpoint; half precision is widened. Raises CheckpointError on anything but a whole, matching one."""
+    path = Path(run) / "checkpoint.safetensors"
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a dict)
+    except FileNotFoundError:
+        raise CheckpointError(f"{path}: missing; expected a checkpoint; run `shapeprior train` first") from None
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(
+            f"{path}: truncated or not a checkpoint ({error}); expected a safetensors file; train again"
+        ) from None
+    if (metadata.get("format"), metadata.get("version")) != (FORMAT, str(VERSION)):
+        raise CheckpointError(
+            f"{path}: format {metadata.get('format')} version {metadata.get('version')}; "
+            f"expected {FORMAT} version {VERSION}; train again"
+        )
+    decoder = build_decoder(config.decoder, seed=config.seed)
+    expected = {f"decoder.{name}": tuple(value.shape) for name, value in decoder.state_dict().items()}
+    expected["codes"] = (len(config.shape_ids), config.decoder.code_size)
+    for name, shape in expected.items():
+        found = tuple(tensors[name].shape) if name in tensors else None
+        if found != shape:
+            raise CheckpointError(f"{path}: {name} is {found}; expected {shape} by config.json; train again")
+        if not torch.isfinite(tensors[name]).all():
+            raise CheckpointError(f"{path}: {name} holds NaN or infinity; expected finite weights; train again")
+    decoder.load_state_dict({name: tensors[f"decoder.{name}"].float() for name in decoder.state_dict()})
+    return Checkpoint(
+        epoch=int(metadata.get("epoch", "0")),
+        decoder=decoder,
+        codes=tensors["codes"].float(),
+        optimizer={
+            name.removeprefix("optimizer."): value for name, value in tensors.items() if name.startswith("optimizer.")
+        },
+    )
+
+
+def _decoder_kind(value: object) -> type[DecoderConfig]:
+    kind = value.get("kind") if isinstance(value, dict) else None
+    if kind not in DECODER_KINDS:
+        raise ConfigError(f"decoder kind {kind!r}; expected one of {', '.join(DECODER_KINDS)}")
+    return DECODER_KINDS[kind]

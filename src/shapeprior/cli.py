@@ -1,0 +1,216 @@
+"""The command line: each command is one function over the same calls that the Python API has.
+
+Nothing heavy is imported until a command runs, so that `--help` answers at once.
+"""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+from tyro.conf import Positional, arg
+
+from shapeprior.console import say, say_table
+from shapeprior.errors import ShapePriorError
+
+Seed = Annotated[int, arg(help="Seed of every random choice; the same seed gives the same result.")]
+
+
+def demo(out: Path = Path("shapeprior-demo")) -> None:
+    """Complete a depth image that ships with the package; writes a mesh and a picture.
+
+    Args:
+        out: Folder for the mesh and the picture.
+    """
+    from shapeprior.demo import run_demo
+
+    result = run_demo(out)
+    say(f"completed {result.scan_path.name} in {result.seconds:.1f} s; against the true mesh, unseen in training:")
+    say_table(result.metrics)
+    say(f"mesh     {result.mesh_path}")
+    say(f"picture  {result.picture_path}")
+
+
+def synthesize(
+    family: Positional[Literal["can", "mug", "bowl", "camera", "airplane"]], *, count: int, out: Path, seed: Seed = 0
+) -> None:
+    """Generate closed, varied meshes of a family.
+
+    Args:
+        family: Which family.
+        count: How many meshes.
+        out: Folder for the meshes, one PLY each.
+    """
+    from shapeprior.synthesize import synthesize_family
+
+    paths = synthesize_family(family, count=count, out=out, seed=seed)
+    say(f"{len(paths)} meshes of family {family} in {out}")
+
+
+def prepare(
+    meshes: Positional[Path],
+    *,
+    out: Path,
+    samples: int = 10_000,
+    up: Literal["y", "z"] = "y",
+    test_share: float = 0.2,
+    workers: int | None = None,
+    seed: Seed = 0,
+) -> None:
+    """Turn a folder of meshes into a data set: cleaned, signed, sampled and split by shape.
+
+    Args:
+        meshes: Folder of OBJ, PLY, STL, OFF and GLB files; subfolders count.
+        out: Folder for the data set. An interrupted run goes on when started again.
+        samples: SDF samples a shape, up to 500,000.
+        up: The axis that points up in the meshes.
+        test_share: Share of shapes kept for evaluation.
+        workers: Processes; all cores if not given.
+    """
+    from shapeprior.console import prepare_progress, say_refusals
+    from shapeprior.prepare import prepare_dataset
+    from shapeprior.prepare_shape import PrepareConfig
+    from shapeprior.sampling import SamplingConfig
+
+    config = PrepareConfig(sampling=SamplingConfig(count=samples), up=up, test_share=test_share)
+    with prepare_progress() as progress:
+        data = prepare_dataset(meshes, out, config=config, seed=seed, workers=workers, progress=progress)
+    say_refusals(data)
+    say(
+        f"{len(data.shapes)} shapes ({len(data.split('train'))} train, {len(data.split('test'))} test), "
+        f"{len(data.refused)} refused, in {out}"
+    )
+
+
+def train(
+    dataset: Positional[Path],
+    *,
+    out: Path,
+    preset: str = "deepsdf-256",
+    epochs: int | None = None,
+    seed: Seed = 0,
+    device: str = "cpu",
+) -> None:
+    """Train a prior on a data set; an interrupted run goes on when started again.
+
+    Args:
+        dataset: Folder that `prepare` wrote.
+        out: Folder for the run.
+        preset: Decoder and recipe: deepsdf-256, deepsdf-512 or triplane-64.
+        epochs: Passes over the shapes; the preset's if not given.
+        device: Where to train, as PyTorch names it: cpu, cuda, mps.
+    """
+    import dataclasses
+
+    from shapeprior.console import train_progress
+    from shapeprior.dataset import Dataset
+    from shapeprior.presets import preset as named_preset
+    from shapeprior.train import train as train_prior
+
+    recipe = named_preset(preset)
+    if epochs is not None:
+        recipe = dataclasses.replace(recipe, train=dataclasses.replace(recipe.train, epochs=epochs))
+    data = Dataset.open(dataset)
+    say(f"{len(data.split('train'))} training shapes, preset {preset}, {recipe.train.epochs} epochs")
+    with train_progress() as progress:
+        train_prior(data, out, preset=recipe, seed=seed, device=device, progress=progress)
+    say(f"prior {out}, log {out / 'log.jsonl'}")
+
+
+def complete(
+    scan: Positional[Path],
+    *,
+    prior: str,
+    out: Path,
+    intrinsics: Path | None = None,
+    mask: Path | None = None,
+    sensor: tuple[float, float, float] | None = None,
+    pose: Path | None = None,
+    resolution: int = 128,
+    seed: Seed = 0,
+) -> None:
+    """Complete one partial view into a closed mesh in the scan's own frame and unit.
+
+    Args:
+        scan: Depth image (16-bit PNG, NPY) or point cloud (PLY, NPY, XYZ).
+        prior: A run folder, or a bundled prior: can, mug, bowl, camera, airplane.
+        out: The mesh to write: .ply, .obj, .stl or .glb.
+        intrinsics: JSON with the camera's focal lengths and centre, for a depth image.
+        mask: Image that is nonzero where the depth image shows the object.
+        sensor: Where the sensor stood, in the frame of the point cloud.
+        pose: JSON with the object's placement, scan from unit frame. Without it the scan's axes must be
+            the unit frame's (+y up), and scale and position are estimated.
+        resolution: Cells along each axis of the unit cube.
+    """
+    from shapeprior.prior import load
+    from shapeprior.scan_io import read_pose, read_scan
+
+    view = read_scan(scan, intrinsics=intrinsics, mask=mask, sensor=sensor)
+    T_unit_scan = None if pose is None else read_pose(pose).inverse()
+    completion = load(prior).complete(view, T_unit_world=T_unit_scan, seed=seed, resolution=resolution)
+    completion.save(out)
+    say(
+        f"{out}: {len(completion.mesh.faces)} faces in {completion.seconds:.1f} s; median distance of the scan's points "
+        f"{completion.residual:.3g} scan units, {completion.explained:.0%} explained"
+    )
+
+
+def evaluate(
+    run: Positional[str],
+    *,
+    data: Path,
+    out: Path,
+    split: Literal["train", "test"] = "test",
+    placement: Literal["known", "estimated"] = "known",
+    max_shapes: int | None = None,
+    resolution: int = 128,
+    seed: Seed = 0,
+) -> None:
+    """Complete a depth view of each held-out shape and score it against the truth.
+
+    Args:
+        run: A run folder, or a bundled prior.
+        data: Folder that `prepare` wrote.
+        out: Folder for the report: metrics.json, report.md, meshes and pictures.
+        split: Which shapes.
+        placement: Whether the solver is told where the object lies and how large it is.
+        max_shapes: Only the first so many shapes.
+        resolution: Cells along each axis of the unit cube.
+    """
+    from shapeprior.console import evaluate_progress, say_summary
+    from shapeprior.dataset import Dataset
+    from shapeprior.evaluate import EvaluateConfig
+    from shapeprior.evaluate import evaluate as evaluate_prior
+    from shapeprior.prior import load
+
+    config = EvaluateConfig(split=split, placement=placement, max_shapes=max_shapes, resolution=resolution)
+    with evaluate_progress() as progress:
+        rows = evaluate_prior(load(run), Dataset.open(data), out, config=config, seed=seed, progress=progress)
+    say_summary(rows)
+    say(f"report {out / 'report.md'}")
+
+
+COMMANDS = {
+    "demo": demo,
+    "synthesize": synthesize,
+    "prepare": prepare,
+    "train": train,
+    "complete": complete,
+    "evaluate": evaluate,
+}
+
+
+def main() -> None:
+    """Entry point of the `shapeprior` command. Exit codes: 0 done, 1 a fault of the input, 2 wrong usage, 130 interrupted."""
+    try:
+        tyro.extras.subcommand_cli_from_dict(
+            COMMANDS,
+            prog="shapeprior",
+            description="Learn what a category of objects looks like; complete one partial view into a closed mesh.",
+        )
+    except ShapePriorError as error:
+        say(f"shapeprior: {error}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        say("shapeprior: interrupted; start the same command again to go on", file=sys.stderr)
+        sys.exit(130)

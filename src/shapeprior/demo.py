@@ -1,0 +1,54 @@
+"""The demo: complete a depth image that ships with the package by a prior that ships with the package."""
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from shapeprior.bundled import bundled_folder
+from shapeprior.evaluate import Truth, completion_panels, score
+from shapeprior.mesh_io import load_mesh, save_mesh
+from shapeprior.metrics import Metrics, MetricsConfig
+from shapeprior.pictures import comparison_picture, save_picture
+from shapeprior.prior import Completion, load
+from shapeprior.scan_io import read_pose, read_scan
+from shapeprior.signed_distance import SignedDistance
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class DemoResult:
+    """What the demo made and how good it is."""
+
+    completion: Completion
+    metrics: Metrics
+    """Against the true mesh, which the prior has never seen."""
+    mesh_path: Path
+    picture_path: Path
+    scan_path: Path
+    seconds: float
+    """View to mesh."""
+
+
+def run_demo(out: str | os.PathLike[str], *, seed: int = 0) -> DemoResult:
+    """Read the bundled depth image, complete it, write mesh and picture to `out`. Raises OutputError."""
+    out, folder = Path(out), bundled_folder() / "demo"
+    settings = json.loads((folder / "demo.json").read_text(encoding="utf-8"))
+    scan = folder / "depth.png"
+    view_camera = read_scan(scan, intrinsics=folder / "intrinsics.json", background_is_free=True)
+    T_unit_camera = read_pose(folder / "pose.json").inverse()
+    prior = load(settings["prior"])
+    completion = prior.complete(view_camera, T_unit_world=T_unit_camera, seed=seed)
+    true_unit = load_mesh(folder / "truth.ply")
+    truth = Truth(surface_unit=true_unit, distance=SignedDistance(true_unit))
+    metrics = score(completion.mesh_unit, truth, seed=seed, config=MetricsConfig())
+    mesh_path = save_mesh(out / "completion.ply", completion.mesh)
+    panels = completion_panels(view_camera.transformed(T_unit_camera), completion.mesh_unit, true_unit)
+    picture_path = save_picture(out / "completion.png", comparison_picture(panels))
+    return DemoResult(
+        completion=completion,
+        metrics=metrics,
+        mesh_path=mesh_path,
+        picture_path=picture_path,
+        scan_path=scan,
+        seconds=completion.seconds,
+    )

@@ -1,0 +1,45 @@
+"""What can go wrong for a user, as one tree.
+
+ShapePriorError          one line: the file, what was found, what was expected, what to do
+├── MeshError            a mesh file that cannot be read, or a mesh without an inside
+├── ScanError            a partial view that cannot be read or holds nothing to complete
+├── DatasetError         a data set folder that is missing, broken or made with other settings
+├── CheckpointError      a run folder or weights file that is missing, truncated or of another version
+├── ConfigError          a setting outside its range, an unknown key or name
+├── OutputError          a place that cannot be written
+└── CompletionError      the solver found no surface
+
+The command line prints the message and exits with 1; anything else that escapes is a defect of this package.
+"""
+
+
+class ShapePriorError(Exception):
+    """Base of every error that a user can cause and mend."""
+
+
+class MeshError(ShapePriorError):
+    """A mesh that cannot be read, cleaned or given an inside."""
+
+
+class ScanError(ShapePriorError):
+    """A partial view that cannot be read or holds nothing to complete."""
+
+
+class DatasetError(ShapePriorError):
+    """A data set folder that is missing, broken or was made with other settings."""
+
+
+class CheckpointError(ShapePriorError):
+    """A run folder or weights file that is missing, truncated or of another version."""
+
+
+class ConfigError(ShapePriorError):
+    """A setting outside its range, an unknown key or an unknown name."""
+
+
+class OutputError(ShapePriorError):
+    """A file or folder that cannot be written."""
+
+
+class CompletionError(ShapePriorError):
+    """No surface came out of the solver."""

@@ -1,0 +1,80 @@
+"""The triangle mesh that every stage passes on."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from jaxtyping import Float, Int
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+
+@dataclass(frozen=True, eq=False)
+class TriangleMesh:
+    """Vertices and faces; the frame is named by the variable that holds the mesh (``mesh_world``, ``mesh_unit``).
+
+    Faces are counter-clockwise seen from outside, as far as the source was right; `shapeprior.clean.clean_mesh` repairs
+    what is not.
+    """
+
+    vertices: Float[np.ndarray, "vertices 3"]
+    """float64 positions, in the frame's length unit."""
+    faces: Int[np.ndarray, "faces 3"]
+    """int64 rows of vertex indices."""
+
+    @cached_property
+    def corners(self) -> Float[np.ndarray, "faces 3 3"]:
+        """The three corner positions of each face."""
+        return self.vertices[self.faces]
+
+    @cached_property
+    def face_area_vectors(self) -> Float[np.ndarray, "faces 3"]:
+        """Face normals whose length is the face's area."""
+        a, b, c = self.corners[:, 0], self.corners[:, 1], self.corners[:, 2]
+        return 0.5 * np.cross(b - a, c - a)
+
+    @cached_property
+    def face_areas(self) -> Float[np.ndarray, "faces"]:
+        """Area of each face, in squared length units."""
+        return np.linalg.norm(self.face_area_vectors, axis=1)
+
+    @cached_property
+    def face_normals(self) -> Float[np.ndarray, "faces 3"]:
+        """Unit normals; zero for a face without area."""
+        areas = self.face_areas[:, None]
+        return np.divide(self.face_area_vectors, areas, out=np.zeros_like(self.face_area_vectors), where=areas > 0)
+
+    @property
+    def bounds(self) -> Float[np.ndarray, "2 3"]:
+        """The smallest and the largest coordinate along each axis, over the vertices that faces use."""
+        used = self.vertices[np.unique(self.faces)]
+        return np.stack([used.min(axis=0), used.max(axis=0)])
+
+    @property
+    def volume(self) -> float:
+        """Signed volume in cubed length units; meaningful for closed, consistently oriented meshes."""
+        a, b, c = self.corners[:, 0], self.corners[:, 1], self.corners[:, 2]
+        return float(np.einsum("ij,ij->", a, np.cross(b, c)) / 6.0)
+
+    @cached_property
+    def edge_counts(self) -> Int[np.ndarray, "edges"]:
+        """How many faces share each undirected edge: 2 everywhere on a closed manifold mesh."""
+        edges = np.sort(self.faces[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2), axis=1)
+        return np.unique(edges, axis=0, return_counts=True)[1]
+
+    @property
+    def is_watertight(self) -> bool:
+        """Every edge is shared by exactly two faces, which run along it in opposite directions."""
+        if len(self.faces) == 0 or not np.all(self.edge_counts == 2):
+            return False
+        directed = self.faces[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2)
+        return len(np.unique(directed, axis=0)) == len(directed)
+
+    @cached_property
+    def part_labels(self) -> Int[np.ndarray, "faces"]:
+        """Which part each face belongs to, from 0; parts hang together through shared vertices."""
+        a, b, c = self.faces.T
+        rows, columns = np.concatenate([a, b]), np.concatenate([b, c])
+        graph = coo_array((np.ones(len(rows), dtype=np.int8), (rows, columns)), shape=(len(self.vertices),) * 2)
+        _, labels = connected_components(graph, directed=False)
+        return np.unique(labels[a], return_inverse=True)[1].reshape(-1).astype(np.int64)

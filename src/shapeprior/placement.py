@@ -1,0 +1,36 @@
+"""First guesses of where and how large an object is, from one view of it."""
+
+import numpy as np
+
+from shapeprior.frames import UNIT_SPHERE_BUFFER, Similarity
+from shapeprior.observation import Observation
+
+GROWTHS = (1.0, 1.2)
+"""How much larger than its visible part the object may be."""
+RECESSIONS = (0.15, 0.45)
+"""How far behind the centre of the visible part the object's centre may lie, in radii of the visible part."""
+
+
+def first_placements(view_world: Observation) -> list[Similarity]:
+    """Candidates for `T_unit_world` of a view whose axes are the unit frame's.
+
+    A view shows the near side, so the object reaches farther from the sensor than its points do: each candidate makes
+    it larger than the visible box by one factor and moves its centre away from the sensor by another.
+    """
+    points = view_world.points_world
+    # Stray points must not decide the size.
+    low, high = np.percentile(points, [1.0, 99.0], axis=0)
+    center, radius = 0.5 * (low + high), 0.5 * float(np.linalg.norm(high - low))
+    radius = max(radius, 1e-9)
+    away = np.zeros(3)
+    if view_world.origins_world is not None:
+        away = center - view_world.origins_world.mean(axis=0)
+        away = away / max(float(np.linalg.norm(away)), 1e-12)
+    recessions = RECESSIONS if away.any() else (0.0,)
+    candidates = []
+    for growth in GROWTHS:
+        for recession in recessions:
+            middle = center + recession * radius * away
+            scale = 1.0 / (radius * growth * UNIT_SPHERE_BUFFER)
+            candidates.append(Similarity(scale=scale, rotation=np.eye(3), offset=-scale * middle))
+    return candidates

@@ -1,0 +1,39 @@
+"""Points drawn uniformly by area from the surface of a mesh."""
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from shapeprior.errors import MeshError
+from shapeprior.mesh import TriangleMesh
+
+
+def sample_surface(
+    mesh: TriangleMesh, count: int, *, rng: np.random.Generator
+) -> tuple[Float[np.ndarray, "count 3"], Int[np.ndarray, "count"]]:
+    """Draw points independently and uniformly by area; returns the points and the face that each lies on.
+
+    Faces are picked by inverting the cumulative area, places inside a face by Osada et al. 2002, "Shape distributions",
+    section 4.1: with uniform r1, r2 the barycentric weights (1 - √r1, √r1 (1 - r2), √r1 r2). The points are in the
+    frame of the mesh.
+
+    Raises ValueError for a negative count and MeshError if the mesh has no area to draw from.
+    """
+    if count < 0:
+        raise ValueError(f"the number of surface points cannot be negative; got {count}")
+    cumulative = np.cumsum(mesh.face_areas)
+    total = float(cumulative[-1]) if len(cumulative) else 0.0
+    if not (np.isfinite(total) and total > 0.0):
+        raise MeshError(
+            f"cannot draw points from a mesh of {len(mesh.faces)} faces with a total area of {total}; expected a "
+            "positive, finite area: clean the mesh first"
+        )
+    # side="right" skips faces without area: the first cumulative area above the draw belongs to a face that has some.
+    face_index = np.searchsorted(cumulative, rng.random(count) * total, side="right")
+    last = int(np.flatnonzero(mesh.face_areas)[-1])
+    face_index = np.minimum(face_index, last).astype(np.int64)
+
+    root = np.sqrt(rng.random(count))
+    along = rng.random(count)
+    weights = np.stack([1.0 - root, root * (1.0 - along), root * along], axis=1)
+    points = np.einsum("pc,pcx->px", weights, mesh.corners[face_index])
+    return points, face_index

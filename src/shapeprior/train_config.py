@@ -1,0 +1,40 @@
+"""Settings of training."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from shapeprior.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """The recipe of DeepSDF (section 4.2 and the released code), with a schedule that scales with the length of the run."""
+
+    epochs: int = 150
+    """Passes over the shapes."""
+    shapes_per_batch: int = 8
+    """Shapes in a step."""
+    points_per_shape: int = 2048
+    """Samples of each of them, a fresh random block at each epoch."""
+    decoder_rate: float = 1e-3
+    """Adam's learning rate for the decoder at the start."""
+    code_rate: float = 2e-3
+    """Adam's learning rate for the codes at the start."""
+    final_rate_share: float = 0.02
+    """Both rates fall to this share of their start along half a cosine."""
+    clamp: float = 0.1
+    """Distances are clamped to ± this before they are compared, in unit-sphere radii (the paper's delta)."""
+    loss: Literal["clamped", "banded"] = "clamped"
+    """clamped: the paper's clamped L1; banded: the same within the clamp, with a gradient beyond it."""
+    code_prior: float = 1e-4
+    """Weight of the squared length of codes (1 / sigma² in equation 9)."""
+    code_init_deviation: float = 0.1
+    """Standard deviation of each entry of a new code."""
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "shapes_per_batch", "points_per_shape"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} = {getattr(self, name)}; expected at least 1")
+        for name in ("decoder_rate", "code_rate", "clamp", "code_init_deviation"):
+            if not getattr(self, name) > 0:
+                raise ConfigError(f"{name} = {getattr(self, name)}; expected a positive number")
