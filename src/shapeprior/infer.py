@@ -21,17 +21,17 @@ from shapeprior.placement import first_placements
 class InferConfig:
     """Settings of the solver."""
 
-    starts: int = 6
+    starts: int = 5
     """Codes to start from: the mean of the training codes and those that explain the view best."""
-    short_steps: int = 30
-    """Adam steps for all starts."""
+    short_steps: int = 20
+    """Adam steps for all starts, with a third of the points."""
     kept: int = 2
     """Starts that go on after these."""
-    steps: int = 120
+    steps: int = 90
     """Adam steps for those."""
-    points: int = 768
+    points: int = 384
     """Surface points a step."""
-    free_points: int = 768
+    free_points: int = 512
     """Free-space points a step."""
     rate: float = 0.08
     """Adam's learning rate in whitened code coordinates."""
@@ -89,7 +89,7 @@ def infer_latent(
             observed_samples(view_world.transformed(placement), max_points=4096, seed=seed) for placement in placements
         ]
         starts = solver.best_starts(samples, training_codes)
-        starts = solver.descend(starts, samples, config.short_steps)
+        starts = solver.descend(starts, samples, config.short_steps, thin=3)
         starts = sorted(starts, key=lambda start: start.objective)[: config.kept]
         starts = solver.descend(starts, samples, config.steps)
         best = min(starts, key=lambda start: start.objective)
@@ -134,7 +134,9 @@ class _Solver:
             for _, row, index in chosen
         ]
 
-    def descend(self, starts: list[_Start], samples: list[ObservedSamples], steps: int) -> list[_Start]:
+    def descend(
+        self, starts: list[_Start], samples: list[ObservedSamples], steps: int, *, thin: int = 1
+    ) -> list[_Start]:
         """Adam on all starts at once, each on samples of its own placement."""
         whitened = torch.stack([start.whitened for start in starts]).requires_grad_()
         log_scale = torch.stack([start.log_scale for start in starts]).requires_grad_(not self.placed)
@@ -144,8 +146,9 @@ class _Solver:
             groups.append({"params": [log_scale, offset], "lr": self.config.placement_rate})
         optimizer = torch.optim.Adam(groups, betas=(0.9, 0.98))
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+        points, free = max(self.config.points // thin, 1), max(self.config.free_points // thin, 1)
         for _ in range(steps):
-            drawn = [self._draw(samples[start.sample], self.config.points, self.config.free_points) for start in starts]
+            drawn = [self._draw(samples[start.sample], points, free) for start in starts]
             terms = tuple(torch.stack(parts) for parts in zip(*drawn, strict=True))
             objective = self._objective(whitened, terms, log_scale, offset)
             optimizer.zero_grad(set_to_none=True)
@@ -153,7 +156,7 @@ class _Solver:
             optimizer.step()
             schedule.step()
         with torch.no_grad():
-            drawn = [self._draw(samples[start.sample], 2048, 2048, fresh=False) for start in starts]
+            drawn = [self._draw(samples[start.sample], 1024, 1024, fresh=False) for start in starts]
             terms = tuple(torch.stack(parts) for parts in zip(*drawn, strict=True))
             final = self._objective(whitened, terms, log_scale, offset)
         return [

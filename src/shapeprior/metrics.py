@@ -52,7 +52,7 @@ _DEFINITIONS = (
     MetricDefinition(
         name="chamfer_l2_x1000",
         definition="1000 · (mean d(P→T)² + mean d(T→P)²), as DeepSDF (Park et al. 2019) reports it",
-        unit="squared radii × 1000",  # noqa: RUF001  (as on the conventions page)
+        unit="squared radii × 1000",
         higher_is_better=False,
         worst=8000.0,
     ),

@@ -37,11 +37,12 @@ def presets() -> dict[str, Preset]:
         "triplane-64": Preset(
             decoder=TriplaneConfig(),
             train=TrainConfig(
-                epochs=300,
+                epochs=200,
                 shapes_per_batch=4,
-                points_per_shape=8192,
-                decoder_rate=2e-3,
-                code_rate=5e-3,
+                points_per_shape=2048,
+                decoder_rate=5e-3,
+                code_rate=3e-2,
+                code_prior=1e-5,
                 loss="banded",
             ),
         ),

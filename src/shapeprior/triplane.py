@@ -1,7 +1,7 @@
 """A tri-plane decoder: the code is turned into three feature planes once, a tiny network reads them at each point.
 
-After Chan et al., CVPR 2022, "Efficient geometry-aware 3D generative adversarial networks" (EG3D), section 4.1, with a convolutional
-generator small enough for a CPU.
+After Chan et al., CVPR 2022, "Efficient geometry-aware 3D generative adversarial networks" (EG3D), section 4.1, with a
+convolutional generator small enough for a CPU.
 """
 
 import math
@@ -58,7 +58,7 @@ class TriplaneDecoder(Decoder):
                 # Planes exchange features once a level: a wing seen from above is also seen from the front.
                 nn.Conv2d(3 * inputs, 3 * inputs, 1),
                 nn.LeakyReLU(0.1),
-                nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False),
+                nn.Upsample(scale_factor=2, mode="nearest"),
                 nn.Conv2d(3 * inputs, 3 * outputs, 3, padding=1, groups=3),
             ]
         self.generator = nn.Sequential(*blocks)
