@@ -68,6 +68,18 @@ def test_masked_out_pixels_are_unknown_and_not_free() -> None:
     assert CAMERA.project(points)[:, 0].max() < 30.5
 
 
+def test_a_mask_frees_what_lies_beyond_the_object_and_nothing_before_it() -> None:
+    depth = np.full((48, 64), 5.0)
+    depth[20:28, 28:36] = 2.0  # The object,
+    depth[:, :8] = 1.0  # something before it,
+    depth[:, 60:] = 0.0  # and a part that the sensor lost.
+    mask = np.zeros((48, 64), dtype=bool)
+    mask[20:28, 28:36] = True
+    observation = Observation.from_depth(depth, CAMERA, mask=mask)
+    assert len(observation.points_world) == 64
+    assert len(observation.background_directions) == np.count_nonzero(depth == 5.0)
+
+
 def test_unmeasured_values_of_every_kind_are_skipped() -> None:
     depth = np.full((48, 64), 2.0)
     depth[0, :4] = [0.0, -3.0, np.nan, np.inf]

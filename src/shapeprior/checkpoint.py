@@ -66,7 +66,7 @@ class RunConfig:
             raise CheckpointError(
                 f"{run}: no config.json; expected a run folder; make one with `shapeprior train DATASET --out RUN`"
             ) from None
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise CheckpointError(f"{path}: cannot be read ({error}); expected JSON; train again") from None
         try:
             found = (value["format"], value["version"])
@@ -81,7 +81,7 @@ class RunConfig:
             )
         except ConfigError as error:
             raise CheckpointError(f"{error}; train again") from None
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise CheckpointError(f"{path}: not a run's config ({error!r}); train again") from None
 
 
@@ -105,7 +105,7 @@ def write_checkpoint(run: Path, checkpoint: Checkpoint) -> None:
     tensors["codes"] = checkpoint.codes
     tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     metadata = {"format": FORMAT, "version": str(VERSION), "epoch": str(checkpoint.epoch)}
-    write_bytes(run / "checkpoint.safetensors", save(tensors, metadata))
+    write_bytes(run / "checkpoint.safetensors", _with_sorted_header(save(tensors, metadata)))
 
 
 def read_checkpoint(run: str | os.PathLike[str], config: RunConfig) -> Checkpoint:
@@ -126,24 +126,49 @@ def read_checkpoint(run: str | os.PathLike[str], config: RunConfig) -> Checkpoin
             f"{path}: format {metadata.get('format')} version {metadata.get('version')}; "
             f"expected {FORMAT} version {VERSION}; train again"
         )
-    decoder = build_decoder(config.decoder, seed=config.seed)
+    decoder = _build(config, path)
     expected = {f"decoder.{name}": tuple(value.shape) for name, value in decoder.state_dict().items()}
     expected["codes"] = (len(config.shape_ids), config.decoder.code_size)
     for name, shape in expected.items():
         found = tuple(tensors[name].shape) if name in tensors else None
         if found != shape:
             raise CheckpointError(f"{path}: {name} is {found}; expected {shape} by config.json; train again")
-        if not torch.isfinite(tensors[name]).all():
-            raise CheckpointError(f"{path}: {name} holds NaN or infinity; expected finite weights; train again")
+        if not tensors[name].is_floating_point() or not torch.isfinite(tensors[name].float()).all():
+            raise CheckpointError(f"{path}: {name} holds NaN, infinity or integers; expected finite weights; train again")
     decoder.load_state_dict({name: tensors[f"decoder.{name}"].float() for name in decoder.state_dict()})
     return Checkpoint(
-        epoch=int(metadata.get("epoch", "0")),
+        epoch=_epoch(metadata, path),
         decoder=decoder,
         codes=tensors["codes"].float(),
         optimizer={
             name.removeprefix("optimizer."): value for name, value in tensors.items() if name.startswith("optimizer.")
         },
     )
+
+
+def _with_sorted_header(data: bytes) -> bytes:
+    """The same file with a header in a fixed order: safetensors writes metadata in one that changes from call to call."""
+    length = int.from_bytes(data[:8], "little")
+    header = json.dumps(json.loads(data[8 : 8 + length]), sort_keys=True, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)
+    return len(header).to_bytes(8, "little") + header + data[8 + length :]
+
+
+def _build(config: RunConfig, path: Path) -> Decoder:
+    try:
+        return build_decoder(config.decoder, seed=config.seed)
+    except (RuntimeError, MemoryError):
+        # A config that somebody edited may ask for any size.
+        raise CheckpointError(
+            f"{path}: a decoder of the sizes in config.json cannot be built; expected sizes that fit in memory; train again"
+        ) from None
+
+
+def _epoch(metadata: dict[str, str], path: Path) -> int:
+    found = metadata.get("epoch", "")
+    if not found.isdecimal():
+        raise CheckpointError(f"{path}: epoch {found!r}; expected a whole number; train again")
+    return int(found)
 
 
 def _decoder_kind(value: object) -> type[DecoderConfig]:

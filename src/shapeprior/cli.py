@@ -142,9 +142,15 @@ def complete(
             the unit frame's (+y up), and scale and position are estimated.
         resolution: Cells along each axis of the unit cube.
     """
+    from shapeprior.errors import ScanError
     from shapeprior.prior import load
     from shapeprior.scan_io import read_pose, read_scan
 
+    if intrinsics is not None and pose is None:
+        raise ScanError(
+            f"{scan}: a depth image without a pose, so its axes are the camera's; expected to know which way the object "
+            "stands; pass --pose with the map from the unit frame to the camera"
+        )
     view = read_scan(scan, intrinsics=intrinsics, mask=mask, sensor=sensor)
     T_unit_scan = None if pose is None else read_pose(pose).inverse()
     completion = load(prior).complete(view, T_unit_world=T_unit_scan, seed=seed, resolution=resolution)

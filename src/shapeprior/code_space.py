@@ -29,7 +29,11 @@ class CodeSpace:
         size = codes.shape[1]
         if codes.shape[0] < 2:
             return cls(mean=mean, axes=torch.eye(size))
-        _, deviations, directions = torch.linalg.svd((codes - mean).double(), full_matrices=True)
+        _, deviations, directions = torch.linalg.svd(
+            (codes - mean).double(),
+            # All directions are needed; with more shapes than dimensions, the full matrices add only a large, unused one.
+            full_matrices=len(codes) < size,
+        )
         spread = torch.zeros(size, dtype=torch.float64)
         spread[: len(deviations)] = deviations / (codes.shape[0] - 1) ** 0.5
         spread = torch.maximum(spread, FLOOR * spread.max().clamp_min(1e-6))

@@ -5,7 +5,7 @@ import os
 import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from safetensors import SafetensorError
@@ -74,7 +74,7 @@ class Dataset:
             raise DatasetError(
                 f"{root}: no manifest.json; expected a finished data set; run `shapeprior prepare MESHES --out {root}`"
             ) from None
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise DatasetError(f"{path}: cannot be read ({error}); expected JSON; prepare the data set again") from None
         try:
             found = (manifest["format"], manifest["version"])
@@ -87,6 +87,8 @@ class Dataset:
             raise DatasetError(f"{path}: not a manifest ({error}); prepare the data set again") from None
         for shape in shapes:
             check_shape_id(shape.id, where=str(path))
+            if shape.split not in get_args(Split):
+                raise DatasetError(f"{path}: shape {shape.id} is in split {shape.split!r}; expected train or test")
         return cls(root=root, settings=settings, shapes=shapes, refused=refused)
 
     def split(self, name: str) -> tuple[ShapeRecord, ...]:
@@ -95,13 +97,18 @@ class Dataset:
 
     def samples(self, shape_id: str) -> SdfSamples:
         """The SDF samples of a shape, in the unit frame."""
-        tensors = _load(samples_path(self.root, shape_id), ("points_unit", "sdf"))
+        tensors = _load(samples_path(self.root, shape_id), {"points_unit": np.float32, "sdf": np.float32})
+        if tensors["sdf"].shape != tensors["points_unit"].shape[:1]:
+            raise DatasetError(f"{samples_path(self.root, shape_id)}: points without distances; prepare it again")
         return SdfSamples(points_unit=tensors["points_unit"], sdf=tensors["sdf"])
 
     def mesh_unit(self, shape_id: str) -> TriangleMesh:
         """The cleaned mesh of a shape, in the unit frame."""
-        tensors = _load(mesh_path(self.root, shape_id), ("vertices", "faces"))
-        return TriangleMesh(vertices=tensors["vertices"], faces=tensors["faces"].astype(np.int64))
+        tensors = _load(mesh_path(self.root, shape_id), {"vertices": np.float64, "faces": np.int32})
+        vertices, faces = tensors["vertices"], tensors["faces"].astype(np.int64)
+        if faces.min(initial=0) < 0 or faces.max(initial=-1) >= len(vertices):
+            raise DatasetError(f"{mesh_path(self.root, shape_id)}: faces without vertices; prepare it again")
+        return TriangleMesh(vertices=vertices, faces=faces)
 
     def T_unit_world(self, shape_id: str) -> Similarity:
         """How the source's frame maps to the unit frame."""
@@ -145,19 +152,27 @@ def mesh_path(root: Path, shape_id: str) -> Path:
 
 def check_shape_id(shape_id: str, *, where: str) -> str:
     """Refuse ids that could leave the folder; raises DatasetError."""
-    if not SHAPE_ID.fullmatch(shape_id):
+    if not (isinstance(shape_id, str) and SHAPE_ID.fullmatch(shape_id)):
         raise DatasetError(f"{where}: shape id {shape_id!r}; expected letters, digits, '.', '_', '-' between slashes")
     return shape_id
 
 
-def _load(path: Path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
+def _load(path: Path, dtypes: dict[str, type[np.generic]]) -> dict[str, np.ndarray]:
     try:
         tensors = load_file(path)
     except FileNotFoundError:
         raise DatasetError(f"{path}: missing, but the manifest names it; run `shapeprior prepare` again") from None
-    except (OSError, SafetensorError) as error:
+    # A TypeError is a tensor of a type that numpy does not have.
+    except (OSError, SafetensorError, TypeError) as error:
         raise DatasetError(f"{path}: cannot be read ({error}); run `shapeprior prepare` again") from None
-    lacking = [name for name in names if name not in tensors]
-    if lacking:
-        raise DatasetError(f"{path}: no tensor '{lacking[0]}'; expected {', '.join(names)}; prepare it again")
+    for name, dtype in dtypes.items():
+        if name not in tensors:
+            raise DatasetError(f"{path}: no tensor '{name}'; expected {', '.join(dtypes)}; prepare it again")
+        tensor = tensors[name]
+        columns = () if name == "sdf" else (3,)
+        if tensor.dtype != dtype or tensor.shape[1:] != columns or tensor.ndim == 0:
+            raise DatasetError(
+                f"{path}: tensor '{name}' is {tensor.dtype} {tensor.shape}; expected {dtype.__name__} "
+                f"{('rows', *columns)}; prepare it again"
+            )
     return tensors

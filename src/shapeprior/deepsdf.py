@@ -29,6 +29,8 @@ class DeepSdfConfig:
     """Before this hidden layer (counted from 0) code and point are concatenated again."""
 
     def __post_init__(self) -> None:
+        if self.code_size < 1:
+            raise ConfigError(f"code_size = {self.code_size}; expected at least 1")
         if not 0 < self.skip_layer < self.layers:
             raise ConfigError(f"skip_layer = {self.skip_layer}; expected 1 to {self.layers - 1}")
         if self.width <= self.code_size + 3:

@@ -1,11 +1,13 @@
 """Evaluation: complete single views of held-out shapes and score them; every shape is a row, failures included."""
 
 import json
+import math
 import os
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -48,6 +50,10 @@ class EvaluateConfig:
             raise ConfigError(f"split '{self.split}'; expected train or test")
         if self.placement not in ("known", "estimated"):
             raise ConfigError(f"placement '{self.placement}'; expected known or estimated")
+        if self.max_shapes is not None and self.max_shapes < 1:
+            raise ConfigError(f"max_shapes = {self.max_shapes}; expected at least 1, or None for all")
+        if self.view_resolution < 1:
+            raise ConfigError(f"view_resolution = {self.view_resolution}; expected at least 1 pixel")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -207,6 +213,15 @@ def _write_report(
         "rows": [asdict(row) for row in rows],
         "refused": [asdict(refusal) for refusal in data.refused],
     }
-    text = json.dumps(document, indent=1).replace("NaN", "null")
+    text = json.dumps(_with_null(document), indent=1, allow_nan=False)
     write_bytes(out / "metrics.json", (text + "\n").encode())
     write_bytes(out / "report.md", markdown_report(document).encode())
+
+
+def _with_null(value: Any) -> Any:
+    """The same document with null for numbers that JSON does not have (the view of a shape that was never rendered)."""
+    if isinstance(value, dict):
+        return {key: _with_null(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_with_null(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -49,9 +49,16 @@ class Similarity:
     def to_unit_sphere(
         cls, points_from: Float[np.ndarray, "points 3"], *, buffer: float = UNIT_SPHERE_BUFFER
     ) -> "Similarity":
-        """``T_unit_from``: the bounding box's centre goes to the origin, the farthest point to radius 1/buffer."""
+        """``T_unit_from``: the bounding box's centre goes to the origin, the farthest point to radius 1/buffer.
+
+        Raises ValueError if there are no two different points.
+        """
+        if len(points_from) == 0:
+            raise ValueError("a unit sphere needs points; got none")
         center = 0.5 * (points_from.min(axis=0) + points_from.max(axis=0))
         radius = float(np.linalg.norm(points_from - center, axis=1).max())
+        if radius == 0.0:
+            raise ValueError(f"a unit sphere needs two different points; got {len(points_from)} at one place")
         scale = 1.0 / (radius * buffer)
         return cls(scale=scale, rotation=np.eye(3), offset=-scale * center)
 
@@ -59,8 +66,8 @@ class Similarity:
     def from_matrix(cls, matrix: Float[np.ndarray, "4 4"]) -> "Similarity":
         """Read a 4 × 4 homogeneous matrix; raises ValueError if it is not a right-handed similarity."""
         linear = matrix[:3, :3]
-        determinant = float(np.linalg.det(linear))
-        if not np.all(np.isfinite(matrix)) or determinant <= 0 or not np.allclose(matrix[3], [0, 0, 0, 1]):
+        determinant = float(np.linalg.det(linear)) if np.all(np.isfinite(matrix)) else 0.0
+        if determinant <= 0 or not np.allclose(matrix[3], [0, 0, 0, 1]):
             raise ValueError(f"expected a 4 x 4 right-handed similarity with last row 0 0 0 1; got {matrix.tolist()}")
         scale = determinant ** (1.0 / 3.0)
         return cls(scale=scale, rotation=linear / scale, offset=matrix[:3, 3].copy())
@@ -100,8 +107,12 @@ class Similarity:
     @classmethod
     def from_json(cls, value: dict[str, object]) -> "Similarity":
         """Inverse of `to_json`; raises ValueError or KeyError on anything else."""
-        return cls(
-            scale=float(value["scale"]),  # pyright: ignore[reportArgumentType]  (checked by __post_init__)
-            rotation=np.asarray(value["rotation"], dtype=np.float64),
-            offset=np.asarray(value["offset"], dtype=np.float64),
-        )
+        try:
+            scale = float(value["scale"])  # pyright: ignore[reportArgumentType]  (what is no number raises TypeError)
+            rotation = np.asarray(value["rotation"], dtype=np.float64)
+            offset = np.asarray(value["offset"], dtype=np.float64)
+        except TypeError as error:
+            raise ValueError(f"a similarity needs numbers; {error}") from None
+        if rotation.shape != (3, 3) or offset.shape != (3,):
+            raise ValueError(f"a similarity needs a 3 x 3 rotation and 3 offsets; got {rotation.shape}, {offset.shape}")
+        return cls(scale=scale, rotation=rotation, offset=offset)

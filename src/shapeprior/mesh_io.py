@@ -1,11 +1,14 @@
 """Reading and writing meshes: OBJ, PLY, STL, OFF and GLB, through trimesh."""
 
+import contextlib
 import io
 import json
 import os
+import re
 import struct
 import uuid
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,6 +20,8 @@ MESH_SUFFIXES = (".obj", ".ply", ".stl", ".off", ".glb")
 
 MAX_FILE_BYTES = 1 << 30
 MAX_FACES = 20_000_000
+_UNREADABLE_EXTENSIONS = {"KHR_draco_mesh_compression", "EXT_meshopt_compression"}
+_OBJ_INDEX_BELOW_ONE = re.compile(rb"^f[ \t](?:[^\n]*[ \t])?(?:-|0+(?:[/\s]|$))", re.MULTILINE)
 
 
 def load_mesh(path: str | os.PathLike[str]) -> TriangleMesh:
@@ -71,7 +76,8 @@ def save_mesh(
 
 def write_bytes(path: Path, data: bytes) -> None:
     """Write a file atomically: to a neighbour first, then renamed. Raises OutputError."""
-    neighbour = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+    # The neighbour's name is short, so that any name that fits the file system can be written.
+    neighbour = path.with_name(f".{uuid.uuid4().hex}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(neighbour, "wb") as file:
@@ -84,14 +90,8 @@ def write_bytes(path: Path, data: bytes) -> None:
             f"{path}: {error.strerror or error}; expected a place that can be written; choose another output"
         ) from None
     finally:
-        neighbour.unlink(missing_ok=True) if _parent_is_folder(neighbour) else None
-
-
-def _parent_is_folder(path: Path) -> bool:
-    try:
-        return path.parent.is_dir()
-    except OSError:
-        return False
+        with contextlib.suppress(OSError):
+            neighbour.unlink()
 
 
 def _read_bytes(path: Path) -> bytes:
@@ -115,18 +115,18 @@ def _refuse_false_sizes(path: Path, kind: str, data: bytes) -> None:
     promised = 0
     try:
         if kind == ".off":
-            tokens = data[:1000].replace(b"OFF", b" ").split()
-            promised = max((int(token) for token in tokens[:2]), default=0)
+            promised = max(int(token) for token in _off_tokens(data)[1:3])
         elif kind == ".ply":
-            header = data[: data.find(b"end_header")].split(b"\n")
-            promised = sum(int(line.split()[2]) for line in header if line.startswith(b"element "))
+            header = data[: data.index(b"end_header")].split(b"\n")
+            promised = sum(max(0, int(line.split()[2])) for line in header if line.startswith(b"element "))
         elif kind == ".glb":
             length = struct.unpack("<I", data[12:16])[0]
-            document = json.loads(data[20 : 20 + length])
-            # Accessors may share bytes, but not without end.
-            promised = sum(int(accessor["count"]) for accessor in document.get("accessors", [])) // 16
-    except (ValueError, IndexError, KeyError, TypeError, AttributeError, struct.error):
-        raise MeshError(f"{path}: the header is broken; expected a {kind[1:].upper()} mesh; export it again") from None
+            promised = _promised_by_gltf(path, json.loads(data[20 : 20 + length]))
+    # A RecursionError comes from brackets nested a thousand deep.
+    except (ValueError, IndexError, KeyError, TypeError, AttributeError, struct.error, RecursionError):
+        raise MeshError(
+            f"{path}: the header is broken; expected a mesh in {kind[1:].upper()} format; export it again"
+        ) from None
     if promised > len(data):
         raise MeshError(
             f"{path}: the header promises {promised} elements in {len(data)} bytes; expected a header that fits "
@@ -134,36 +134,77 @@ def _refuse_false_sizes(path: Path, kind: str, data: bytes) -> None:
         )
 
 
-def _parse(path: Path, kind: str, data: bytes) -> tuple[np.ndarray, np.ndarray]:
-    import trimesh
+def _off_tokens(data: bytes) -> list[bytes]:
+    """The keyword and the counts that an OFF file starts with, without comments."""
+    tokens: list[bytes] = []
+    for line in io.BytesIO(data):
+        tokens += line.split(b"#")[0].split()
+        if len(tokens) >= 3:
+            break
+    # OFF may be preceded by what a vertex holds after its position, but 4OFF and nOFF have other positions.
+    if not re.fullmatch(rb"(ST)?C?N?OFF", tokens[0]):
+        raise ValueError
+    return tokens
 
-    if kind in (".obj", ".off") and (data[:2] in (b"\xff\xfe", b"\xfe\xff") or b"\0" in data[:200]):
+
+def _promised_by_gltf(path: Path, document: dict[str, Any]) -> int:
+    """Elements that the file must hold for its accessors to be true, which may share bytes, but not without end."""
+    compressed = _UNREADABLE_EXTENSIONS.intersection(document.get("extensionsRequired", []))
+    if compressed:
+        raise MeshError(f"{path}: needs {min(compressed)}; expected plain GLB; export it without compression")
+    counts = [max(0, int(accessor["count"])) for accessor in document.get("accessors", [])]
+    used = [
+        counts[accessor]
+        for mesh in document.get("meshes", [])
+        for primitive in mesh["primitives"]
+        for accessor in (primitive["attributes"]["POSITION"], primitive.get("indices", 0))
+    ]
+    _refuse_too_many(path, corners=sum(used) // 2)
+    return sum(counts) // 16
+
+
+def _refuse_too_many(path: Path, *, faces: int = 0, corners: int = 0) -> None:
+    """A few bytes may be used many times over, by meshes that share numbers and nodes that share a mesh."""
+    if faces > MAX_FACES or corners > 3 * MAX_FACES:
+        raise MeshError(
+            f"{path}: {max(faces, corners // 3)} faces; expected at most {MAX_FACES} and three vertices each; "
+            "decimate the mesh"
+        )
+
+
+def _plain_text(path: Path, kind: str, data: bytes) -> bytes:
+    """OBJ and OFF text in UTF-8; names and comments may be in any 8-bit code, since only numbers matter."""
+    if data[:2] in (b"\xff\xfe", b"\xfe\xff") or b"\0" in data[:200]:
         raise MeshError(f"{path}: UTF-16 text or binary; expected UTF-8 text; save the file as UTF-8")
     try:
-        options = {"skip_materials": True} if kind == ".obj" else {}
-        scene = trimesh.load_scene(io.BytesIO(data), file_type=kind[1:], process=False, **options)
-        parts = [
-            (scene.geometry[name], matrix)
-            for matrix, name in (scene.graph[node] for node in sorted(scene.graph.nodes_geometry))
-            if isinstance(scene.geometry[name], trimesh.Trimesh)
-        ]
-        total = sum(len(part.faces) for part, _ in parts)
-        if total > MAX_FACES:
-            raise MeshError(f"{path}: {total} faces; expected at most {MAX_FACES}; decimate the mesh")
-        vertices, faces, offset = [np.zeros((0, 3))], [np.zeros((0, 3), dtype=np.int64)], 0
-        for part, matrix in parts:
-            points = np.asarray(part.vertices, dtype=np.float64)
-            corners = np.asarray(part.faces, dtype=np.int64)
-            with np.errstate(invalid="ignore", over="ignore"):
-                points = points @ matrix[:3, :3].T + matrix[:3, 3]
-            # A node that mirrors its mesh turns every face inside out.
-            faces.append((corners if np.linalg.det(matrix[:3, :3]) >= 0 else corners[:, ::-1]) + offset)
-            vertices.append(points)
-            offset += len(points)
-        clouds = [g for g in scene.geometry.values() if isinstance(g, trimesh.PointCloud)]
-        if not parts and clouds:
-            vertices.extend(np.asarray(cloud.vertices, dtype=np.float64) for cloud in clouds)
-        return np.concatenate(vertices), np.concatenate(faces)
+        data.decode()
+    except UnicodeDecodeError:
+        data = data.decode("latin-1").encode()
+    if kind == ".obj" and _OBJ_INDEX_BELOW_ONE.search(data):
+        data = _with_absolute_indices(data)
+    return data
+
+
+def _with_absolute_indices(data: bytes) -> bytes:
+    """Count an OBJ's negative indices from the last vertex so far; trimesh counts them from the last of the file."""
+    lines, vertices = data.splitlines(), 0
+    for number, line in enumerate(lines):
+        if line.startswith((b"v ", b"v\t")):
+            vertices += 1
+        elif line.startswith((b"f ", b"f\t")):
+            indices = [int(corner.split(b"/")[0]) for corner in line.split(b"#")[0].split()[1:]]
+            absolute = [index if index > 0 else vertices + 1 + index for index in indices]
+            if 0 in indices or min(absolute) < 1:
+                raise ValueError(f"line {number + 1} refers to no vertex")
+            lines[number] = b"f " + b" ".join(b"%d" % index for index in absolute)
+    return b"\n".join(lines) + b"\n"
+
+
+def _parse(path: Path, kind: str, data: bytes) -> tuple[np.ndarray, np.ndarray]:
+    try:
+        # Positions beyond all bounds are found below; numpy need not warn of them as well.
+        with np.errstate(all="ignore"):
+            return _read_scene(path, kind, data)
     except MeshError:
         raise
     except MemoryError:
@@ -180,11 +221,44 @@ def _parse(path: Path, kind: str, data: bytes) -> tuple[np.ndarray, np.ndarray]:
         UnicodeError,
         AssertionError,
         ArithmeticError,
+        NameError,
         NotImplementedError,
         OSError,
         RuntimeError,
     ) as error:
-        reason = " ".join(str(error).split())[:120] or type(error).__name__
+        # trimesh guesses the encoding of what is not UTF-8 with a package that need not be there.
+        reason = "not text" if isinstance(error, ImportError) else " ".join(str(error).split())[:120]
         raise MeshError(
-            f"{path}: cannot be read ({reason}); expected a {kind[1:].upper()} mesh; export it again"
+            f"{path}: cannot be read ({reason or type(error).__name__}); expected a mesh in {kind[1:].upper()} format; "
+            "export it again"
         ) from None
+
+
+def _read_scene(path: Path, kind: str, data: bytes) -> tuple[np.ndarray, np.ndarray]:
+    import trimesh
+
+    if kind in (".obj", ".off"):
+        data = _plain_text(path, kind, data)
+    options: dict[str, Any] = {"skip_materials": True} if kind in (".obj", ".ply", ".glb") else {}
+    scene = trimesh.load_scene(io.BytesIO(data), file_type=kind[1:], process=False, **options)
+    # By mesh and place: trimesh gives some nodes a random name, and the order must not be left to chance.
+    places = sorted(
+        (scene.graph[node] for node in scene.graph.nodes_geometry), key=lambda place: (place[1], place[0].tobytes())
+    )
+    parts = [(part, matrix) for matrix, name in places if isinstance(part := scene.geometry[name], trimesh.Trimesh)]
+    _refuse_too_many(
+        path, faces=sum(len(part.faces) for part, _ in parts), corners=sum(len(part.vertices) for part, _ in parts)
+    )
+    vertices, faces, offset = [np.zeros((0, 3))], [np.zeros((0, 3), dtype=np.int64)], 0
+    for part, matrix in parts:
+        points = np.asarray(part.vertices, dtype=np.float64)
+        corners = np.asarray(part.faces, dtype=np.int64)
+        # A node that mirrors its mesh turns every face inside out.
+        mirrored = np.linalg.det(matrix[:3, :3]) < 0
+        faces.append((corners[:, ::-1] if mirrored else corners) + offset)
+        vertices.append(points @ matrix[:3, :3].T + matrix[:3, 3])
+        offset += len(points)
+    if not parts:
+        clouds = [cloud for cloud in scene.geometry.values() if isinstance(cloud, trimesh.PointCloud)]
+        vertices.extend(np.asarray(cloud.vertices, dtype=np.float64) for cloud in clouds)
+    return np.concatenate(vertices), np.concatenate(faces)

@@ -87,7 +87,7 @@ class Observation:
                 as free: something may stand before the object there.
             background_is_free: Whether a pixel without measurement saw past the object. True for a rendered depth
                 image; a real sensor also loses shiny, dark and distant surfaces, so its empty pixels are unknown.
-                Holds for the pixels that the mask leaves in.
+                With a mask it holds for the pixels that the mask leaves in.
             max_background_rays: Keep at most so many background rays, evenly spread over the pixels.
 
         Raises:

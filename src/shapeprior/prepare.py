@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
@@ -21,12 +22,14 @@ from shapeprior.dataset import (
     samples_path,
     write_manifest,
 )
-from shapeprior.errors import DatasetError, MeshError
+from shapeprior.errors import ConfigError, DatasetError, MeshError, OutputError
 from shapeprior.mesh_io import MESH_SUFFIXES, write_bytes
 from shapeprior.prepare_shape import PrepareConfig, PrepareJob, file_sha256, prepare_shape
 
 Progress = Callable[[int, int, str], None]
 """Called with (done, total, source) after each shape."""
+Outcome = ShapeRecord | RefusedShape
+"""What becomes of a source."""
 
 
 def prepare_dataset(
@@ -41,17 +44,23 @@ def prepare_dataset(
     """Prepare every mesh below a folder and write the data set folder `out`.
 
     Shapes that an earlier, interrupted run finished with the same settings are kept. Each file ends as a shape or as a
-    refusal with its reason. `workers` defaults to the number of cores; the bytes written do not depend on it.
+    refusal with its reason. `workers` defaults to the number of cores; the bytes written do not depend on it. One worker
+    works in this process, where a mesh that makes a library crash ends everything; more are processes of their own, so
+    that a script that calls this needs its ``if __name__ == "__main__":``.
 
     Raises MeshError if the folder holds no mesh or none could be prepared, DatasetError if `out` was made with other
-    settings, OutputError if it cannot be written.
+    settings, OutputError if it cannot be written, ConfigError for a negative seed or fewer than one worker.
     """
+    if seed < 0:
+        raise ConfigError(f"seed = {seed}; expected 0 or more")
+    if workers is not None and workers < 1:
+        raise ConfigError(f"workers = {workers}; expected at least 1 process")
     meshes, out = Path(meshes), Path(out)
     sources = find_meshes(meshes)
     settings = {"prepare": config_to_json(config), "seed": seed}
     _claim_folder(out, settings)
     jobs = _jobs(meshes, out, sources, config, seed)
-    done: dict[str, ShapeRecord | RefusedShape] = {}
+    done: dict[str, Outcome] = {}
     pending: list[PrepareJob] = []
     for job in jobs:
         kept = _finished(job)
@@ -114,16 +123,16 @@ def _jobs(meshes: Path, root: Path, sources: Sequence[str], config: PrepareConfi
 
 
 def _shape_ids(sources: Sequence[str]) -> list[str]:
-    """The path without suffix, in safe characters; where two files would share it, with suffix and a number."""
-    ids: list[str] = []
+    """The path without suffix, in safe characters; the later of two files that would share it gets a number."""
+    ids: dict[str, None] = {}
     for source in sources:
         stem = re.sub(r"[^A-Za-z0-9._/-]", "_", source.rsplit(".", 1)[0])
         stem = "/".join(re.sub(r"^[.-]", "_", part) or "_" for part in stem.split("/"))
         candidate, number = stem, 2
         while candidate in ids:
             candidate, number = f"{stem}_{number}", number + 1
-        ids.append(check_shape_id(candidate, where=source))
-    return ids
+        ids[check_shape_id(candidate, where=source)] = None
+    return list(ids)
 
 
 def _claim_folder(out: Path, settings: dict[str, object]) -> None:
@@ -139,6 +148,8 @@ def _claim_folder(out: Path, settings: dict[str, object]) -> None:
                 f"{out}: was prepared with other settings; expected those of this run; choose another folder or delete it"
             )
         return
+    if out.exists() and not out.is_dir():
+        raise OutputError(f"{out}: is a file; expected a new folder; choose another output")
     if out.exists() and any(out.iterdir()):
         raise DatasetError(f"{out}: is not empty and not a data set; expected a new folder; choose another one")
     write_bytes(path, (json.dumps(settings, indent=1) + "\n").encode())
@@ -163,40 +174,56 @@ def _finished(job: PrepareJob) -> ShapeRecord | None:
     return record if whole else None
 
 
-def _run(jobs: list[PrepareJob], workers: int) -> Iterator[tuple[PrepareJob, ShapeRecord | RefusedShape]]:
+def _run(
+    jobs: Sequence[PrepareJob], workers: int, work: Callable[[PrepareJob], Outcome] = prepare_shape
+) -> Iterator[tuple[PrepareJob, Outcome]]:
     """Run jobs in worker processes. A job whose worker dies is tried once more, alone, then refused."""
-    if workers == 1 or len(jobs) == 1:
+    if workers == 1:
         for job in jobs:
-            yield job, prepare_shape(job)
+            yield job, work(job)
         return
     left = list(jobs)
-    orphans: list[PrepareJob] = []
-    if left:
+    while left:
+        futures: dict[Future[Outcome], PrepareJob] = {}
+        orphans: set[PrepareJob] = set()
         with _pool(min(workers, len(left))) as pool:
-            futures: dict[Future[ShapeRecord | RefusedShape], PrepareJob] = {
-                pool.submit(prepare_shape, job): job for job in left
-            }
+            try:
+                for job in left:
+                    futures[pool.submit(work, job)] = job
+            except BrokenProcessPool:
+                orphans.update(left[len(futures) :])
             for future in as_completed(futures):
                 try:
                     yield futures[future], future.result()
                 except BrokenProcessPool:
-                    # Whose fault it was cannot be told from here: each of them gets a process of its own.
-                    orphans.append(futures[future])
-    for job in orphans:
-        with _pool(1) as pool:
-            try:
-                yield job, pool.submit(prepare_shape, job).result()
-            except BrokenProcessPool:
-                yield (
-                    job,
-                    RefusedShape(
-                        source=job.source,
-                        reason=f"{job.meshes / job.source}: the process died while preparing it, twice; "
-                        "expected a mesh that the geometry libraries survive; repair or drop the file",
-                    ),
-                )
+                    orphans.add(futures[future])
+        left = [job for job in left if job in orphans]
+        # Whose fault it was cannot be told from here, but jobs are begun in order: the first few get a process of their
+        # own each, and the rest go on together.
+        suspects = 4 * workers
+        for job in left[:suspects]:
+            yield job, _run_alone(job, work)
+        left = left[suspects:]
 
 
-def _pool(workers: int) -> ProcessPoolExecutor:
+def _run_alone(job: PrepareJob, work: Callable[[PrepareJob], Outcome]) -> Outcome:
+    with _pool(1) as pool:
+        try:
+            return pool.submit(work, job).result()
+        except BrokenProcessPool:
+            return RefusedShape(
+                source=job.source,
+                reason=f"{job.meshes / job.source}: the process died while preparing it, twice; "
+                "expected a mesh that the geometry libraries survive; repair or drop the file",
+            )
+
+
+@contextmanager
+def _pool(workers: int) -> Iterator[ProcessPoolExecutor]:
     # Fresh interpreters: forking a process that runs native threads can deadlock.
-    return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
+    pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
+    try:
+        yield pool
+    finally:
+        # Nothing is pending at a good end; at a bad one, nobody wants the rest.
+        pool.shutdown(cancel_futures=True)

@@ -3,13 +3,13 @@
 import hashlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
 from shapeprior.clean import CleanReport, clean_mesh
 from shapeprior.dataset import RefusedShape, ShapeRecord, Split, write_mesh_unit, write_samples
-from shapeprior.errors import MeshError
+from shapeprior.errors import ConfigError, MeshError
 from shapeprior.frames import Similarity
 from shapeprior.mesh import TriangleMesh
 from shapeprior.mesh_io import load_mesh
@@ -33,6 +33,14 @@ class PrepareConfig:
     """Share of shapes in the test split."""
     sheet_half_thickness: float = SHEET_HALF_THICKNESS
     """Half the thickness given to surfaces without an inside, in unit-sphere radii."""
+
+    def __post_init__(self) -> None:
+        if self.up not in get_args(UpAxis):
+            raise ConfigError(f"up = {self.up!r}; expected one of {', '.join(map(repr, get_args(UpAxis)))}")
+        if not 0.0 <= self.test_share <= 1.0:
+            raise ConfigError(f"test_share = {self.test_share}; expected 0 to 1")
+        if not 0.0 <= self.sheet_half_thickness < 0.5:
+            raise ConfigError(f"sheet_half_thickness = {self.sheet_half_thickness}; expected 0 to 0.5 radii")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -29,8 +29,13 @@ def markdown_report(document: dict[str, Any]) -> str:
     lines.append("| --- |" + " ---: |" * (len(names) + 1) + " --- |")
     for row in sorted(document["rows"], key=lambda row: row["metrics"]["fscore_2"]):
         values = " | ".join(f"{row['metrics'][name]:.4f}" for name in names)
-        lines.append(f"| {row['id']} | {values} | {row['seconds']:.2f} | {row['failure'] or ''} |")
+        lines.append(f"| {row['id']} | {values} | {row['seconds']:.2f} | {_cell(row['failure'] or '')} |")
     if document["refused"]:
         lines += ["", "Files that preparation refused:", ""]
         lines += [f"- {refusal['source']}: {refusal['reason']}" for refusal in document["refused"]]
     return "\n".join(lines) + "\n"
+
+
+def _cell(text: str) -> str:
+    """Text that stays in one cell: bars and line breaks would end it."""
+    return " ".join(text.split()).replace("|", "\\|")

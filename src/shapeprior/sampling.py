@@ -28,7 +28,7 @@ class SamplingConfig:
             raise ConfigError(f"count = {self.count} samples a shape; expected 1 to {MAX_SAMPLES}")
         if not 0.0 <= self.near_share <= 1.0:
             raise ConfigError(f"near_share = {self.near_share}; expected 0 to 1")
-        if not self.variances or min(self.variances) <= 0.0:
+        if not self.variances or not all(0.0 < variance < np.inf for variance in self.variances):
             raise ConfigError(f"variances = {self.variances}; expected positive numbers")
 
 

@@ -1,9 +1,12 @@
 """Settings of training."""
 
+import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from shapeprior.errors import ConfigError
+
+LossName = Literal["clamped", "banded"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +27,7 @@ class TrainConfig:
     """Both rates fall to this share of their start along half a cosine."""
     clamp: float = 0.1
     """Distances are clamped to ± this before they are compared, in unit-sphere radii (the paper's delta)."""
-    loss: Literal["clamped", "banded"] = "clamped"
+    loss: LossName = "clamped"
     """clamped: the paper's clamped L1; banded: the same within the clamp, with a gradient beyond it."""
     code_prior: float = 1e-4
     """Weight of the squared length of codes (1 / sigma² in equation 9)."""
@@ -36,5 +39,11 @@ class TrainConfig:
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} = {getattr(self, name)}; expected at least 1")
         for name in ("decoder_rate", "code_rate", "clamp", "code_init_deviation"):
-            if not getattr(self, name) > 0:
-                raise ConfigError(f"{name} = {getattr(self, name)}; expected a positive number")
+            if not 0 < getattr(self, name) < math.inf:
+                raise ConfigError(f"{name} = {getattr(self, name)}; expected a positive, finite number")
+        if not 0 <= self.code_prior < math.inf:
+            raise ConfigError(f"code_prior = {self.code_prior}; expected 0 or a positive, finite number")
+        if not 0 <= self.final_rate_share <= 1:
+            raise ConfigError(f"final_rate_share = {self.final_rate_share}; expected 0 to 1")
+        if self.loss not in get_args(LossName):
+            raise ConfigError(f"loss = {self.loss!r}; expected one of {', '.join(map(repr, get_args(LossName)))}")

@@ -11,6 +11,7 @@ from typing import Literal
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn.utils import skip_init
 
 from shapeprior.decoder import Decoder, seeded
 from shapeprior.errors import ConfigError
@@ -49,26 +50,27 @@ class TriplaneDecoder(Decoder):
         super().__init__()
         self.config = config
         self.code_size = config.code_size
-        self.seed_planes = nn.Linear(config.code_size, 3 * config.channels[0] * config.base**2)
+        self.seed_planes = skip_init(nn.Linear, config.code_size, 3 * config.channels[0] * config.base**2)
+        # Layers are made without torch's initialisation, which would draw from its global generator.
         blocks: list[nn.Module] = []
         levels = list(zip(config.channels[:-1], config.channels[1:], strict=True))
         for inputs, outputs in levels:
             blocks += [
                 nn.LeakyReLU(0.1),
                 # Planes exchange features once a level: a wing seen from above is also seen from the front.
-                nn.Conv2d(3 * inputs, 3 * inputs, 1),
+                skip_init(nn.Conv2d, 3 * inputs, 3 * inputs, 1),
                 nn.LeakyReLU(0.1),
                 nn.Upsample(scale_factor=2, mode="nearest"),
-                nn.Conv2d(3 * inputs, 3 * outputs, 3, padding=1, groups=3),
+                skip_init(nn.Conv2d, 3 * inputs, 3 * outputs, 3, padding=1, groups=3),
             ]
         self.generator = nn.Sequential(*blocks)
         planes = config.channels[-1]
         self.reader = nn.Sequential(
-            nn.Linear(3 * planes + 3, config.width),
+            skip_init(nn.Linear, 3 * planes + 3, config.width),
             nn.SiLU(),
-            nn.Linear(config.width, config.width),
+            skip_init(nn.Linear, config.width, config.width),
             nn.SiLU(),
-            nn.Linear(config.width, 1),
+            skip_init(nn.Linear, config.width, 1),
         )
         _initialise(self, seed)
 

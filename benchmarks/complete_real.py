@@ -1,0 +1,69 @@
+"""Complete single depth views of real meshes with a bundled prior (or a run) and score them.
+
+    python benchmarks/complete_real.py MESHES OUT --prior mug --manifest MANIFEST.csv --turn-y 90
+
+MESHES is a folder of mesh files. Files whose row in the manifest (columns `file`, `up`) says `z` are turned upright first; --turn-y then turns
+all of them about +y by so many degrees, to bring them to the family's convention (docs/conventions.md). Every file is a row of the
+report in OUT/report; refused files are named there.
+"""
+
+import argparse
+import csv
+from pathlib import Path
+
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+from shapeprior.console import evaluate_progress, say, say_summary
+from shapeprior.errors import MeshError
+from shapeprior.evaluate import EvaluateConfig, evaluate
+from shapeprior.mesh import TriangleMesh
+from shapeprior.mesh_io import load_mesh, save_mesh
+from shapeprior.prepare import find_meshes, prepare_dataset
+from shapeprior.prepare_shape import PrepareConfig
+from shapeprior.prior import load
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("meshes", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--prior", required=True)
+    parser.add_argument("--manifest", type=Path, default=None)
+    parser.add_argument("--turn-y", type=float, default=0.0)
+    parser.add_argument("--placement", default="known")
+    parser.add_argument("--resolution", type=int, default=128)
+    arguments = parser.parse_args()
+    up: dict[str, str] = {}
+    if arguments.manifest:
+        with open(arguments.manifest, encoding="utf-8", newline="") as file:
+            up = {Path(row["file"]).name: row["up"] for row in csv.DictReader(file)}
+    turn = Rotation.from_euler("y", arguments.turn_y, degrees=True).as_matrix()
+    upright = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, -1.0, 0.0]])
+    for source in find_meshes(arguments.meshes):
+        try:
+            mesh = load_mesh(arguments.meshes / source)
+        except MeshError as error:
+            say(f"refused  {error}")
+            continue
+        rotation = turn @ upright if up.get(Path(source).name) == "z" else turn
+        turned = TriangleMesh(vertices=mesh.vertices @ rotation.T, faces=mesh.faces)
+        save_mesh((arguments.out / "turned" / source).with_suffix(".ply"), turned)
+    config = PrepareConfig(test_share=1.0)
+    data = prepare_dataset(arguments.out / "turned", arguments.out / "data", config=config, seed=0)
+    for refusal in data.refused:
+        say(f"refused  {refusal.reason}")
+    with evaluate_progress() as progress:
+        rows = evaluate(
+            load(arguments.prior),
+            data,
+            arguments.out / "report",
+            config=EvaluateConfig(placement=arguments.placement, resolution=arguments.resolution),
+            seed=0,
+            progress=progress,
+        )
+    say_summary(rows)
+
+
+if __name__ == "__main__":
+    main()
