@@ -73,7 +73,7 @@ class RunConfig:
             if found != (FORMAT, VERSION):
                 raise CheckpointError(f"{path}: format {found}; expected {(FORMAT, VERSION)}; train again")
             return cls(
-                decoder=config_from_json(_decoder_kind(value["decoder"]), value["decoder"], where=f"{path}: decoder"),
+                decoder=config_from_json(_decoder_kind(value["decoder"], path), value["decoder"], where=f"{path}: decoder"),
                 train=config_from_json(TrainConfig, value["train"], where=f"{path}: train"),
                 seed=int(value["seed"]),
                 shape_ids=tuple(str(shape_id) for shape_id in value["shape_ids"]),
@@ -126,7 +126,7 @@ def read_checkpoint(run: str | os.PathLike[str], config: RunConfig) -> Checkpoin
             f"{path}: format {metadata.get('format')} version {metadata.get('version')}; "
             f"expected {FORMAT} version {VERSION}; train again"
         )
-    decoder = _build(config, path)
+    decoder = build_decoder(config.decoder, seed=config.seed)
     expected = {f"decoder.{name}": tuple(value.shape) for name, value in decoder.state_dict().items()}
     expected["codes"] = (len(config.shape_ids), config.decoder.code_size)
     for name, shape in expected.items():
@@ -134,7 +134,9 @@ def read_checkpoint(run: str | os.PathLike[str], config: RunConfig) -> Checkpoin
         if found != shape:
             raise CheckpointError(f"{path}: {name} is {found}; expected {shape} by config.json; train again")
         if not tensors[name].is_floating_point() or not torch.isfinite(tensors[name].float()).all():
-            raise CheckpointError(f"{path}: {name} holds NaN, infinity or integers; expected finite weights; train again")
+            raise CheckpointError(
+                f"{path}: {name} holds NaN, infinity or integers; expected finite weights; train again"
+            )
     decoder.load_state_dict({name: tensors[f"decoder.{name}"].float() for name in decoder.state_dict()})
     return Checkpoint(
         epoch=_epoch(metadata, path),
@@ -154,16 +156,6 @@ def _with_sorted_header(data: bytes) -> bytes:
     return len(header).to_bytes(8, "little") + header + data[8 + length :]
 
 
-def _build(config: RunConfig, path: Path) -> Decoder:
-    try:
-        return build_decoder(config.decoder, seed=config.seed)
-    except (RuntimeError, MemoryError):
-        # A config that somebody edited may ask for any size.
-        raise CheckpointError(
-            f"{path}: a decoder of the sizes in config.json cannot be built; expected sizes that fit in memory; train again"
-        ) from None
-
-
 def _epoch(metadata: dict[str, str], path: Path) -> int:
     found = metadata.get("epoch", "")
     if not found.isdecimal():
@@ -171,8 +163,8 @@ def _epoch(metadata: dict[str, str], path: Path) -> int:
     return int(found)
 
 
-def _decoder_kind(value: object) -> type[DecoderConfig]:
+def _decoder_kind(value: object, path: Path) -> type[DecoderConfig]:
     kind = value.get("kind") if isinstance(value, dict) else None
     if kind not in DECODER_KINDS:
-        raise ConfigError(f"decoder kind {kind!r}; expected one of {', '.join(DECODER_KINDS)}")
+        raise ConfigError(f"{path}: decoder kind {kind!r}; expected one of {', '.join(DECODER_KINDS)}")
     return DECODER_KINDS[kind]

@@ -22,7 +22,19 @@ def say_table(metrics: "Metrics") -> None:
     from shapeprior.metrics import METRIC_DEFINITIONS
 
     for name, definition in METRIC_DEFINITIONS.items():
-        say(f"  {name:20s}{getattr(metrics, name):9.4f}  {definition.definition} [{definition.unit}]")
+        say(f"  {name:20s}{getattr(metrics, name):9.4f}  {definition.unit:22s} {definition.definition}")
+    say_samples()
+
+
+def say_samples() -> None:
+    """The sample counts that stand behind every metric."""
+    from shapeprior.metrics import MetricsConfig
+
+    counts = MetricsConfig()
+    say(
+        f"  P, T: {counts.surface_points:,} points each, uniform by area, on prediction and truth; "
+        f"volumes on {counts.volume_points:,} points"
+    )
 
 
 def say_refusals(data: "Dataset") -> None:
@@ -41,7 +53,8 @@ def say_summary(rows: "Sequence[EvaluatedShape]") -> None:
     say(f"  {'':20s}{'mean':>9s}{'median':>9s}")
     for name, definition in METRIC_DEFINITIONS.items():
         mean, median = getattr(summary.mean, name), getattr(summary.median, name)
-        say(f"  {name:20s}{mean:9.4f}{median:9.4f}  {definition.definition} [{definition.unit}]")
+        say(f"  {name:20s}{mean:9.4f}{median:9.4f}  {definition.unit:22s} {definition.definition}")
+    say_samples()
 
 
 @contextmanager

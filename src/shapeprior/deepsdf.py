@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from jaxtyping import Float
@@ -57,13 +57,16 @@ class DeepSdfDecoder(Decoder):
             outputs = config.width - joined if layer == config.skip_layer - 1 else config.width
             hidden.append(weight_norm(_linear(inputs, outputs, generator)))
         self.hidden = nn.ModuleList(hidden)
-        self.output = weight_norm(_linear(config.width, 1, generator))
+        output = _linear(config.width, 1, generator)
+        # Near zero every sample pulls. Torch's bias may start a narrow network beyond the clamp of the loss, without gradient.
+        nn.init.zeros_(output.bias)
+        self.output = weight_norm(output)
 
     def prepare(self, codes: Float[Tensor, "shapes code"]) -> tuple[Tensor, ...]:
         """The code's share of the first and of the skip layer, as biases of shape (shapes, 1, width)."""
-        first, skip = self.hidden[0], self.hidden[self.config.skip_layer]
+        layers = [cast(nn.Linear, self.hidden[index]) for index in (0, self.config.skip_layer)]
         columns = slice(-3 - self.code_size, -3)
-        return tuple(torch.addmm(layer.bias, codes, layer.weight[:, columns].T)[:, None, :] for layer in (first, skip))
+        return tuple(torch.addmm(layer.bias, codes, layer.weight[:, columns].T)[:, None, :] for layer in layers)
 
     def query(
         self, prepared: tuple[Tensor, ...], points_unit: Float[Tensor, "shapes points 3"]
@@ -71,12 +74,13 @@ class DeepSdfDecoder(Decoder):
         """Signed distances; see `Decoder.query`."""
         bias_first, bias_skip = prepared
         carried = points_unit
-        for index, layer in enumerate(self.hidden):
+        for index, module in enumerate(self.hidden):
+            layer = cast(nn.Linear, module)
             if index == 0:
                 carried = points_unit @ layer.weight[:, -3:].T + bias_first
             elif index == self.config.skip_layer:
-                own = layer.weight[:, : -3 - self.code_size]
-                carried = carried @ own.T + points_unit @ layer.weight[:, -3:].T + bias_skip
+                weight = layer.weight
+                carried = carried @ weight[:, : -3 - self.code_size].T + points_unit @ weight[:, -3:].T + bias_skip
             else:
                 carried = layer(carried)
             carried = torch.relu(carried)
@@ -85,7 +89,7 @@ class DeepSdfDecoder(Decoder):
 
 def _linear(inputs: int, outputs: int, generator: torch.Generator) -> nn.Linear:
     """torch's default initialisation, drawn from a generator of our own."""
-    layer = nn.utils.skip_init(nn.Linear, inputs, outputs)
+    layer = cast(nn.Linear, nn.utils.skip_init(nn.Linear, inputs, outputs))
     bound = 1.0 / math.sqrt(inputs)
     with torch.no_grad():
         layer.weight.uniform_(-bound, bound, generator=generator)

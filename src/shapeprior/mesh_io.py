@@ -1,5 +1,6 @@
 """Reading and writing meshes: OBJ, PLY, STL, OFF and GLB, through trimesh."""
 
+import codecs
 import contextlib
 import io
 import json
@@ -176,6 +177,7 @@ def _plain_text(path: Path, kind: str, data: bytes) -> bytes:
     """OBJ and OFF text in UTF-8; names and comments may be in any 8-bit code, since only numbers matter."""
     if data[:2] in (b"\xff\xfe", b"\xfe\xff") or b"\0" in data[:200]:
         raise MeshError(f"{path}: UTF-16 text or binary; expected UTF-8 text; save the file as UTF-8")
+    data = data.removeprefix(codecs.BOM_UTF8)
     try:
         data.decode()
     except UnicodeDecodeError:

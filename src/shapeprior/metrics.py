@@ -51,37 +51,35 @@ _DEFINITIONS = (
     ),
     MetricDefinition(
         name="chamfer_l2_x1000",
-        definition="1000 · (mean d(P→T)² + mean d(T→P)²), as DeepSDF (Park et al. 2019) reports it",
+        definition="1000 · (mean d(P→T)² + mean d(T→P)²), DeepSDF's",
         unit="squared radii × 1000",
         higher_is_better=False,
         worst=8000.0,
     ),
     MetricDefinition(
         name="fscore_1",
-        definition="harmonic mean of the shares of P within 0.02 of T and of T within 0.02 of P "
-        "(Tatarchenko et al. 2019 at 1 % of the cube's side)",
+        definition="harmonic mean of precision and recall at 0.02 (1 % of the cube's side)",
         unit="share, 0 to 1",
         higher_is_better=True,
         worst=0.0,
     ),
     MetricDefinition(
         name="fscore_2",
-        definition="harmonic mean of the shares of P within 0.04 of T and of T within 0.04 of P "
-        "(Tatarchenko et al. 2019 at 2 % of the cube's side)",
+        definition="harmonic mean of precision and recall at 0.04 (2 % of the cube's side)",
         unit="share, 0 to 1",
         higher_is_better=True,
         worst=0.0,
     ),
     MetricDefinition(
         name="normal_consistency",
-        definition="½ (mean abs cos of normals, P→T nearest, and T→P nearest)",
+        definition="½ (mean |cos| to the nearest normal, P→T and T→P)",
         unit="0 to 1",
         higher_is_better=True,
         worst=0.0,
     ),
     MetricDefinition(
         name="iou",
-        definition="volume of the intersection over volume of the union, on uniform points of the bounding box of both",
+        definition="volume of the intersection over volume of the union",
         unit="0 to 1",
         higher_is_better=True,
         worst=0.0,

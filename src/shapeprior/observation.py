@@ -83,8 +83,9 @@ class Observation:
             depth: z of the camera frame, in its length unit; 0, negative, NaN and infinity are no measurement.
             camera: Intrinsics, for images of this size.
             T_world_camera: Where the camera stood; None takes the camera frame as world.
-            mask: True where a pixel belongs to the object; of the depth image's size. The others count as unknown, not
-                as free: something may stand before the object there.
+            mask: True where a pixel belongs to the object; of the depth image's size. Of the others, those that
+                measured something well beyond the object (by its own visible depth) looked past it, so their rays are
+                free; the rest is unknown: something may stand before the object there.
             background_is_free: Whether a pixel without measurement saw past the object. True for a rendered depth
                 image; a real sensor also loses shiny, dark and distant surfaces, so its empty pixels are unknown.
                 With a mask it holds for the pixels that the mask leaves in.
@@ -107,7 +108,10 @@ class Observation:
             )
         pose = T_world_camera if T_world_camera is not None else Similarity.identity()
         points = pose.apply(camera.back_project(np.where(measured & usable, depth, 0.0)))
-        free = _evenly(np.flatnonzero(~measured & usable & background_is_free), max_background_rays)
+        seen = depth[measured & usable]
+        # Farther by the object's own depth: a mask that cuts a piece off must not turn that piece into free space.
+        beyond = ~usable & measured & (np.where(measured, depth, 0.0) > 2.0 * seen.max() - seen.min())
+        free = _evenly(np.flatnonzero(beyond | (~measured & usable & background_is_free)), max_background_rays)
         directions = pose.apply_vectors(camera.pixel_rays().reshape(-1, 3)[free])
         return cls(
             points_world=points,

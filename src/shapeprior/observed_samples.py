@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from shapeprior.observation import Observation
 
@@ -53,7 +53,7 @@ def _normals(
 ) -> Float[np.ndarray, "points 3"]:
     if origins is None or len(points) < 4:
         return np.zeros_like(points)
-    _, neighbours = cKDTree(points).query(points, k=min(NEIGHBOURS, len(points)), workers=-1)
+    _, neighbours = KDTree(points).query(points, k=min(NEIGHBOURS, len(points)), workers=-1)
     around = points[neighbours] - points[neighbours].mean(axis=1, keepdims=True)
     _, _, axes = np.linalg.svd(around, full_matrices=False)
     normals = axes[:, -1, :]

@@ -82,9 +82,11 @@ def prepare_dataset(
         refused=tuple(outcome for outcome in outcomes if isinstance(outcome, RefusedShape)),
     )
     if not dataset.shapes:
-        raise MeshError(
-            f"{meshes}: none of {len(sources)} files could be prepared; the first: {dataset.refused[0].reason}"
-        )
+        # Nothing half-written stays behind.
+        (out / "settings.json").unlink()
+        out.rmdir()
+        reasons = "".join(f"\n  {refusal.reason}" for refusal in dataset.refused)
+        raise MeshError(f"{meshes}: none of {len(sources)} files could be prepared; expected at least one:{reasons}")
     write_manifest(dataset)
     return dataset
 

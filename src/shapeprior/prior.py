@@ -11,10 +11,10 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.utils import parametrize
 
-from shapeprior.bundled import bundled_prior_path
+from shapeprior.bundled import bundled_prior_path, bundled_priors
 from shapeprior.checkpoint import RunConfig, read_checkpoint
 from shapeprior.decoder import Decoder
-from shapeprior.errors import CompletionError
+from shapeprior.errors import CheckpointError, CompletionError
 from shapeprior.extract import ExtractConfig, extract_mesh
 from shapeprior.frames import Similarity
 from shapeprior.infer import InferConfig, LatentEstimate, infer_latent
@@ -115,6 +115,10 @@ def load(prior: str | os.PathLike[str]) -> ShapePrior:
     Raises CheckpointError if there is no such folder or name, or the files are not a whole checkpoint of this version.
     """
     path = bundled_prior_path(prior) or Path(prior)
+    if not path.exists():
+        raise CheckpointError(
+            f"{prior}: no such folder and no bundled prior; expected a run folder, or one of {', '.join(bundled_priors())}"
+        )
     config = RunConfig.read(path)
     checkpoint = read_checkpoint(path, config)
     checkpoint.decoder.eval()

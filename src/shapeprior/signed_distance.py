@@ -99,5 +99,5 @@ def _subdivide(mesh: TriangleMesh, max_edge: float) -> TriangleMesh:
     """Split faces until no edge is longer; the surface stays the same, only the pieces get small."""
     import trimesh
 
-    vertices, faces = trimesh.remesh.subdivide_to_size(mesh.vertices, mesh.faces, max_edge=max_edge, max_iter=12)
+    vertices, faces, *_ = trimesh.remesh.subdivide_to_size(mesh.vertices, mesh.faces, max_edge=max_edge, max_iter=12)
     return TriangleMesh(vertices=np.asarray(vertices), faces=np.asarray(faces, dtype=np.int64))

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from shapeprior.checkpoint import Checkpoint, RunConfig, read_checkpoint, write_checkpoint
 from shapeprior.dataset import Dataset
 from shapeprior.decoder import seeded
-from shapeprior.errors import CheckpointError, DatasetError
+from shapeprior.errors import CheckpointError, ConfigError, DatasetError, OutputError
 from shapeprior.losses import banded_l1, clamped_l1, code_prior
 from shapeprior.mesh_io import write_bytes
 from shapeprior.presets import Preset, build_decoder
@@ -33,7 +33,7 @@ class EpochReport:
     epochs: int
     """Epochs in all."""
     loss: float
-    """Mean clamped L1 over the epoch's samples, in unit-sphere radii."""
+    """Mean of the configured loss over the epoch's samples, without the prior on codes, in unit-sphere radii."""
     code_length: float
     """Mean length of the codes."""
     rate: float
@@ -54,10 +54,11 @@ def train(
     """Train a prior on the training split and write the run folder; an interrupted run goes on where it stopped.
 
     Random numbers of an epoch depend on the seed and the epoch alone, so an interrupted run computes what an uninterrupted one
-    would have. Raises DatasetError if there is nothing to train on, CheckpointError if the folder holds another run,
-    OutputError if it cannot be written.
+    would have. Raises DatasetError if there is nothing to train on, CheckpointError if the folder holds another run or the
+    numbers diverge, ConfigError if there is no such device, OutputError if the folder cannot be written.
     """
     run = Path(run)
+    _require_device(device)
     samples, config = _load_training_data(data, preset, seed)
     state, optimizers, seconds = _start_or_resume(run, config, device)
     samples = samples.to(device)
@@ -75,14 +76,15 @@ def train(
             rate=share,
             seconds=time.monotonic() - started,
         )
-        if not math.isfinite(loss):
+        # The last step of an epoch may break weights that its loss has not seen.
+        if not (math.isfinite(loss) and all(torch.isfinite(value).all() for _, value in _named_parameters(state))):
             raise CheckpointError(
-                f"{run}: the loss became {loss} in epoch {state.epoch}; the checkpoint holds epoch {state.epoch - 1}; "
-                "expected a finite loss; check the samples, or lower decoder_rate"
+                f"{run}: loss {loss} and weights in epoch {state.epoch} are not all finite; expected finite numbers; "
+                "lower decoder_rate and code_rate; a checkpoint, if there is one, holds the epoch before"
             )
+        # The log goes first: if training is stopped between the two, resuming drops the line and repeats the epoch.
+        _append_log(run / "log.jsonl", report)
         write_checkpoint(run, state)
-        with open(run / "log.jsonl", "a", encoding="utf-8") as log:
-            log.write(json.dumps(report.__dict__) + "\n")
         if progress:
             progress(report)
     return run
@@ -97,7 +99,19 @@ def _load_training_data(
     rows, digest = [], hashlib.sha256()
     for shape in shapes:
         stored = data.samples(shape.id)
-        rows.append(np.column_stack([stored.points_unit, stored.sdf]).astype(np.float32))
+        row = np.column_stack([stored.points_unit, stored.sdf]).astype(np.float32)
+        if not np.isfinite(row).all():
+            raise DatasetError(
+                f"{data.root}: samples of shape {shape.id} hold NaN or infinity; expected finite numbers; prepare it again"
+            )
+        if rows and len(row) != len(rows[0]):
+            raise DatasetError(
+                f"{data.root}: shape {shape.id} has {len(row)} samples, {shapes[0].id} has {len(rows[0])}; "
+                "expected as many of each shape; prepare the data set again"
+            )
+        if len(row) == 0:
+            raise DatasetError(f"{data.root}: shape {shape.id} has no samples; expected at least 1; prepare it again")
+        rows.append(row)
         digest.update(shape.samples_sha256.encode())
     config = RunConfig(
         decoder=preset.decoder,
@@ -136,7 +150,7 @@ def _start_or_resume(
         # Rows without a gradient stay where they are: a code moves only when its shape was seen.
         torch.optim.SparseAdam([state.codes], lr=config.train.code_rate),
     )
-    _restore_optimizer(optimizers, state)
+    _restore_optimizer(optimizers, state, run / "checkpoint.safetensors")
     return state, optimizers, seconds
 
 
@@ -194,16 +208,41 @@ def _optimizer_state(optimizers: tuple[torch.optim.Optimizer, ...], state: Check
     return flat
 
 
-def _restore_optimizer(optimizers: tuple[torch.optim.Adam, torch.optim.SparseAdam], state: Checkpoint) -> None:
-    if not state.optimizer:
-        if state.epoch:
-            raise CheckpointError(f"these weights were made for use, at epoch {state.epoch}; training cannot go on")
+def _restore_optimizer(
+    optimizers: tuple[torch.optim.Adam, torch.optim.SparseAdam], state: Checkpoint, path: Path
+) -> None:
+    if state.epoch == 0:
         return
     for name, parameter in _named_parameters(state):
         sparse = name == "codes"
+        shapes = {"exp_avg": parameter.shape, "exp_avg_sq": parameter.shape, "step": torch.Size()}
+        for key, shape in shapes.items():
+            found = state.optimizer.get(f"{name}.{key}")
+            if found is None or found.shape != shape or not torch.isfinite(found).all():
+                raise CheckpointError(
+                    f"{path}: no usable optimizer.{name}.{key} beside the weights of epoch {state.epoch}; expected the "
+                    "optimiser's state, without which training cannot go on; these weights are for completion only"
+                )
         entry = {key: state.optimizer[f"{name}.{key}"].to(parameter.device) for key in ("exp_avg", "exp_avg_sq")}
         step = state.optimizer[f"{name}.step"]
         optimizers[1 if sparse else 0].state[parameter] = {**entry, "step": int(step) if sparse else step}
+
+
+def _require_device(device: str) -> None:
+    try:
+        torch.zeros(1, device=device)
+    # torch raises an AssertionError for a kind of device that it was built without.
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).split("\n")[0]
+        raise ConfigError(f"device '{device}' cannot be used ({reason}); expected one such as cpu, cuda, mps") from None
+
+
+def _append_log(path: Path, report: EpochReport) -> None:
+    try:
+        with open(path, "a", encoding="utf-8") as log:
+            log.write(json.dumps(report.__dict__) + "\n")
+    except OSError as error:
+        raise OutputError(f"{path}: {error.strerror}; expected a file that can be written; free the disk") from None
 
 
 def _trim_log(path: Path, epoch: int) -> float:

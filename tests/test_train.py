@@ -1,0 +1,263 @@
+"""Training: it learns, it is the same every time, and stopping it changes nothing."""
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from shapeprior import train as train_module
+from shapeprior.checkpoint import RunConfig, read_checkpoint
+from shapeprior.dataset import Dataset, write_samples
+from shapeprior.deepsdf import DeepSdfConfig
+from shapeprior.errors import CheckpointError, ConfigError, DatasetError, OutputError
+from shapeprior.presets import Preset
+from shapeprior.prior import load
+from shapeprior.sampling import SdfSamples
+from shapeprior.train import EpochReport, train
+from shapeprior.train_config import TrainConfig
+from shapeprior.triplane import TriplaneConfig
+
+SHORT = TrainConfig(epochs=4, shapes_per_batch=3, points_per_shape=200)
+TINY = {
+    "deepsdf": Preset(decoder=DeepSdfConfig(code_size=4, width=32), train=SHORT),
+    "triplane": Preset(
+        decoder=TriplaneConfig(code_size=4, base=2, channels=(6, 4), width=16),
+        train=dataclasses.replace(SHORT, loss="banded", decoder_rate=5e-3, code_rate=3e-2),
+    ),
+}
+BOTH = pytest.mark.parametrize("kind", list(TINY))
+
+
+class Interruption(Exception):
+    """Stands for whatever stops a run."""
+
+
+def stop_after(epoch: int):
+    def progress(report: EpochReport) -> None:
+        if report.epoch == epoch:
+            raise Interruption
+
+    return progress
+
+
+def checkpoint_bytes(run: Path) -> bytes:
+    return (run / "checkpoint.safetensors").read_bytes()
+
+
+def log_of(run: Path) -> list[dict[str, float]]:
+    text = (run / "log.jsonl").read_text()
+    assert text.endswith("\n")
+    return [json.loads(line) for line in text.splitlines()]
+
+
+@BOTH
+def test_the_loss_falls_and_codes_part(tiny_data: Dataset, tmp_path: Path, kind: str) -> None:
+    recipe = dataclasses.replace(TINY[kind].train, epochs=40, decoder_rate=5e-3, code_rate=1e-2, code_init_deviation=1e-3)
+    preset = dataclasses.replace(TINY[kind], train=recipe)
+    reports: list[EpochReport] = []
+    train(tiny_data, tmp_path / "run", preset=preset, seed=0, progress=reports.append)
+    losses = [report.loss for report in reports]
+    assert np.mean(losses[-3:]) < 0.5 * losses[0]
+    codes = load(tmp_path / "run").codes
+    assert codes.shape == (4, 4)
+    assert torch.pdist(codes).min() > 0.02  # From 0.001: shapes got codes of their own.
+
+
+def test_the_loss_of_the_log_is_the_mean_clamped_difference(tiny_data: Dataset, tmp_path: Path) -> None:
+    """One batch of all shapes with all samples: the first epoch's loss is that of the untrained decoder."""
+    recipe = TrainConfig(epochs=1, shapes_per_batch=4, points_per_shape=10**6)
+    preset = Preset(decoder=TINY["deepsdf"].decoder, train=recipe)
+    run = train(tiny_data, tmp_path / "run", preset=preset, seed=6)
+    decoder = train_module.build_decoder(preset.decoder, seed=6)
+    codes = torch.randn((4, 4), generator=torch.Generator().manual_seed(7)) * recipe.code_init_deviation
+    expected = []
+    for code, shape in zip(codes, tiny_data.split("train"), strict=True):
+        samples = tiny_data.samples(shape.id)
+        with torch.no_grad():
+            field = decoder(code[None], torch.from_numpy(samples.points_unit)[None])[0].numpy()
+        expected.append(np.abs(np.clip(field, -0.1, 0.1) - np.clip(samples.sdf, -0.1, 0.1)).mean())
+    assert log_of(run)[0]["loss"] == pytest.approx(np.mean(expected), rel=1e-5)
+    assert RunConfig.read(run).shape_ids == tuple(shape.id for shape in tiny_data.split("train"))
+
+
+@BOTH
+def test_the_same_seed_is_the_same_bytes_whatever_torch_drew_before(
+    tiny_data: Dataset, tmp_path: Path, kind: str
+) -> None:
+    first = train(tiny_data, tmp_path / "first", preset=TINY[kind], seed=1)
+    state = torch.get_rng_state()
+    torch.manual_seed(77)
+    again = train(tiny_data, tmp_path / "again", preset=TINY[kind], seed=1)
+    assert torch.equal(torch.get_rng_state(), torch.manual_seed(77).get_state())  # Nothing was drawn from it.
+    torch.set_rng_state(state)
+    other = train(tiny_data, tmp_path / "other", preset=TINY[kind], seed=2)
+    assert checkpoint_bytes(first) == checkpoint_bytes(again) != checkpoint_bytes(other)
+    assert (first / "config.json").read_bytes() == (again / "config.json").read_bytes()
+
+
+@BOTH
+def test_interrupted_is_uninterrupted_bit_for_bit(tiny_data: Dataset, tmp_path: Path, kind: str) -> None:
+    whole = train(tiny_data, tmp_path / "whole", preset=TINY[kind], seed=1)
+    run = tmp_path / "stopped"
+    for epoch in (1, 3):
+        with pytest.raises(Interruption):
+            train(tiny_data, run, preset=TINY[kind], seed=1, progress=stop_after(epoch))
+    train(tiny_data, run, preset=TINY[kind], seed=1)
+    assert checkpoint_bytes(run) == checkpoint_bytes(whole)
+    assert [line["epoch"] for line in log_of(run)] == [1, 2, 3, 4]
+    for ours, theirs in zip(log_of(run), log_of(whole), strict=True):
+        assert {**ours, "seconds": 0} == {**theirs, "seconds": 0}
+    seconds = [line["seconds"] for line in log_of(run)]
+    assert seconds == sorted(seconds)
+    train(tiny_data, run, preset=TINY[kind], seed=1)  # Finished: nothing more happens.
+    assert checkpoint_bytes(run) == checkpoint_bytes(whole)
+    assert len(log_of(run)) == 4
+
+
+@pytest.mark.parametrize("moment", ["before the checkpoint", "after the checkpoint"])
+def test_stopped_beside_the_checkpoint_the_log_stays_whole(
+    tiny_data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    whole = train(tiny_data, tmp_path / "whole", preset=TINY["deepsdf"], seed=1)
+    run, write = tmp_path / "stopped", train_module.write_checkpoint
+
+    def write_and_stop(folder: Path, state: train_module.Checkpoint) -> None:
+        if state.epoch < 3 or moment == "after the checkpoint":
+            write(folder, state)
+        if state.epoch == 3:
+            raise Interruption
+
+    monkeypatch.setattr(train_module, "write_checkpoint", write_and_stop)
+    with pytest.raises(Interruption):
+        train(tiny_data, run, preset=TINY["deepsdf"], seed=1)
+    monkeypatch.undo()
+    with open(run / "log.jsonl", "a") as log:
+        log.write('{"epoch": 4, "ep')  # A line that was cut off.
+    train(tiny_data, run, preset=TINY["deepsdf"], seed=1)
+    assert [line["epoch"] for line in log_of(run)] == [1, 2, 3, 4]
+    assert checkpoint_bytes(run) == checkpoint_bytes(whole)
+
+
+def test_stopped_before_the_first_epoch_it_starts(tiny_data: Dataset, tmp_path: Path) -> None:
+    whole = train(tiny_data, tmp_path / "whole", preset=TINY["deepsdf"], seed=1)
+    (tmp_path / "run").mkdir()
+    shutil.copy(whole / "config.json", tmp_path / "run")
+    assert checkpoint_bytes(train(tiny_data, tmp_path / "run", preset=TINY["deepsdf"], seed=1)) == checkpoint_bytes(whole)
+
+
+def copy_data(data: Dataset, root: Path) -> Dataset:
+    shutil.copytree(data.root, root)
+    return Dataset.open(root)
+
+
+def test_a_folder_holds_one_run(tiny_data: Dataset, tmp_path: Path) -> None:
+    run = train(tiny_data, tmp_path / "run", preset=TINY["deepsdf"], seed=1)
+    before = checkpoint_bytes(run)
+    longer = dataclasses.replace(TINY["deepsdf"], train=dataclasses.replace(SHORT, epochs=9))
+    fewer = dataclasses.replace(tiny_data, shapes=tiny_data.shapes[1:])
+    changed = dataclasses.replace(
+        tiny_data, shapes=tuple(dataclasses.replace(shape, samples_sha256="0" * 64) for shape in tiny_data.shapes)
+    )
+    for data, preset, seed in (
+        (tiny_data, TINY["deepsdf"], 2),
+        (tiny_data, TINY["triplane"], 1),
+        (tiny_data, longer, 1),
+        (fewer, TINY["deepsdf"], 1),
+        (changed, TINY["deepsdf"], 1),
+    ):
+        with pytest.raises(CheckpointError, match="other settings or other data") as caught:
+            train(data, run, preset=preset, seed=seed)
+        assert str(run) in str(caught.value)
+    assert checkpoint_bytes(run) == before
+
+
+def test_other_folders_are_left_alone(tiny_data: Dataset, tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(CheckpointError, match="not empty and not a run"):
+        train(tiny_data, tmp_path, preset=TINY["deepsdf"], seed=1)
+    with pytest.raises(CheckpointError, match="not empty and not a run"):
+        train(tiny_data, tmp_path / "thesis.txt", preset=TINY["deepsdf"], seed=1)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+    with pytest.raises(OutputError):
+        train(tiny_data, tmp_path / "thesis.txt" / "run", preset=TINY["deepsdf"], seed=1)
+
+
+@BOTH
+@pytest.mark.parametrize("field", ["points_unit", "sdf"])
+def test_samples_without_a_number_are_refused_before_anything_is_lost(
+    tiny_data: Dataset, tmp_path: Path, kind: str, field: str
+) -> None:
+    data, run = copy_data(tiny_data, tmp_path / "data"), tmp_path / "run"
+    with pytest.raises(Interruption):
+        train(data, run, preset=TINY[kind], seed=1, progress=stop_after(2))
+    before, shape = checkpoint_bytes(run), data.split("train")[1]
+    samples = data.samples(shape.id)
+    getattr(samples, field)[5] = np.nan
+    write_samples(data.root, shape.id, samples)
+    with pytest.raises(DatasetError, match=f"{shape.id}.*NaN") as caught:
+        train(data, run, preset=TINY[kind], seed=1)
+    assert str(data.root) in str(caught.value)
+    assert checkpoint_bytes(run) == before
+    assert read_checkpoint(run, RunConfig.read(run)).epoch == 2
+
+
+def test_shapes_with_different_numbers_of_samples(tiny_data: Dataset, tmp_path: Path) -> None:
+    data = copy_data(tiny_data, tmp_path / "data")
+    shape = data.split("train")[2]
+    samples = data.samples(shape.id)
+    for kept, text in ((700, "has 700 samples.*has 1200"), (0, "0 samples")):
+        fewer = SdfSamples(points_unit=samples.points_unit[:kept].copy(), sdf=samples.sdf[:kept].copy())
+        write_samples(data.root, shape.id, fewer)
+        with pytest.raises(DatasetError, match=text) as caught:
+            train(data, tmp_path / "run", preset=TINY["deepsdf"], seed=1)
+        assert shape.id in str(caught.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_nothing_to_train_on(tiny_data: Dataset, tmp_path: Path) -> None:
+    data = dataclasses.replace(tiny_data, shapes=tiny_data.split("test"))
+    with pytest.raises(DatasetError, match="no shape in the training split"):
+        train(data, tmp_path / "run", preset=TINY["deepsdf"], seed=1)
+
+
+@BOTH
+def test_numbers_that_diverge_leave_the_last_whole_checkpoint(tiny_data: Dataset, tmp_path: Path, kind: str) -> None:
+    preset = dataclasses.replace(TINY[kind], train=dataclasses.replace(TINY[kind].train, decoder_rate=1e25))
+    run = tmp_path / "run"
+    with pytest.raises(CheckpointError, match="not all finite.*lower decoder_rate"):
+        train(tiny_data, run, preset=preset, seed=1)
+    if (run / "checkpoint.safetensors").exists():
+        read_checkpoint(run, RunConfig.read(run))  # Refuses NaN.
+
+
+@pytest.mark.parametrize("drop", ["optimizer.", "optimizer.codes.step", "optimizer.hidden.2.bias.exp_avg"])
+def test_weights_for_use_cannot_be_trained_on(tiny_data: Dataset, tmp_path: Path, drop: str) -> None:
+    run = tmp_path / "run"
+    with pytest.raises(Interruption):
+        train(tiny_data, run, preset=TINY["deepsdf"], seed=1, progress=stop_after(2))
+    path = run / "checkpoint.safetensors"
+    kept = {name: value for name, value in load_file(path).items() if not name.startswith(drop)}
+    save_file(kept, path, {"format": "shapeprior-run", "version": "1", "epoch": "2"})
+    assert load(run).codes.shape == (4, 4)
+    with pytest.raises(CheckpointError, match="training cannot go on") as caught:
+        train(tiny_data, run, preset=TINY["deepsdf"], seed=1)
+    assert str(path) in str(caught.value)
+
+
+def test_devices_that_do_not_exist_are_refused(tiny_data: Dataset, tmp_path: Path) -> None:
+    for device in ("gpu", "cuda:99"):
+        with pytest.raises(ConfigError, match=f"device '{device}'"):
+            train(tiny_data, tmp_path / "run", preset=TINY["deepsdf"], seed=1, device=device)
+    assert not (tmp_path / "run").exists()
+
+
+def test_rates_fall_along_half_a_cosine(tiny_data: Dataset, tmp_path: Path) -> None:
+    run = train(tiny_data, tmp_path / "run", preset=TINY["deepsdf"], seed=1)
+    shares = [line["rate"] for line in log_of(run)]
+    expected = 0.02 + 0.98 * 0.5 * (1.0 + np.cos(np.pi * np.arange(4) / 4))
+    np.testing.assert_allclose(shares, expected)

@@ -1,0 +1,134 @@
+"""The tri-plane decoder against a bilinear lookup by hand, finite differences, and the sphere it starts from."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from shapeprior.errors import ConfigError
+from shapeprior.presets import build_decoder, preset
+from shapeprior.triplane import TriplaneConfig, TriplaneDecoder
+
+SMALL = TriplaneConfig(code_size=5, base=3, channels=(6, 4), width=8)
+
+
+def inputs(scale: float = 1.0) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    codes = torch.randn((2, 5), generator=generator, dtype=torch.float64)
+    points = scale * (torch.rand((2, 60, 3), generator=generator, dtype=torch.float64) * 2.0 - 1.0)
+    return codes, points
+
+
+def read_plane(plane: Tensor, across: float, down: float) -> Tensor:
+    """Bilinear: cell centres are at (i + ½) / side of the way from −1 to 1; beyond the outer centres the border holds."""
+    side = plane.shape[-1]
+    column, row = (min(max((value + 1.0) / 2.0 * side - 0.5, 0.0), side - 1.0) for value in (across, down))
+    left, top = min(int(column), side - 2), min(int(row), side - 2)
+    s, t = column - left, row - top
+    upper = (1 - s) * plane[:, top, left] + s * plane[:, top, left + 1]
+    lower = (1 - s) * plane[:, top + 1, left] + s * plane[:, top + 1, left + 1]
+    return (1 - t) * upper + t * lower
+
+
+def plain_query(decoder: TriplaneDecoder, planes: Tensor, point: Tensor) -> Tensor:
+    """Signed distance at one point from one shape's planes of shape (3, channels, side, side)."""
+    x, y, z = point.tolist()
+    features = [read_plane(planes[index], *pair) for index, pair in enumerate(((x, y), (y, z), (z, x)))]
+    state = decoder.state_dict()
+    carried = torch.cat([*features, point])
+    for layer in ("0", "2", "4"):
+        carried = state[f"reader.{layer}.weight"] @ carried + state[f"reader.{layer}.bias"]
+        if layer != "4":
+            carried = carried / (1.0 + (-carried).exp())  # SiLU
+    return point.pow(2).sum().sqrt() - 0.5 + carried[0]
+
+
+@pytest.mark.parametrize("scale", [1.0, 1.4])  # Inside the cube, and beyond it.
+def test_query_equals_a_bilinear_lookup_by_hand(scale: float) -> None:
+    decoder = TriplaneDecoder(SMALL, seed=0).double()
+    codes, points = inputs(scale)
+    (planes,) = decoder.prepare(codes)
+    assert planes.shape == (2, 3, 4, 6, 6)
+    found = decoder.query((planes,), points)
+    expected = torch.stack(
+        [torch.stack([plain_query(decoder, planes[shape], point) for point in points[shape]]) for shape in range(2)]
+    )
+    assert (expected - points.norm(dim=-1) + 0.5).std() > 1e-3  # The planes have a say.
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
+
+
+def test_the_planes_are_what_the_generator_makes_of_the_code() -> None:
+    """The convolutions by their definition: a neighbour of the code's planes sums weights times padded cells."""
+    decoder = TriplaneDecoder(SMALL, seed=0).double()
+    codes, _ = inputs()
+    state = decoder.state_dict()
+    seeds = (codes @ state["seed_planes.weight"].T + state["seed_planes.bias"]).view(2, 18, 3, 3)
+
+    def leaky(values: Tensor) -> Tensor:
+        return torch.where(values > 0, values, 0.1 * values)
+
+    mixed = torch.einsum("oi,sihw->sohw", state["generator.1.weight"][:, :, 0, 0], leaky(seeds))
+    mixed = leaky(mixed + state["generator.1.bias"][:, None, None])
+    grown = torch.zeros(2, 18, 8, 8, dtype=torch.float64)
+    grown[:, :, 1:7, 1:7] = mixed.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
+    weight, bias = state["generator.4.weight"], state["generator.4.bias"]
+    expected = torch.zeros(2, 12, 6, 6, dtype=torch.float64)
+    for plane in range(3):  # Groups: each plane's features come from its own.
+        own = slice(4 * plane, 4 * plane + 4)
+        for dy in range(3):
+            for dx in range(3):
+                window = grown[:, 6 * plane : 6 * plane + 6, dy : dy + 6, dx : dx + 6]
+                expected[:, own] += torch.einsum("oi,sihw->sohw", weight[own, :, dy, dx], window)
+        expected[:, own] += bias[own, None, None]
+    torch.testing.assert_close(decoder.prepare(codes)[0].flatten(1, 2), expected, rtol=0, atol=1e-12)
+
+
+def test_gradients_of_code_and_points_agree_with_finite_differences() -> None:
+    decoder = TriplaneDecoder(SMALL, seed=0).double()
+    codes, points = inputs()
+    codes, points = codes.requires_grad_(), points[:, :6].clone().requires_grad_()
+    assert torch.autograd.gradcheck(decoder, (codes, points), eps=1e-7, atol=1e-5)
+
+
+def test_preparing_once_and_querying_in_parts_equals_forward() -> None:
+    decoder = TriplaneDecoder(SMALL, seed=0).double()
+    codes, points = inputs()
+    prepared = decoder.prepare(codes)
+    parts = torch.cat([decoder.query(prepared, part) for part in points.split(7, dim=1)], dim=1)
+    torch.testing.assert_close(parts, decoder(codes, points), rtol=0, atol=1e-14)
+
+
+def test_it_starts_as_a_sphere_of_radius_one_half_with_a_gradient() -> None:
+    decoder = build_decoder(preset("triplane-64").decoder, seed=0)
+    generator = torch.Generator().manual_seed(0)
+    codes = 0.1 * torch.randn((4, 64), generator=generator)
+    points = torch.randn((4, 400, 3), generator=generator)
+    points = (points / points.norm(dim=-1, keepdim=True) * torch.rand((4, 400, 1), generator=generator)).requires_grad_()
+    field = decoder(codes, points)
+    assert (field - (points.norm(dim=-1) - 0.5)).abs().max() < 0.1
+    (gradient,) = torch.autograd.grad(field.sum(), points)
+    assert gradient.norm(dim=-1).median() == pytest.approx(1.0, abs=0.1)
+
+
+def test_seed_decides_the_weights_and_nothing_else_does() -> None:
+    before = torch.get_rng_state()
+    first, again, other = (TriplaneDecoder(SMALL, seed=seed).state_dict() for seed in (4, 4, 5))
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.manual_seed(99)
+    later = TriplaneDecoder(SMALL, seed=4).state_dict()
+    torch.set_rng_state(before)
+    for name, value in first.items():
+        assert torch.equal(value, again[name])
+        assert torch.equal(value, later[name])
+    assert not torch.equal(first["reader.0.weight"], other["reader.0.weight"])
+
+
+def test_a_single_level_of_planes_works() -> None:
+    decoder = TriplaneDecoder(TriplaneConfig(code_size=2, base=4, channels=(3,), width=4), seed=0)
+    assert decoder.prepare(torch.zeros(1, 2))[0].shape == (1, 3, 3, 4, 4)
+    assert decoder(torch.zeros(1, 2), torch.zeros(1, 5, 3)).shape == (1, 5)
+
+
+@pytest.mark.parametrize("fields", [{"code_size": 0}, {"channels": ()}, {"channels": (4, 0)}, {"base": 0}, {"width": 0}])
+def test_impossible_sizes_are_refused(fields: dict[str, object]) -> None:
+    with pytest.raises(ConfigError, match="below 1"):
+        TriplaneConfig(**fields)  # pyright: ignore[reportArgumentType]
