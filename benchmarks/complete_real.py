@@ -1,10 +1,10 @@
 """Complete single depth views of real meshes with a bundled prior (or a run) and score them.
 
-    python benchmarks/complete_real.py MESHES OUT --prior mug --manifest MANIFEST.csv --turn-y 90
+    python benchmarks/complete_real.py MESHES OUT --prior mug --manifest MANIFEST.csv --turn-y=-90
 
-MESHES is a folder of mesh files. Files whose row in the manifest (columns `file`, `up`) says `z` are turned upright first; --turn-y then turns
-all of them about +y by so many degrees, to bring them to the family's convention (docs/conventions.md). Every file is a row of the
-report in OUT/report; refused files are named there.
+MESHES is a folder of mesh files. Files whose row in the manifest (columns `file`, `up`) says `z` are turned upright first; --turn-y
+then turns all of them about +y by so many degrees, to bring them to the family's convention (docs/conventions.md): ShapeNet's mugs
+have their handle along -z, ours along +x. Every file is a row of the report in OUT/report; refused files are named.
 """
 
 import argparse

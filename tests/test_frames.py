@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import trimesh
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from plain_geometry import random_similarity
@@ -30,6 +30,7 @@ def assert_same_map(found: Similarity, expected: Similarity) -> None:
 
 
 @given(T_b_a=similarities(), points=POINTS)
+@settings(deadline=None)
 def test_the_inverse_brings_points_back(T_b_a: Similarity, points: np.ndarray) -> None:
     back = T_b_a.inverse().apply(T_b_a.apply(points))
     # The offset may be far larger than the points' image, and then costs digits.
@@ -38,6 +39,7 @@ def test_the_inverse_brings_points_back(T_b_a: Similarity, points: np.ndarray) -
 
 
 @given(T_c_b=similarities(), T_b_a=similarities(), points=POINTS)
+@settings(deadline=None)
 def test_composition_is_application_one_after_the_other(
     T_c_b: Similarity, T_b_a: Similarity, points: np.ndarray
 ) -> None:
@@ -47,6 +49,7 @@ def test_composition_is_application_one_after_the_other(
 
 
 @given(T_b_a=similarities(), points=POINTS)
+@settings(deadline=None)
 def test_the_matrix_agrees_with_trimesh_and_survives_a_round_trip(T_b_a: Similarity, points: np.ndarray) -> None:
     found = T_b_a.apply(points)
     expected = trimesh.transform_points(points, T_b_a.matrix())
@@ -55,6 +58,7 @@ def test_the_matrix_agrees_with_trimesh_and_survives_a_round_trip(T_b_a: Similar
 
 
 @given(T_b_a=similarities())
+@settings(deadline=None)
 def test_json_keeps_every_bit(T_b_a: Similarity) -> None:
     back = Similarity.from_json(json.loads(json.dumps(T_b_a.to_json())))
     assert back.scale == T_b_a.scale
@@ -63,6 +67,7 @@ def test_json_keeps_every_bit(T_b_a: Similarity) -> None:
 
 
 @given(T_b_a=similarities(), points=POINTS)
+@settings(deadline=None)
 def test_distances_grow_by_the_scale_and_directions_only_turn(T_b_a: Similarity, points: np.ndarray) -> None:
     before = np.linalg.norm(points - points[:1], axis=1)
     image = T_b_a.apply(points)
@@ -87,6 +92,7 @@ def test_a_known_map() -> None:
     size=st.floats(1e-3, 1e3),
     place=st.floats(-1e3, 1e3),
 )
+@settings(deadline=None)
 def test_the_unit_sphere_holds_the_points_with_room(seed: int, count: int, size: float, place: float) -> None:
     points = place + size * np.random.default_rng(seed).standard_normal((count, 3))
     T_unit_from = Similarity.to_unit_sphere(points)

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from plain_geometry import box, flip, join, keep, moved, random_similarity, sphere, to_trimesh, torus
 
@@ -34,6 +34,7 @@ def test_the_box_has_the_volume_and_area_of_a_box() -> None:
 
 
 @given(seed=st.integers(0, 2**32), scale=st.floats(0.01, 100.0))
+@settings(deadline=None)
 def test_volume_and_area_scale_with_the_mesh(seed: int, scale: float) -> None:
     mesh = SOLIDS["torus"]
     placement = random_similarity(np.random.default_rng(seed), scale=scale)
@@ -61,6 +62,7 @@ def test_bounds_leave_out_vertices_without_faces() -> None:
 
 
 @given(seed=st.integers(0, 2**32), dropped=st.integers(1, 3))
+@settings(deadline=None)
 def test_a_missing_face_opens_a_mesh(seed: int, dropped: int) -> None:
     mesh = SOLIDS["sphere"]
     chosen = np.ones(len(mesh.faces), dtype=bool)

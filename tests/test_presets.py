@@ -40,7 +40,7 @@ def test_presets_survive_json(name: str) -> None:
 
 
 def test_an_unknown_preset_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(ConfigError, match="'triplane'.*deepsdf-256, deepsdf-512, triplane-64"):
+    with pytest.raises(ConfigError, match=r"'triplane'.*deepsdf-256, deepsdf-512, triplane-64"):
         preset("triplane")
 
 

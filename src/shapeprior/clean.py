@@ -5,6 +5,9 @@ from dataclasses import dataclass
 import igl
 import numpy as np
 from jaxtyping import Bool, Int
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+from scipy.spatial import KDTree
 
 from shapeprior.errors import MeshError
 from shapeprior.mesh import TriangleMesh
@@ -12,6 +15,8 @@ from shapeprior.orient import orient_outward
 
 WELD_TOLERANCE = 1e-7
 """Vertices closer than this share of the bounding box's diagonal become one."""
+SIZES = (1e-50, 1e50)
+"""Extents between which areas and volumes neither vanish nor overflow."""
 STRAY_AREA_SHARE = 0.01
 """A part with less than this share of the surface ..."""
 STRAY_GAP = 0.1
@@ -48,6 +53,10 @@ def clean_mesh(mesh: TriangleMesh, *, name: str) -> tuple[TriangleMesh, CleanRep
     `name` is the file that errors name. Raises MeshError if no face with area is left.
     """
     source_faces = len(mesh.faces)
+    with np.errstate(over="ignore"):
+        size = float(np.ptp(mesh.bounds, axis=0).max())
+    if size > 0 and not SIZES[0] < size < SIZES[1]:
+        raise MeshError(f"{name}: {size:.3g} units across; expected {SIZES[0]} to {SIZES[1]}; choose another unit")
     mesh = _weld(mesh)
     keep = _has_area(mesh)
     degenerate = int(np.count_nonzero(~keep))
@@ -85,9 +94,14 @@ def _weld(mesh: TriangleMesh) -> TriangleMesh:
     step = max(diagonal * WELD_TOLERANCE, np.finfo(np.float64).tiny)
     used, faces = np.unique(mesh.faces, return_inverse=True)
     vertices = mesh.vertices[used]
+    # A grid joins nearly all, however many lie in one place; pairs across its cells' borders are left for a tree.
     grid = np.round((vertices - low) / step).astype(np.int64)
-    _, first, inverse = np.unique(grid, axis=0, return_index=True, return_inverse=True)
+    _, first, cell = np.unique(grid, axis=0, return_index=True, return_inverse=True)
+    pairs = KDTree(vertices[first]).query_pairs(step, output_type="ndarray")
+    graph = coo_array((np.ones(len(pairs), dtype=np.int8), tuple(pairs.T)), shape=(len(first), len(first)))
+    group = connected_components(graph, directed=False)[1][cell.reshape(-1)]
     # Keep file order, so that the result does not depend on where the mesh lies.
+    _, first, inverse = np.unique(group, return_index=True, return_inverse=True)
     order = np.argsort(first)
     rank = np.zeros_like(order)
     rank[order] = np.arange(len(order))

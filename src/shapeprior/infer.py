@@ -43,13 +43,19 @@ class InferConfig:
     """Residuals beyond this count linearly instead of squared, in unit-sphere radii."""
     free_weight: float = 1.0
     """Weight of free space beside the surface."""
-    prior_weight: float = 2e-4
+    prior_weight: float = 1e-3
     """Weight of the mean squared whitened coordinate."""
 
     def __post_init__(self) -> None:
         for name in ("starts", "short_steps", "kept", "steps", "points", "free_points"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} = {getattr(self, name)}; expected at least 1")
+        for name in ("rate", "placement_rate", "shell", "huber"):
+            if not 0 < getattr(self, name) < np.inf:
+                raise ConfigError(f"{name} = {getattr(self, name)}; expected a positive, finite number")
+        for name in ("free_weight", "prior_weight"):
+            if not 0 <= getattr(self, name) < np.inf:
+                raise ConfigError(f"{name} = {getattr(self, name)}; expected 0 or a positive, finite number")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -115,7 +121,7 @@ class _Solver:
         self.generator = seeded(seed)
 
     def best_starts(self, samples: list[ObservedSamples], codes: Float[Tensor, "shapes code"]) -> list[_Start]:
-        """Rank the mean code and all training codes at every placement; keep the best, and the mean at the first."""
+        """Rank the mean code and all training codes at every placement; keep the best, and the mean at its best placement."""
         candidates = torch.cat([self.space.mean[None], codes])
         ranked: list[tuple[float, int, int]] = []
         with torch.no_grad():
@@ -216,7 +222,9 @@ class _Solver:
         value = value + 0.5 * (self._huber(behind + shell) * known).mean(dim=1)
         if free.shape[1]:
             value = value + self.config.free_weight * outside(empty, shell).mean(dim=1)
-        return value + self.config.prior_weight * code_prior(whitened) / whitened.shape[1]
+        value = value + self.config.prior_weight * code_prior(whitened) / whitened.shape[1]
+        # NaN would win or lose by chance in a comparison; as infinity it loses.
+        return torch.where(value.isnan(), torch.inf, value)
 
     def _huber(self, residual: Tensor) -> Tensor:
         """Huber's loss in units of distance: r²/(2h) up to h, |r| − h/2 beyond; bad starts keep a full gradient."""

@@ -33,8 +33,10 @@ class SignedDistance:
     """Signed distance to a cleaned mesh in the unit frame: negative inside, in unit-sphere radii.
 
     The distance is exact (libigl's tree of the faces), to the faces that are a border between inside and outside. Faces
-    hidden inside are left out. Faces with the outside on both sides have no inside to represent; they become plates of
-    half thickness `sheet_half_thickness`, so that a tail fin drawn as one polygon is still there afterwards.
+    hidden inside are left out; where parts overlap, this goes by the centroids of pieces, so that beside such a seam the
+    distance, but not the sign, may be wrong by half of `MAX_PIECE`. Faces with the outside on both sides have no inside to
+    represent; they become plates of half thickness `sheet_half_thickness`, so that a tail fin drawn as one polygon is still
+    there afterwards.
     (libigl's own ``signed_distance`` with fast winding numbers scales the distance by 1 − 2|w| on open meshes.)
     """
 

@@ -1,0 +1,187 @@
+"""The solver on an analytic decoder, whose codes are half axes: what it finds can be compared with the truth."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from ellipsoids import LONG, EllipsoidDecoder, axes_of, ellipsoid_view, training_codes
+from torch import Tensor
+
+from shapeprior.errors import CompletionError, ConfigError
+from shapeprior.frames import Similarity
+from shapeprior.infer import InferConfig, LatentEstimate, infer_latent
+from shapeprior.observation import Observation
+
+IDENTITY = Similarity.identity()
+CONFIG = InferConfig()
+
+
+def solve(view: Observation, placement: Similarity | None = IDENTITY, *, seed: int = 0, **fields: float) -> LatentEstimate:
+    config = dataclasses.replace(CONFIG, **fields)
+    return infer_latent(EllipsoidDecoder(), training_codes(), view, T_unit_world=placement, seed=seed, config=config)
+
+
+@pytest.mark.parametrize("code", [(0.4, -0.9), (-1.2, 1.1), (0.0, 0.0)])
+def test_a_one_sided_view_gives_the_code_back(code: tuple[float, float]) -> None:
+    """0.05 in the code is 0.0075 radii of a half axis."""
+    estimate = solve(ellipsoid_view(np.array(code)))
+    np.testing.assert_allclose(estimate.code.numpy(), code, atol=0.05)
+    assert estimate.residual < 0.003
+    assert estimate.explained > 0.99
+    assert estimate.T_unit_world is IDENTITY
+
+
+def test_a_code_beyond_the_training_codes_is_reached() -> None:
+    estimate = solve(ellipsoid_view(np.array([2.2, -2.2])))  # The training codes end at 1.5.
+    np.testing.assert_allclose(estimate.code.numpy(), [2.2, -2.2], atol=0.1)
+
+
+@pytest.mark.parametrize(
+    ("code", "T_world_unit"),
+    [
+        ((0.4, -0.9), Similarity(scale=1.0, rotation=np.eye(3), offset=np.zeros(3))),
+        ((-0.6, 0.3), Similarity(scale=85.0, rotation=np.eye(3), offset=np.array([300.0, -120.0, 40.0]))),
+    ],
+)
+def test_with_unknown_placement_scale_and_offset_are_found_too(
+    code: tuple[float, float], T_world_unit: Similarity
+) -> None:
+    view = ellipsoid_view(np.array(code)).transformed(T_world_unit)
+    estimate = solve(view, None)
+    found = estimate.T_unit_world.inverse()
+    half_axes = found.scale * axes_of(estimate.code.double().numpy()) / T_world_unit.scale
+    np.testing.assert_allclose(half_axes, axes_of(np.array(code)), atol=0.03)
+    assert found.scale == pytest.approx(T_world_unit.scale, rel=0.04)
+    np.testing.assert_allclose((found.offset - T_world_unit.offset) / T_world_unit.scale, 0.0, atol=0.03)
+    assert estimate.residual < 0.01
+
+
+def test_without_a_sensor_points_alone_decide() -> None:
+    code = np.array([0.5, -0.5])
+    directions = np.random.default_rng(0).standard_normal((2000, 3))
+    points = axes_of(code) * directions / np.linalg.norm(directions, axis=1, keepdims=True)
+    points = points[points[:, 2] > -0.1]  # One side.
+    estimate = solve(Observation.from_points(points))
+    np.testing.assert_allclose(estimate.code.numpy(), code, atol=0.05)
+    unplaced = solve(Observation.from_points(points), None)
+    assert unplaced.residual < 0.03  # What lies behind is anybody's guess; what was seen is explained.
+
+
+def test_stray_points_do_not_decide() -> None:
+    """One point in ten lies off the surface; Huber's loss counts them, but not squared."""
+    code = np.array([0.5, -0.5])
+    view = ellipsoid_view(code)
+    rng = np.random.default_rng(0)
+    points, stray = view.points_world.copy(), rng.random(len(view.points_world)) < 0.1
+    points[stray] += rng.normal(0.0, 0.1, size=(int(stray.sum()), 3))
+    estimate = solve(dataclasses.replace(view, points_world=points))
+    np.testing.assert_allclose(estimate.code.numpy(), code, atol=0.25)
+
+
+def test_free_space_speaks_where_no_point_does() -> None:
+    """Points on the top only: the sides are known by the rays that passed them."""
+    code = np.array([-1.0, -1.0])
+    view = ellipsoid_view(code)
+    cap = view.points_world[:, 1] > 0.85 * LONG
+    assert view.origins_world is not None
+    points = dataclasses.replace(
+        view, points_world=view.points_world[cap] * [1.0, 0.0, 1.0] + [0.0, LONG, 0.0], origins_world=view.origins_world[cap]
+    )
+    ignored = solve(points, free_weight=0.0).code
+    heard = solve(points, free_weight=3.0).code
+    assert heard.sum() < ignored.sum() - 0.2  # Thinner.
+
+
+def test_the_prior_pulls_to_the_mean_code() -> None:
+    view = ellipsoid_view(np.array([1.2, -1.2]))
+    lengths = [float(solve(view, prior_weight=weight).code.norm()) for weight in (0.0, 0.01, 1.0)]
+    assert lengths[0] > lengths[1] > lengths[2]
+    assert lengths[2] < 0.3
+
+
+def test_the_decoder_is_left_as_it_was() -> None:
+    decoder = EllipsoidDecoder()
+    before = {name: value.clone() for name, value in decoder.state_dict().items()}
+    wanted = [parameter.requires_grad for parameter in decoder.parameters()]
+    assert wanted == [True, False]
+    view = ellipsoid_view(np.zeros(2))
+    infer_latent(decoder, training_codes(), view, T_unit_world=IDENTITY, seed=0, config=CONFIG)
+    assert [parameter.requires_grad for parameter in decoder.parameters()] == wanted
+    assert all(parameter.grad is None for parameter in decoder.parameters())
+    assert all(torch.equal(value, before[name]) for name, value in decoder.state_dict().items())
+
+
+def test_the_decoder_is_given_back_after_a_failure() -> None:
+    class Failing(EllipsoidDecoder):
+        def query(self, prepared: tuple[Tensor, ...], points_unit: Tensor) -> Tensor:
+            assert not self.middle.requires_grad
+            raise RuntimeError("stop")
+
+    decoder = Failing()
+    with pytest.raises(RuntimeError, match="stop"):
+        infer_latent(
+            decoder, training_codes(), ellipsoid_view(np.zeros(2)), T_unit_world=IDENTITY, seed=0, config=CONFIG
+        )
+    assert decoder.middle.requires_grad
+
+
+def test_the_same_seed_is_the_same_code_whatever_torch_drew_before() -> None:
+    view = ellipsoid_view(np.array([0.4, -0.9]))
+    first = solve(view, None, seed=3)
+    state = torch.get_rng_state()
+    torch.manual_seed(5)
+    again, other = solve(view, None, seed=3), solve(view, None, seed=4)
+    torch.set_rng_state(state)
+    assert torch.equal(first.code, again.code)
+    assert first.T_unit_world.to_json() == again.T_unit_world.to_json()
+    assert not torch.equal(first.code, other.code)
+
+
+class PartlyBroken(EllipsoidDecoder):
+    """NaN for codes whose first entry is above a bound."""
+
+    bound = 0.5
+
+    def query(self, prepared: tuple[Tensor, ...], points_unit: Tensor) -> Tensor:
+        (axes,) = prepared
+        broken = axes[:, :1] > 0.55 + 0.15 * self.bound
+        return torch.where(broken, torch.nan, super().query(prepared, points_unit))
+
+
+def test_codes_without_a_number_lose() -> None:
+    """Whatever order the candidates come in, those that give NaN are not chosen."""
+    view = ellipsoid_view(np.array([-0.8, 0.4]))
+    for codes in (training_codes(), training_codes().flip(0)):
+        estimate = infer_latent(PartlyBroken(), codes, view, T_unit_world=IDENTITY, seed=0, config=CONFIG)
+        np.testing.assert_allclose(estimate.code.numpy(), [-0.8, 0.4], atol=0.05)
+
+
+def test_no_finite_start_is_a_completion_error() -> None:
+    decoder = PartlyBroken()
+    decoder.bound = -9.0
+    with pytest.raises(CompletionError, match="every start"):
+        infer_latent(
+            decoder, training_codes(), ellipsoid_view(np.zeros(2)), T_unit_world=IDENTITY, seed=0, config=CONFIG
+        )
+
+
+@pytest.mark.parametrize("starts", [1, 2, 5])
+@pytest.mark.parametrize("kept", [1, 9])
+def test_any_number_of_starts_works(starts: int, kept: int) -> None:
+    estimate = solve(ellipsoid_view(np.array([0.4, -0.9])), starts=starts, kept=kept)
+    np.testing.assert_allclose(estimate.code.numpy(), [0.4, -0.9], atol=0.06)
+
+
+def test_a_single_training_code_is_enough_to_start() -> None:
+    view = ellipsoid_view(np.array([0.4, -0.9]))
+    estimate = infer_latent(
+        EllipsoidDecoder(), torch.zeros(1, 2), view, T_unit_world=IDENTITY, seed=0, config=CONFIG
+    )
+    np.testing.assert_allclose(estimate.code.numpy(), [0.4, -0.9], atol=0.06)
+
+
+@pytest.mark.parametrize("field", ["starts", "steps", "points", "rate", "huber", "shell", "prior_weight"])
+def test_settings_outside_their_range_are_refused(field: str) -> None:
+    with pytest.raises(ConfigError, match=f"^{field} = -1"):
+        dataclasses.replace(CONFIG, **{field: -1 if isinstance(getattr(CONFIG, field), int) else -1.0})
