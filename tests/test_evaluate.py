@@ -13,8 +13,10 @@ from ellipsoids import PositiveDecoder, ellipsoid_prior
 from shapeprior.dataset import Dataset, RefusedShape
 from shapeprior.errors import CompletionError, ConfigError, DatasetError, ScanError
 from shapeprior.evaluate import EvaluateConfig, EvaluatedShape, evaluate, evaluated_view, load_truth, score
+from shapeprior.infer import InferConfig
 from shapeprior.mesh_io import load_mesh
 from shapeprior.metrics import METRIC_DEFINITIONS, Metrics, MetricsConfig
+from shapeprior.observation import Observation
 from shapeprior.prior import Completion, ShapePrior
 
 FAST = EvaluateConfig(
@@ -86,20 +88,29 @@ def test_the_report_states_every_definition_and_shape(report: tuple[Path, list[E
     assert "1,500 points" in text
 
 
-class FailsOnce(ShapePrior):
+class Hasty(ShapePrior):
+    """Takes few steps: what is tested is the bookkeeping, and ellipsoids with two numbers are soon found."""
+
+    def complete(self, view: Observation, **kwargs: Any) -> Completion:
+        return super().complete(view, infer=InferConfig(short_steps=5, steps=40), **kwargs)
+
+
+class FailsOnce(Hasty):
     """Fails for the first shape, as a solver without a result does."""
 
-    def complete(self, *args: Any, **kwargs: Any) -> Completion:
+    def complete(self, view: Observation, **kwargs: Any) -> Completion:
         if not getattr(self, "failed", False):
             object.__setattr__(self, "failed", True)
             raise CompletionError("no surface | NaN\nexpected one")
-        return super().complete(*args, **kwargs)
+        return super().complete(view, **kwargs)
 
 
 def test_a_failure_is_a_row_that_lowers_the_mean(tiny_data: Dataset, tmp_path: Path) -> None:
     prior = ellipsoid_prior()
-    good = evaluate(prior, tiny_data, tmp_path / "good", config=FAST, seed=0)
-    rows = evaluate(FailsOnce(prior.decoder, prior.codes, prior.config), tiny_data, tmp_path / "bad", config=FAST, seed=0)
+    good = evaluate(Hasty(prior.decoder, prior.codes, prior.config), tiny_data, tmp_path / "good", config=FAST, seed=0)
+    rows = evaluate(
+        FailsOnce(prior.decoder, prior.codes, prior.config), tiny_data, tmp_path / "bad", config=FAST, seed=0
+    )
     assert [row.failure for row in rows] == ["no surface | NaN\nexpected one", None]
     assert rows[0].metrics == Metrics.worst()
     assert (rows[0].residual, rows[0].explained) == (None, None)
@@ -172,16 +183,30 @@ def test_views_are_decided_by_seed_and_shape(tiny_data: Dataset) -> None:
     assert np.abs(truth.distance(view.points_world)).max() < 1e-6
 
 
-def test_progress_pictures_refusals_and_estimated_placement(tiny_data: Dataset, tmp_path: Path) -> None:
+def test_progress_refusals_and_the_first_so_many(tiny_data: Dataset, tmp_path: Path) -> None:
     data = dataclasses.replace(tiny_data, refused=(RefusedShape(source="broken.obj", reason="broken.obj: open"),))
-    config = dataclasses.replace(FAST, pictures=True, placement="estimated", max_shapes=1)
     seen: list[tuple[str, int, int]] = []
     rows = evaluate(
-        ellipsoid_prior(), data, tmp_path, config=config, seed=0, progress=lambda row, n, of: seen.append((row.id, n, of))
+        ellipsoid_prior(PositiveDecoder()),
+        data,
+        tmp_path,
+        config=dataclasses.replace(FAST, max_shapes=1),
+        seed=0,
+        progress=lambda row, number, count: seen.append((row.id, number, count)),
     )
     assert seen == [(rows[0].id, 1, 1)]
-    assert (tmp_path / "pictures" / f"{rows[0].id}.png").stat().st_size > 1000
+    assert rows[0].id == data.split("test")[0].id
     assert "broken.obj: open" in (tmp_path / "report.md").read_text(encoding="utf-8")
-    document = read_strictly(tmp_path / "metrics.json")
-    assert document["refused"] == [{"source": "broken.obj", "reason": "broken.obj: open"}]
-    assert document["settings"]["placement"] == "estimated"
+    assert read_strictly(tmp_path / "metrics.json")["refused"] == [
+        {"source": "broken.obj", "reason": "broken.obj: open"}
+    ]
+
+
+@pytest.mark.slow
+def test_pictures_and_estimated_placement(tiny_data: Dataset, tmp_path: Path) -> None:
+    config = dataclasses.replace(FAST, pictures=True, placement="estimated")
+    rows = evaluate(ellipsoid_prior(), tiny_data, tmp_path, config=config, seed=0)
+    assert all(row.failure is None for row in rows)
+    for row in rows:
+        assert (tmp_path / "pictures" / f"{row.id}.png").stat().st_size > 1000
+    assert read_strictly(tmp_path / "metrics.json")["settings"]["placement"] == "estimated"

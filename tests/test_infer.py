@@ -17,7 +17,9 @@ IDENTITY = Similarity.identity()
 CONFIG = InferConfig()
 
 
-def solve(view: Observation, placement: Similarity | None = IDENTITY, *, seed: int = 0, **fields: float) -> LatentEstimate:
+def solve(
+    view: Observation, placement: Similarity | None = IDENTITY, *, seed: int = 0, **fields: float
+) -> LatentEstimate:
     config = dataclasses.replace(CONFIG, **fields)
     return infer_latent(EllipsoidDecoder(), training_codes(), view, T_unit_world=placement, seed=seed, config=config)
 
@@ -86,7 +88,9 @@ def test_free_space_speaks_where_no_point_does() -> None:
     cap = view.points_world[:, 1] > 0.85 * LONG
     assert view.origins_world is not None
     points = dataclasses.replace(
-        view, points_world=view.points_world[cap] * [1.0, 0.0, 1.0] + [0.0, LONG, 0.0], origins_world=view.origins_world[cap]
+        view,
+        points_world=view.points_world[cap] * [1.0, 0.0, 1.0] + [0.0, LONG, 0.0],
+        origins_world=view.origins_world[cap],
     )
     ignored = solve(points, free_weight=0.0).code
     heard = solve(points, free_weight=3.0).code
@@ -116,7 +120,7 @@ def test_the_decoder_is_given_back_after_a_failure() -> None:
     class Failing(EllipsoidDecoder):
         def query(self, prepared: tuple[Tensor, ...], points_unit: Tensor) -> Tensor:
             assert not self.middle.requires_grad
-            raise RuntimeError("stop")
+            raise RuntimeError(f"stop at {len(prepared)}, {len(points_unit)}")
 
     decoder = Failing()
     with pytest.raises(RuntimeError, match="stop"):
@@ -166,8 +170,7 @@ def test_no_finite_start_is_a_completion_error() -> None:
         )
 
 
-@pytest.mark.parametrize("starts", [1, 2, 5])
-@pytest.mark.parametrize("kept", [1, 9])
+@pytest.mark.parametrize(("starts", "kept"), [(1, 1), (2, 9), (30, 1)])
 def test_any_number_of_starts_works(starts: int, kept: int) -> None:
     estimate = solve(ellipsoid_view(np.array([0.4, -0.9])), starts=starts, kept=kept)
     np.testing.assert_allclose(estimate.code.numpy(), [0.4, -0.9], atol=0.06)
@@ -175,9 +178,7 @@ def test_any_number_of_starts_works(starts: int, kept: int) -> None:
 
 def test_a_single_training_code_is_enough_to_start() -> None:
     view = ellipsoid_view(np.array([0.4, -0.9]))
-    estimate = infer_latent(
-        EllipsoidDecoder(), torch.zeros(1, 2), view, T_unit_world=IDENTITY, seed=0, config=CONFIG
-    )
+    estimate = infer_latent(EllipsoidDecoder(), torch.zeros(1, 2), view, T_unit_world=IDENTITY, seed=0, config=CONFIG)
     np.testing.assert_allclose(estimate.code.numpy(), [0.4, -0.9], atol=0.06)
 
 

@@ -84,9 +84,12 @@ def test_unknown_placement_in_millimetres() -> None:
     view = ellipsoid_view(CODE).transformed(T_world_unit)
     done = ellipsoid_prior().complete(view, resolution=64)
     assert done.mesh.is_watertight
-    assert off_ellipsoid(
-        dataclasses.replace(done.mesh, vertices=T_world_unit.inverse().apply(done.mesh.vertices)), CODE
-    ).max() < 0.08
+    assert (
+        off_ellipsoid(
+            dataclasses.replace(done.mesh, vertices=T_world_unit.inverse().apply(done.mesh.vertices)), CODE
+        ).max()
+        < 0.08
+    )
     assert done.T_unit_world.scale == pytest.approx(1 / 60.0, rel=0.05)
     assert done.residual < 0.6  # 0.01 radii of 60 mm.
 
@@ -174,5 +177,5 @@ def test_a_folder_is_meant_before_a_bundled_name(tmp_path: Path, monkeypatch: py
 @pytest.mark.parametrize("name", ["nosuchprior", "a/b", ""])
 def test_load_of_nothing_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(CheckpointError, match=r"no config\.json; expected a run folder"):
+    with pytest.raises(CheckpointError, match="expected a run folder"):
         load(name)

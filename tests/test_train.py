@@ -173,7 +173,9 @@ def test_stopped_before_the_first_epoch_it_starts(tiny_data: Dataset, tmp_path: 
     whole = train(tiny_data, tmp_path / "whole", preset=TINY["deepsdf"], seed=1)
     (tmp_path / "run").mkdir()
     shutil.copy(whole / "config.json", tmp_path / "run")
-    assert checkpoint_bytes(train(tiny_data, tmp_path / "run", preset=TINY["deepsdf"], seed=1)) == checkpoint_bytes(whole)
+    assert checkpoint_bytes(train(tiny_data, tmp_path / "run", preset=TINY["deepsdf"], seed=1)) == checkpoint_bytes(
+        whole
+    )
 
 
 def copy_data(data: Dataset, root: Path) -> Dataset:

@@ -102,7 +102,9 @@ def test_it_starts_as_a_sphere_of_radius_one_half_with_a_gradient() -> None:
     generator = torch.Generator().manual_seed(0)
     codes = 0.1 * torch.randn((4, 64), generator=generator)
     points = torch.randn((4, 400, 3), generator=generator)
-    points = (points / points.norm(dim=-1, keepdim=True) * torch.rand((4, 400, 1), generator=generator)).requires_grad_()
+    points = (
+        points / points.norm(dim=-1, keepdim=True) * torch.rand((4, 400, 1), generator=generator)
+    ).requires_grad_()
     field = decoder(codes, points)
     assert (field - (points.norm(dim=-1) - 0.5)).abs().max() < 0.1
     (gradient,) = torch.autograd.grad(field.sum(), points)
@@ -128,7 +130,9 @@ def test_a_single_level_of_planes_works() -> None:
     assert decoder(torch.zeros(1, 2), torch.zeros(1, 5, 3)).shape == (1, 5)
 
 
-@pytest.mark.parametrize("fields", [{"code_size": 0}, {"channels": ()}, {"channels": (4, 0)}, {"base": 0}, {"width": 0}])
+@pytest.mark.parametrize(
+    "fields", [{"code_size": 0}, {"channels": ()}, {"channels": (4, 0)}, {"base": 0}, {"width": 0}]
+)
 def test_impossible_sizes_are_refused(fields: dict[str, object]) -> None:
     with pytest.raises(ConfigError, match="below 1"):
         TriplaneConfig(**fields)  # pyright: ignore[reportArgumentType]

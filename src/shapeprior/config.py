@@ -17,7 +17,7 @@ def config_to_json(config: Any) -> dict[str, Any]:
 
 
 def config_from_json(cls: type[T], value: object, *, where: str) -> T:
-    """Rebuild a config; `where` (a file) is named in errors together with the dotted path of the key.
+    """Rebuild a config; `where` (a file) is named in errors together with the keys that lead to the value.
 
     Raises ConfigError on unknown or missing keys, on values of another type, and on what the config itself refuses.
     """

@@ -5,7 +5,7 @@ import os
 import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import numpy as np
 from safetensors import SafetensorError
@@ -22,6 +22,7 @@ VERSION = 1
 SHAPE_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*")
 
 Split = Literal["train", "test"]
+Row = TypeVar("Row")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,10 +81,10 @@ class Dataset:
             found = (manifest["format"], manifest["version"])
             if found != (FORMAT, VERSION):
                 raise DatasetError(f"{path}: format {found}; expected {(FORMAT, VERSION)}; prepare the data set again")
-            shapes = tuple(ShapeRecord(**row) for row in manifest["shapes"])
-            refused = tuple(RefusedShape(**row) for row in manifest["refused"])
-            settings = manifest["settings"]
-        except (KeyError, TypeError) as error:
+            shapes = tuple(_row(ShapeRecord, row) for row in manifest["shapes"])
+            refused = tuple(_row(RefusedShape, row) for row in manifest["refused"])
+            settings = dict(manifest["settings"])
+        except (KeyError, TypeError, ValueError) as error:
             raise DatasetError(f"{path}: not a manifest ({error}); prepare the data set again") from None
         for shape in shapes:
             check_shape_id(shape.id, where=str(path))
@@ -112,7 +113,11 @@ class Dataset:
 
     def T_unit_world(self, shape_id: str) -> Similarity:
         """How the source's frame maps to the unit frame."""
-        return Similarity.from_json(next(shape for shape in self.shapes if shape.id == shape_id).T_unit_world)
+        placements = {shape.id: shape.T_unit_world for shape in self.shapes}
+        try:
+            return Similarity.from_json(placements[shape_id])
+        except (KeyError, ValueError) as error:
+            raise DatasetError(f"{self.root}: no placement of shape {shape_id} ({error}); prepare it again") from None
 
 
 def write_samples(root: Path, shape_id: str, samples: SdfSamples) -> bytes:
@@ -152,9 +157,17 @@ def mesh_path(root: Path, shape_id: str) -> Path:
 
 def check_shape_id(shape_id: str, *, where: str) -> str:
     """Refuse ids that could leave the folder; raises DatasetError."""
-    if not (isinstance(shape_id, str) and SHAPE_ID.fullmatch(shape_id)):
+    if not SHAPE_ID.fullmatch(shape_id):
         raise DatasetError(f"{where}: shape id {shape_id!r}; expected letters, digits, '.', '_', '-' between slashes")
     return shape_id
+
+
+def _row(cls: type[Row], row: dict[str, Any]) -> Row:
+    """One row of the manifest; raises KeyError or TypeError if a field is missing, unknown or of another type."""
+    for name, hint in get_type_hints(cls).items():
+        if not isinstance(row[name], get_origin(hint) or hint):
+            raise TypeError(f"{name} is {row[name]!r}")
+    return cls(**row)
 
 
 def _load(path: Path, dtypes: dict[str, type[np.generic]]) -> dict[str, np.ndarray]:

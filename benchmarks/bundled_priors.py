@@ -1,0 +1,49 @@
+"""How well the bundled priors complete generated shapes that they were not trained on.
+
+    python benchmarks/bundled_priors.py OUT --count 6
+
+Makes shapes of seed 1 (training used seed 0) of every family that has a bundled prior, renders one depth view of each and completes it, with the
+placement known and with position and scale estimated. Prints one row a family and placement: means over all shapes, failures included.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+
+from shapeprior.bundled import bundled_priors
+from shapeprior.evaluate import EvaluateConfig, evaluate_prior
+from shapeprior.metrics import summarize
+from shapeprior.prepare import prepare_dataset
+from shapeprior.prepare_shape import PrepareConfig
+from shapeprior.prior import load
+from shapeprior.synthesize import synthesize_family
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--count", type=int, default=6)
+    parser.add_argument("--placements", nargs="+", default=["known", "estimated"])
+    arguments = parser.parse_args()
+    print("| family | placement | shapes | failures | IoU | F@1% | F@2% | Chamfer-L1 | normals | median s |")
+    print("| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
+    for family in bundled_priors():
+        folder = arguments.out / family
+        synthesize_family(family, count=arguments.count, out=folder / "meshes", seed=1)
+        data = prepare_dataset(folder / "meshes", folder / "data", config=PrepareConfig(test_share=1.0), seed=1)
+        for placement in arguments.placements:
+            config = EvaluateConfig(placement=placement, pictures=False)
+            rows = evaluate_prior(load(family), data, folder / placement, config=config, seed=1)
+            mean = summarize([row.metrics for row in rows]).mean
+            failures = sum(row.failure is not None for row in rows)
+            seconds = float(np.median([row.seconds for row in rows]))
+            print(
+                f"| {family} | {placement} | {len(rows)} | {failures} | {mean.iou:.3f} | {mean.fscore_1:.3f} | {mean.fscore_2:.3f} | "
+                f"{mean.chamfer_l1:.4f} | {mean.normal_consistency:.3f} | {seconds:.1f} |",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()
