@@ -18,11 +18,11 @@ from pathlib import Path
 import numpy as np
 
 from shapeprior.dataset import Dataset
-from shapeprior.evaluate import EvaluateConfig, evaluate
+from shapeprior.evaluate import EvaluateConfig, evaluate_prior
 from shapeprior.metrics import summarize
 from shapeprior.presets import Preset, preset
 from shapeprior.prior import load
-from shapeprior.train import train
+from shapeprior.train import train_prior
 
 
 def fitted(data: Dataset, scratch: Path, recipe: Preset, seconds: float) -> Preset:
@@ -38,7 +38,7 @@ def fitted(data: Dataset, scratch: Path, recipe: Preset, seconds: float) -> Pres
             raise Enough
 
     with contextlib.suppress(Enough):
-        train(data, scratch, preset=recipe, seed=0, progress=measure)
+        train_prior(data, scratch, preset=recipe, seed=0, progress=measure)
     shutil.rmtree(scratch)
     epochs = max(int(seconds / float(np.median(np.diff(times)))), 2)
     return dataclasses.replace(recipe, train=dataclasses.replace(recipe.train, epochs=epochs))
@@ -61,12 +61,12 @@ def main() -> None:
         run = arguments.out / name
         recipe = fitted(data, arguments.out / "scratch", preset(name), arguments.seconds)
         started = time.process_time()
-        train(data, run, preset=recipe, seed=0)
+        train_prior(data, run, preset=recipe, seed=0)
         spent = time.process_time() - started
         loss = json.loads((run / "log.jsonl").read_text().splitlines()[-1])["loss"]
         prior = load(run)
         config = EvaluateConfig(max_shapes=arguments.max_shapes, pictures=False)
-        rows = evaluate(prior, data, run / "report", config=config, seed=0)
+        rows = evaluate_prior(prior, data, run / "report", config=config, seed=0)
         mean = summarize([row.metrics for row in rows]).mean
         seconds = float(np.median([row.seconds for row in rows]))
         print(

@@ -16,7 +16,7 @@ from scipy.spatial.transform import Rotation
 
 from shapeprior.console import evaluate_progress, say, say_summary
 from shapeprior.errors import MeshError
-from shapeprior.evaluate import EvaluateConfig, evaluate
+from shapeprior.evaluate import EvaluateConfig, evaluate_prior
 from shapeprior.mesh import TriangleMesh
 from shapeprior.mesh_io import load_mesh, save_mesh
 from shapeprior.prepare import find_meshes, prepare_dataset
@@ -54,7 +54,7 @@ def main() -> None:
     for refusal in data.refused:
         say(f"refused  {refusal.reason}")
     with evaluate_progress() as progress:
-        rows = evaluate(
+        rows = evaluate_prior(
             load(arguments.prior),
             data,
             arguments.out / "report",

@@ -170,6 +170,11 @@ def test_far_small_parts_are_dropped_and_near_ones_kept() -> None:
     assert len(cleaned.vertices) == len(BALL.vertices) + 8
 
 
+@pytest.mark.parametrize(("distance", "stray"), [(0.95 * STRAY_GAP, 0), (1.05 * STRAY_GAP, 12)])
+def test_far_begins_at_the_gap(distance: float, stray: int) -> None:
+    assert clean_mesh(join(BALL, speck(distance)), name="a.obj")[1].stray_faces == stray
+
+
 def test_far_large_parts_are_kept() -> None:
     # Twice the smallest share, as the total grows by the part itself.
     _, report = clean_mesh(join(BALL, speck(5.0, share=2.0 * STRAY_AREA_SHARE)), name="a.obj")

@@ -12,7 +12,7 @@ from ellipsoids import PositiveDecoder, ellipsoid_prior
 
 from shapeprior.dataset import Dataset, RefusedShape
 from shapeprior.errors import CompletionError, ConfigError, DatasetError, ScanError
-from shapeprior.evaluate import EvaluateConfig, EvaluatedShape, evaluate, evaluated_view, load_truth, score
+from shapeprior.evaluate import EvaluateConfig, EvaluatedShape, evaluate_prior, evaluated_view, load_truth, score
 from shapeprior.infer import InferConfig
 from shapeprior.mesh_io import load_mesh
 from shapeprior.metrics import METRIC_DEFINITIONS, Metrics, MetricsConfig
@@ -35,7 +35,9 @@ def read_strictly(path: Path) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def report(tiny_data: Dataset, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[EvaluatedShape]]:
     out = tmp_path_factory.mktemp("report")
-    return out, evaluate(ellipsoid_prior(), tiny_data, out, config=dataclasses.replace(FAST, split="train"), seed=0)
+    return out, evaluate_prior(
+        ellipsoid_prior(), tiny_data, out, config=dataclasses.replace(FAST, split="train"), seed=0
+    )
 
 
 def test_every_shape_of_the_split_is_a_row(tiny_data: Dataset, report: tuple[Path, list[EvaluatedShape]]) -> None:
@@ -107,8 +109,10 @@ class FailsOnce(Hasty):
 
 def test_a_failure_is_a_row_that_lowers_the_mean(tiny_data: Dataset, tmp_path: Path) -> None:
     prior = ellipsoid_prior()
-    good = evaluate(Hasty(prior.decoder, prior.codes, prior.config), tiny_data, tmp_path / "good", config=FAST, seed=0)
-    rows = evaluate(
+    good = evaluate_prior(
+        Hasty(prior.decoder, prior.codes, prior.config), tiny_data, tmp_path / "good", config=FAST, seed=0
+    )
+    rows = evaluate_prior(
         FailsOnce(prior.decoder, prior.codes, prior.config), tiny_data, tmp_path / "bad", config=FAST, seed=0
     )
     assert [row.failure for row in rows] == ["no surface | NaN\nexpected one", None]
@@ -131,7 +135,7 @@ def test_a_failure_is_a_row_that_lowers_the_mean(tiny_data: Dataset, tmp_path: P
 
 
 def test_a_prior_without_any_surface_scores_worst(tiny_data: Dataset, tmp_path: Path) -> None:
-    rows = evaluate(ellipsoid_prior(PositiveDecoder()), tiny_data, tmp_path, config=FAST, seed=0)
+    rows = evaluate_prior(ellipsoid_prior(PositiveDecoder()), tiny_data, tmp_path, config=FAST, seed=0)
     assert len(rows) == 2
     assert all(row.metrics == Metrics.worst() and "positive" in (row.failure or "") for row in rows)
     document = read_strictly(tmp_path / "metrics.json")
@@ -147,7 +151,7 @@ def test_a_shape_that_cannot_be_viewed_is_a_row_and_json_stays_strict(
         raise ScanError("no pixel shows the object")
 
     monkeypatch.setattr("shapeprior.evaluate.evaluated_view", no_view)
-    rows = evaluate(ellipsoid_prior(), tiny_data, tmp_path, config=FAST, seed=0)
+    rows = evaluate_prior(ellipsoid_prior(), tiny_data, tmp_path, config=FAST, seed=0)
     assert all(row.failure == "no pixel shows the object" and math.isnan(row.azimuth_deg) for row in rows)
     assert read_strictly(tmp_path / "metrics.json")["rows"][0]["azimuth_deg"] is None
 
@@ -155,7 +159,7 @@ def test_a_shape_that_cannot_be_viewed_is_a_row_and_json_stays_strict(
 def test_empty_split(tiny_data: Dataset, tmp_path: Path) -> None:
     data = dataclasses.replace(tiny_data, shapes=tiny_data.split("train"))
     with pytest.raises(DatasetError, match="no shape in split 'test'"):
-        evaluate(ellipsoid_prior(), data, tmp_path / "out", config=FAST, seed=0)
+        evaluate_prior(ellipsoid_prior(), data, tmp_path / "out", config=FAST, seed=0)
     assert not (tmp_path / "out").exists()
 
 
@@ -186,7 +190,7 @@ def test_views_are_decided_by_seed_and_shape(tiny_data: Dataset) -> None:
 def test_progress_refusals_and_the_first_so_many(tiny_data: Dataset, tmp_path: Path) -> None:
     data = dataclasses.replace(tiny_data, refused=(RefusedShape(source="broken.obj", reason="broken.obj: open"),))
     seen: list[tuple[str, int, int]] = []
-    rows = evaluate(
+    rows = evaluate_prior(
         ellipsoid_prior(PositiveDecoder()),
         data,
         tmp_path,
@@ -205,7 +209,7 @@ def test_progress_refusals_and_the_first_so_many(tiny_data: Dataset, tmp_path: P
 @pytest.mark.slow
 def test_pictures_and_estimated_placement(tiny_data: Dataset, tmp_path: Path) -> None:
     config = dataclasses.replace(FAST, pictures=True, placement="estimated")
-    rows = evaluate(ellipsoid_prior(), tiny_data, tmp_path, config=config, seed=0)
+    rows = evaluate_prior(ellipsoid_prior(), tiny_data, tmp_path, config=config, seed=0)
     assert all(row.failure is None for row in rows)
     for row in rows:
         assert (tmp_path / "pictures" / f"{row.id}.png").stat().st_size > 1000

@@ -26,10 +26,10 @@ def solve(
 
 @pytest.mark.parametrize("code", [(0.4, -0.9), (-1.2, 1.1), (0.0, 0.0)])
 def test_a_one_sided_view_gives_the_code_back(code: tuple[float, float]) -> None:
-    """0.05 in the code is 0.0075 radii of a half axis."""
+    """0.02 in the code is 0.003 radii of a half axis."""
     estimate = solve(ellipsoid_view(np.array(code)))
-    np.testing.assert_allclose(estimate.code.numpy(), code, atol=0.05)
-    assert estimate.residual < 0.003
+    np.testing.assert_allclose(estimate.code.numpy(), code, atol=0.02)
+    assert estimate.residual < 0.001
     assert estimate.explained > 0.99
     assert estimate.T_unit_world is IDENTITY
 
@@ -65,7 +65,8 @@ def test_without_a_sensor_points_alone_decide() -> None:
     points = axes_of(code) * directions / np.linalg.norm(directions, axis=1, keepdims=True)
     points = points[points[:, 2] > -0.1]  # One side.
     estimate = solve(Observation.from_points(points))
-    np.testing.assert_allclose(estimate.code.numpy(), code, atol=0.05)
+    # Without normals there is no shell, whose two sides would pull the surface to and fro.
+    np.testing.assert_allclose(estimate.code.numpy(), code, atol=0.02)
     unplaced = solve(Observation.from_points(points), None)
     assert unplaced.residual < 0.03  # What lies behind is anybody's guess; what was seen is explained.
 
@@ -153,12 +154,15 @@ class PartlyBroken(EllipsoidDecoder):
         return torch.where(broken, torch.nan, super().query(prepared, points_unit))
 
 
-def test_codes_without_a_number_lose() -> None:
-    """Whatever order the candidates come in, those that give NaN are not chosen."""
-    view = ellipsoid_view(np.array([-0.8, 0.4]))
-    for codes in (training_codes(), training_codes().flip(0)):
-        estimate = infer_latent(PartlyBroken(), codes, view, T_unit_world=IDENTITY, seed=0, config=CONFIG)
-        np.testing.assert_allclose(estimate.code.numpy(), [-0.8, 0.4], atol=0.05)
+@pytest.mark.parametrize("seed", range(6))
+def test_codes_without_a_number_lose(seed: int) -> None:
+    """Whatever order the candidates come in, those that give NaN are not chosen; here they are four of five."""
+    view, decoder = ellipsoid_view(np.array([-1.4, 0.4]), resolution=32), PartlyBroken()
+    decoder.bound = -1.0
+    codes = training_codes()[torch.randperm(25, generator=torch.Generator().manual_seed(seed))]
+    config = dataclasses.replace(CONFIG, starts=25, short_steps=2, kept=25, steps=30)
+    estimate = infer_latent(decoder, codes, view, T_unit_world=IDENTITY, seed=0, config=config)
+    np.testing.assert_allclose(estimate.code.numpy(), [-1.4, 0.4], atol=0.1)
 
 
 def test_no_finite_start_is_a_completion_error() -> None:

@@ -19,7 +19,7 @@ from shapeprior.errors import CheckpointError, ConfigError, DatasetError, Output
 from shapeprior.presets import DecoderConfig, Preset, build_decoder
 from shapeprior.prior import load
 from shapeprior.sampling import SdfSamples
-from shapeprior.train import EpochReport, train
+from shapeprior.train import EpochReport, train_prior
 from shapeprior.train_config import TrainConfig
 from shapeprior.triplane import TriplaneConfig
 
@@ -78,7 +78,7 @@ def test_the_loss_falls_below_any_constant_and_codes_part(
     recipe = TrainConfig(shapes_per_batch=1, points_per_shape=600, code_rate=2e-2, code_init_deviation=1e-4)
     reports: list[EpochReport] = []
     preset = Preset(decoder=decoder, train=dataclasses.replace(recipe, **fields))
-    train(tiny_data, tmp_path / "run", preset=preset, seed=0, progress=reports.append)
+    train_prior(tiny_data, tmp_path / "run", preset=preset, seed=0, progress=reports.append)
     assert np.mean([report.loss for report in reports[-3:]]) < share * best_constant_loss(tiny_data) < reports[0].loss
     codes = load(tmp_path / "run").codes
     assert codes.shape == (4, 4)
@@ -87,9 +87,9 @@ def test_the_loss_falls_below_any_constant_and_codes_part(
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_a_narrow_deepsdf_starts_within_the_clamp(seed: int) -> None:
+def test_a_small_deepsdf_starts_within_the_clamp(seed: int) -> None:
     """A field that starts beyond the clamp everywhere would never get a gradient."""
-    decoder = DeepSdfDecoder(DeepSdfConfig(code_size=4, width=32), seed=seed)
+    decoder = DeepSdfDecoder(DeepSdfConfig(code_size=4, width=64), seed=seed)
     points = torch.rand((1, 500, 3), generator=torch.Generator().manual_seed(seed)) * 2.0 - 1.0
     assert decoder(torch.zeros(1, 4), points).detach().abs().max() < 0.1
 
@@ -98,7 +98,7 @@ def test_the_loss_of_the_log_is_the_mean_clamped_difference(tiny_data: Dataset, 
     """One batch of all shapes with all samples: the first epoch's loss is that of the untrained decoder."""
     recipe = TrainConfig(epochs=1, shapes_per_batch=4, points_per_shape=10**6)
     preset = Preset(decoder=TINY["deepsdf"].decoder, train=recipe)
-    run = train(tiny_data, tmp_path / "run", preset=preset, seed=6)
+    run = train_prior(tiny_data, tmp_path / "run", preset=preset, seed=6)
     decoder = build_decoder(preset.decoder, seed=6)
     codes = torch.randn((4, 4), generator=torch.Generator().manual_seed(7)) * recipe.code_init_deviation
     expected = []
@@ -115,32 +115,32 @@ def test_the_loss_of_the_log_is_the_mean_clamped_difference(tiny_data: Dataset, 
 def test_the_same_seed_is_the_same_bytes_whatever_torch_drew_before(
     tiny_data: Dataset, tmp_path: Path, kind: str
 ) -> None:
-    first = train(tiny_data, tmp_path / "first", preset=TINY[kind], seed=1)
+    first = train_prior(tiny_data, tmp_path / "first", preset=TINY[kind], seed=1)
     state = torch.get_rng_state()
     torch.manual_seed(77)
-    again = train(tiny_data, tmp_path / "again", preset=TINY[kind], seed=1)
+    again = train_prior(tiny_data, tmp_path / "again", preset=TINY[kind], seed=1)
     assert torch.equal(torch.get_rng_state(), torch.manual_seed(77).get_state())  # Nothing was drawn from it.
     torch.set_rng_state(state)
-    other = train(tiny_data, tmp_path / "other", preset=TINY[kind], seed=2)
+    other = train_prior(tiny_data, tmp_path / "other", preset=TINY[kind], seed=2)
     assert checkpoint_bytes(first) == checkpoint_bytes(again) != checkpoint_bytes(other)
     assert (first / "config.json").read_bytes() == (again / "config.json").read_bytes()
 
 
 @BOTH
 def test_interrupted_is_uninterrupted_bit_for_bit(tiny_data: Dataset, tmp_path: Path, kind: str) -> None:
-    whole = train(tiny_data, tmp_path / "whole", preset=TINY[kind], seed=1)
+    whole = train_prior(tiny_data, tmp_path / "whole", preset=TINY[kind], seed=1)
     run = tmp_path / "stopped"
     for epoch in (1, 3):
         with pytest.raises(Interruption):
-            train(tiny_data, run, preset=TINY[kind], seed=1, progress=stop_after(epoch))
-    train(tiny_data, run, preset=TINY[kind], seed=1)
+            train_prior(tiny_data, run, preset=TINY[kind], seed=1, progress=stop_after(epoch))
+    train_prior(tiny_data, run, preset=TINY[kind], seed=1)
     assert checkpoint_bytes(run) == checkpoint_bytes(whole)
     assert [line["epoch"] for line in log_of(run)] == [1, 2, 3, 4]
     for ours, theirs in zip(log_of(run), log_of(whole), strict=True):
         assert {**ours, "seconds": 0} == {**theirs, "seconds": 0}
     seconds = [line["seconds"] for line in log_of(run)]
     assert seconds == sorted(seconds)
-    train(tiny_data, run, preset=TINY[kind], seed=1)  # Finished: nothing more happens.
+    train_prior(tiny_data, run, preset=TINY[kind], seed=1)  # Finished: nothing more happens.
     assert checkpoint_bytes(run) == checkpoint_bytes(whole)
     assert len(log_of(run)) == 4
 
@@ -149,7 +149,7 @@ def test_interrupted_is_uninterrupted_bit_for_bit(tiny_data: Dataset, tmp_path: 
 def test_stopped_beside_the_checkpoint_the_log_stays_whole(
     tiny_data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
 ) -> None:
-    whole = train(tiny_data, tmp_path / "whole", preset=TINY["deepsdf"], seed=1)
+    whole = train_prior(tiny_data, tmp_path / "whole", preset=TINY["deepsdf"], seed=1)
     run, write = tmp_path / "stopped", train_module.write_checkpoint
 
     def write_and_stop(folder: Path, state: train_module.Checkpoint) -> None:
@@ -160,22 +160,47 @@ def test_stopped_beside_the_checkpoint_the_log_stays_whole(
 
     monkeypatch.setattr(train_module, "write_checkpoint", write_and_stop)
     with pytest.raises(Interruption):
-        train(tiny_data, run, preset=TINY["deepsdf"], seed=1)
+        train_prior(tiny_data, run, preset=TINY["deepsdf"], seed=1)
     monkeypatch.undo()
     with open(run / "log.jsonl", "a") as log:
         log.write('{"epoch": 4, "ep')  # A line that was cut off.
-    train(tiny_data, run, preset=TINY["deepsdf"], seed=1)
+    train_prior(tiny_data, run, preset=TINY["deepsdf"], seed=1)
     assert [line["epoch"] for line in log_of(run)] == [1, 2, 3, 4]
     assert checkpoint_bytes(run) == checkpoint_bytes(whole)
 
 
 def test_stopped_before_the_first_epoch_it_starts(tiny_data: Dataset, tmp_path: Path) -> None:
-    whole = train(tiny_data, tmp_path / "whole", preset=TINY["deepsdf"], seed=1)
+    whole = train_prior(tiny_data, tmp_path / "whole", preset=TINY["deepsdf"], seed=1)
     (tmp_path / "run").mkdir()
     shutil.copy(whole / "config.json", tmp_path / "run")
-    assert checkpoint_bytes(train(tiny_data, tmp_path / "run", preset=TINY["deepsdf"], seed=1)) == checkpoint_bytes(
-        whole
-    )
+    assert checkpoint_bytes(
+        train_prior(tiny_data, tmp_path / "run", preset=TINY["deepsdf"], seed=1)
+    ) == checkpoint_bytes(whole)
+
+
+def test_every_epoch_sees_every_shape_once_and_other_samples(
+    tiny_data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[np.ndarray] = []
+    measure = train_module.clamped_l1
+
+    def measure_and_note(predicted: torch.Tensor, target: torch.Tensor, clamp: float) -> torch.Tensor:
+        seen.append(target.numpy().copy())
+        return measure(predicted, target, clamp)
+
+    monkeypatch.setattr(train_module, "clamped_l1", measure_and_note)
+    train_prior(tiny_data, tmp_path / "run", preset=TINY["deepsdf"], seed=1)
+    assert [len(batch) for batch in seen] == [3, 1] * 4  # Four shapes in batches of three.
+    stored = [tiny_data.samples(shape.id).sdf for shape in tiny_data.split("train")]
+    blocks = set()
+    for epoch in range(4):
+        shapes = []
+        for row in np.concatenate(seen[2 * epoch : 2 * epoch + 2]):
+            (shape,) = [number for number, sdf in enumerate(stored) if np.isin(row, sdf).all()]
+            shapes.append(shape)
+            blocks.add(row.tobytes())
+        assert sorted(shapes) == [0, 1, 2, 3]
+    assert len(blocks) == 16
 
 
 def copy_data(data: Dataset, root: Path) -> Dataset:
@@ -184,7 +209,7 @@ def copy_data(data: Dataset, root: Path) -> Dataset:
 
 
 def test_a_folder_holds_one_run(tiny_data: Dataset, tmp_path: Path) -> None:
-    run = train(tiny_data, tmp_path / "run", preset=TINY["deepsdf"], seed=1)
+    run = train_prior(tiny_data, tmp_path / "run", preset=TINY["deepsdf"], seed=1)
     before = checkpoint_bytes(run)
     longer = dataclasses.replace(TINY["deepsdf"], train=dataclasses.replace(SHORT, epochs=9))
     fewer = dataclasses.replace(tiny_data, shapes=tiny_data.shapes[1:])
@@ -199,7 +224,7 @@ def test_a_folder_holds_one_run(tiny_data: Dataset, tmp_path: Path) -> None:
         (changed, TINY["deepsdf"], 1),
     ):
         with pytest.raises(CheckpointError, match="other settings or other data") as caught:
-            train(data, run, preset=preset, seed=seed)
+            train_prior(data, run, preset=preset, seed=seed)
         assert str(run) in str(caught.value)
     assert checkpoint_bytes(run) == before
 
@@ -207,12 +232,12 @@ def test_a_folder_holds_one_run(tiny_data: Dataset, tmp_path: Path) -> None:
 def test_other_folders_are_left_alone(tiny_data: Dataset, tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("years of work")
     with pytest.raises(CheckpointError, match="not empty and not a run"):
-        train(tiny_data, tmp_path, preset=TINY["deepsdf"], seed=1)
+        train_prior(tiny_data, tmp_path, preset=TINY["deepsdf"], seed=1)
     with pytest.raises(CheckpointError, match="not empty and not a run"):
-        train(tiny_data, tmp_path / "thesis.txt", preset=TINY["deepsdf"], seed=1)
+        train_prior(tiny_data, tmp_path / "thesis.txt", preset=TINY["deepsdf"], seed=1)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
     with pytest.raises(OutputError):
-        train(tiny_data, tmp_path / "thesis.txt" / "run", preset=TINY["deepsdf"], seed=1)
+        train_prior(tiny_data, tmp_path / "thesis.txt" / "run", preset=TINY["deepsdf"], seed=1)
 
 
 @BOTH
@@ -222,13 +247,13 @@ def test_samples_without_a_number_are_refused_before_anything_is_lost(
 ) -> None:
     data, run = copy_data(tiny_data, tmp_path / "data"), tmp_path / "run"
     with pytest.raises(Interruption):
-        train(data, run, preset=TINY[kind], seed=1, progress=stop_after(2))
+        train_prior(data, run, preset=TINY[kind], seed=1, progress=stop_after(2))
     before, shape = checkpoint_bytes(run), data.split("train")[1]
     samples = data.samples(shape.id)
     getattr(samples, field)[5] = np.nan
     write_samples(data.root, shape.id, samples)
     with pytest.raises(DatasetError, match=f"{shape.id}.*NaN") as caught:
-        train(data, run, preset=TINY[kind], seed=1)
+        train_prior(data, run, preset=TINY[kind], seed=1)
     assert str(data.root) in str(caught.value)
     assert checkpoint_bytes(run) == before
     assert read_checkpoint(run, RunConfig.read(run)).epoch == 2
@@ -242,7 +267,7 @@ def test_shapes_with_different_numbers_of_samples(tiny_data: Dataset, tmp_path: 
         fewer = SdfSamples(points_unit=samples.points_unit[:kept].copy(), sdf=samples.sdf[:kept].copy())
         write_samples(data.root, shape.id, fewer)
         with pytest.raises(DatasetError, match=text) as caught:
-            train(data, tmp_path / "run", preset=TINY["deepsdf"], seed=1)
+            train_prior(data, tmp_path / "run", preset=TINY["deepsdf"], seed=1)
         assert shape.id in str(caught.value)
     assert not (tmp_path / "run").exists()
 
@@ -250,14 +275,14 @@ def test_shapes_with_different_numbers_of_samples(tiny_data: Dataset, tmp_path: 
 def test_nothing_to_train_on(tiny_data: Dataset, tmp_path: Path) -> None:
     data = dataclasses.replace(tiny_data, shapes=tiny_data.split("test"))
     with pytest.raises(DatasetError, match="no shape in the training split"):
-        train(data, tmp_path / "run", preset=TINY["deepsdf"], seed=1)
+        train_prior(data, tmp_path / "run", preset=TINY["deepsdf"], seed=1)
 
 
 def test_numbers_that_diverge_leave_the_last_whole_checkpoint(tiny_data: Dataset, tmp_path: Path) -> None:
     preset = dataclasses.replace(TINY["triplane"], train=dataclasses.replace(TINY["triplane"].train, decoder_rate=1e25))
     run = tmp_path / "run"
     with pytest.raises(CheckpointError, match=r"not all finite.*lower decoder_rate"):
-        train(tiny_data, run, preset=preset, seed=1)
+        train_prior(tiny_data, run, preset=preset, seed=1)
     if (run / "checkpoint.safetensors").exists():
         read_checkpoint(run, RunConfig.read(run))  # Refuses NaN.
 
@@ -275,7 +300,7 @@ def test_weights_that_break_in_the_last_step_of_an_epoch_are_not_saved(
 
     monkeypatch.setattr(train_module, "_train_epoch", epoch_that_breaks)
     with pytest.raises(CheckpointError, match="epoch 3 are not all finite"):
-        train(tiny_data, run, preset=TINY["deepsdf"], seed=1)
+        train_prior(tiny_data, run, preset=TINY["deepsdf"], seed=1)
     assert read_checkpoint(run, RunConfig.read(run)).epoch == 2
 
 
@@ -283,25 +308,25 @@ def test_weights_that_break_in_the_last_step_of_an_epoch_are_not_saved(
 def test_weights_for_use_cannot_be_trained_on(tiny_data: Dataset, tmp_path: Path, drop: str) -> None:
     run = tmp_path / "run"
     with pytest.raises(Interruption):
-        train(tiny_data, run, preset=TINY["deepsdf"], seed=1, progress=stop_after(2))
+        train_prior(tiny_data, run, preset=TINY["deepsdf"], seed=1, progress=stop_after(2))
     path = run / "checkpoint.safetensors"
     kept = {name: value for name, value in load_file(path).items() if not name.startswith(drop)}
     save_file(kept, path, {"format": "shapeprior-run", "version": "1", "epoch": "2"})
     assert load(run).codes.shape == (4, 4)
     with pytest.raises(CheckpointError, match="training cannot go on") as caught:
-        train(tiny_data, run, preset=TINY["deepsdf"], seed=1)
+        train_prior(tiny_data, run, preset=TINY["deepsdf"], seed=1)
     assert str(path) in str(caught.value)
 
 
 def test_devices_that_do_not_exist_are_refused(tiny_data: Dataset, tmp_path: Path) -> None:
     for device in ("gpu", "cuda:99"):
         with pytest.raises(ConfigError, match=f"device '{device}'"):
-            train(tiny_data, tmp_path / "run", preset=TINY["deepsdf"], seed=1, device=device)
+            train_prior(tiny_data, tmp_path / "run", preset=TINY["deepsdf"], seed=1, device=device)
     assert not (tmp_path / "run").exists()
 
 
 def test_rates_fall_along_half_a_cosine(tiny_data: Dataset, tmp_path: Path) -> None:
-    run = train(tiny_data, tmp_path / "run", preset=TINY["deepsdf"], seed=1)
+    run = train_prior(tiny_data, tmp_path / "run", preset=TINY["deepsdf"], seed=1)
     shares = [line["rate"] for line in log_of(run)]
     expected = 0.02 + 0.98 * 0.5 * (1.0 + np.cos(np.pi * np.arange(4) / 4))
     np.testing.assert_allclose(shares, expected)

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from shapeprior.camera import PinholeCamera as PinholeCamera
     from shapeprior.dataset import Dataset as Dataset
     from shapeprior.errors import ShapePriorError as ShapePriorError
-    from shapeprior.evaluate import evaluate as evaluate
+    from shapeprior.evaluate import evaluate_prior as evaluate_prior
     from shapeprior.frames import Similarity as Similarity
     from shapeprior.mesh import TriangleMesh as TriangleMesh
     from shapeprior.mesh_io import load_mesh as load_mesh
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from shapeprior.prior import load as load
     from shapeprior.scan_io import read_scan as read_scan
     from shapeprior.synthesize import synthesize_family as synthesize_family
-    from shapeprior.train import train as train
+    from shapeprior.train import train_prior as train_prior
 
 _HOMES = {
     "Completion": "prior",
@@ -34,7 +34,7 @@ _HOMES = {
     "ShapePriorError": "errors",
     "Similarity": "frames",
     "TriangleMesh": "mesh",
-    "evaluate": "evaluate",
+    "evaluate_prior": "evaluate",
     "load": "prior",
     "load_mesh": "mesh_io",
     "prepare_dataset": "prepare",
@@ -42,7 +42,7 @@ _HOMES = {
     "read_scan": "scan_io",
     "save_mesh": "mesh_io",
     "synthesize_family": "synthesize",
-    "train": "train",
+    "train_prior": "train",
 }
 __all__ = sorted(_HOMES)
 

@@ -73,7 +73,9 @@ class RunConfig:
             if found != (FORMAT, VERSION):
                 raise CheckpointError(f"{path}: format {found}; expected {(FORMAT, VERSION)}; train again")
             return cls(
-                decoder=config_from_json(_decoder_kind(value["decoder"], path), value["decoder"], where=f"{path}: decoder"),
+                decoder=config_from_json(
+                    _decoder_kind(value["decoder"], path), value["decoder"], where=f"{path}: decoder"
+                ),
                 train=config_from_json(TrainConfig, value["train"], where=f"{path}: train"),
                 seed=int(value["seed"]),
                 shape_ids=tuple(str(shape_id) for shape_id in value["shape_ids"]),

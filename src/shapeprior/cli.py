@@ -105,7 +105,7 @@ def train(
     from shapeprior.console import train_progress
     from shapeprior.dataset import Dataset
     from shapeprior.presets import preset as named_preset
-    from shapeprior.train import train as train_prior
+    from shapeprior.train import train_prior
 
     recipe = named_preset(preset)
     if epochs is not None:
@@ -185,8 +185,7 @@ def evaluate(
     """
     from shapeprior.console import evaluate_progress, say_summary
     from shapeprior.dataset import Dataset
-    from shapeprior.evaluate import EvaluateConfig
-    from shapeprior.evaluate import evaluate as evaluate_prior
+    from shapeprior.evaluate import EvaluateConfig, evaluate_prior
     from shapeprior.prior import load
 
     config = EvaluateConfig(split=split, placement=placement, max_shapes=max_shapes, resolution=resolution)

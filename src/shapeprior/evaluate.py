@@ -84,7 +84,7 @@ class Truth:
     distance: SignedDistance
 
 
-def evaluate(
+def evaluate_prior(
     prior: ShapePrior,
     data: Dataset,
     out: str | os.PathLike[str],

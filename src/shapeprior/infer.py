@@ -85,7 +85,8 @@ def infer_latent(
     """Find the code of a partial view with the decoder frozen.
 
     Without `T_unit_world` the view's axes must be the unit frame's, and scale and offset are solved for together with the
-    code. Raises CompletionError if no start leads to a finite objective.
+    code. Raises CompletionError if no start leads to a finite objective, ScanError if the points of a view without a placement all
+    lie in one place.
     """
     placements = [T_unit_world] if T_unit_world is not None else first_placements(view_world)
     space = CodeSpace.fit(training_codes)

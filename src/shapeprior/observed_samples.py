@@ -18,7 +18,7 @@ class ObservedSamples:
     surface: Float[np.ndarray, "points 3"]
     """Points where the field is zero."""
     normals: Float[np.ndarray, "points 3"]
-    """Outward unit normals there; zero where the sensor is unknown, so that no side is known."""
+    """Outward unit normals there; zero where neither they nor the sensor are known, or with fewer than four points."""
     free: Float[np.ndarray, "free 3"]
     """Points that were seen to be outside; may be empty."""
 
@@ -26,7 +26,8 @@ class ObservedSamples:
 def observed_samples(view_unit: Observation, *, max_points: int, seed: int) -> ObservedSamples:
     """Turn a view (in the unit frame, as far as it is known) into samples of the field.
 
-    Normals are those of the best plane through each point's neighbours, turned to the sensor.
+    Normals are the view's own where it has some; else those of the best plane through each point's neighbours, turned to the
+    sensor. `max_points` bounds the surface points.
     """
     view_unit = view_unit.thinned(max_points, seed=seed)
     points = view_unit.points_world

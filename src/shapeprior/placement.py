@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from shapeprior.errors import ScanError
 from shapeprior.frames import UNIT_SPHERE_BUFFER, Similarity
 from shapeprior.observation import Observation
 
@@ -15,13 +16,20 @@ def first_placements(view_world: Observation) -> list[Similarity]:
     """Candidates for `T_unit_world` of a view whose axes are the unit frame's.
 
     A view shows the near side, so the object reaches farther from the sensor than its points do: each candidate makes
-    it larger than the visible box by one factor and moves its centre away from the sensor by another.
+    it larger than the visible part by one factor and moves its centre away from the sensor by another. Raises ScanError if all
+    points lie in one place.
     """
     points = view_world.points_world
     # Stray points must not decide the size.
     low, high = np.percentile(points, [1.0, 99.0], axis=0)
-    center, radius = 0.5 * (low + high), 0.5 * float(np.linalg.norm(high - low))
-    radius = max(radius, 1e-9)
+    center = 0.5 * (low + high)
+    # As the unit frame is defined: the farthest point, not the box's corner, where round objects have nothing.
+    radius = float(np.percentile(np.linalg.norm(points - center, axis=1), 99.0))
+    if not radius > 0.0:
+        raise ScanError(
+            f"all {len(points)} points lie in one place; expected the visible part of an object; "
+            "pass its placement, or scan again"
+        )
     away = np.zeros(3)
     if view_world.origins_world is not None:
         away = center - view_world.origins_world.mean(axis=0)

@@ -71,7 +71,8 @@ class ShapePrior:
 
         With `T_unit_world` the object's placement is known. Without it the view's axes must be those of the unit frame
         (+y up, see docs/conventions.md), and scale and position are found together with the shape. `resolution` is the number
-        of cells along each axis of the unit frame's cube. Raises CompletionError if no surface comes out.
+        of cells along each axis of the unit frame's cube. Raises CompletionError if no surface comes out,
+        ScanError if the placement is unknown and all points lie in one place, ConfigError if 32 does not divide `resolution`.
         """
         started = time.perf_counter()
         estimate = self.infer(view, T_unit_world=T_unit_world, seed=seed, config=infer or InferConfig())
@@ -94,7 +95,10 @@ class ShapePrior:
         return infer_latent(self.decoder, self.codes, view, T_unit_world=T_unit_world, seed=seed, config=config)
 
     def extract(self, code: Float[Tensor, "code"], *, resolution: int = 128) -> TriangleMesh:
-        """The closed mesh of a code, in the unit frame. Raises CompletionError if the field has no zero."""
+        """The closed mesh of a code, in the unit frame.
+
+        Raises CompletionError if the field has no zero, ConfigError if 32 does not divide `resolution`.
+        """
         with torch.no_grad(), parametrize.cached():
             prepared = self.decoder.prepare(code[None])
 

@@ -42,7 +42,7 @@ class EpochReport:
     """Seconds of training so far, earlier sessions included."""
 
 
-def train(
+def train_prior(
     data: Dataset,
     run: str | os.PathLike[str],
     *,
