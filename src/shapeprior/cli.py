@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 import tyro
 from tyro.conf import Positional, arg
 
-from shapeprior.console import say, say_table
+from shapeprior.console import complain, say, say_table
 from shapeprior.errors import ShapePriorError
 
 Seed = Annotated[int, arg(help="Seed of every random choice; the same seed gives the same result.")]
@@ -214,8 +214,8 @@ def main() -> None:
             description="Learn what a category of objects looks like; complete one partial view into a closed mesh.",
         )
     except ShapePriorError as error:
-        say(f"shapeprior: {error}", file=sys.stderr)
+        complain(f"shapeprior: {error}")
         sys.exit(1)
     except KeyboardInterrupt:
-        say("shapeprior: interrupted; start the same command again to go on", file=sys.stderr)
+        complain("shapeprior: interrupted; start the same command again to go on")
         sys.exit(130)

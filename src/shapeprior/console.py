@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from shapeprior.dataset import Dataset
@@ -12,9 +12,14 @@ if TYPE_CHECKING:
     from shapeprior.train import EpochReport
 
 
-def say(text: str, *, file: TextIO | None = None) -> None:
-    """One line to the user."""
-    (file or sys.stdout).write(text + "\n")
+def say(text: str) -> None:
+    """One line of the result."""
+    sys.stdout.write(text + "\n")
+
+
+def complain(text: str) -> None:
+    """One line about what went wrong, on standard error."""
+    sys.stderr.write(text + "\n")
 
 
 def say_table(metrics: "Metrics") -> None:
