@@ -11,6 +11,7 @@ import pytest
 from ellipsoids import PositiveDecoder, ellipsoid_prior
 
 from shapeprior.dataset import Dataset, RefusedShape
+from shapeprior.decoder import Decoder
 from shapeprior.errors import CompletionError, ConfigError, DatasetError, ScanError
 from shapeprior.evaluate import EvaluateConfig, EvaluatedShape, evaluate_prior, evaluated_view, load_truth, score
 from shapeprior.infer import InferConfig
@@ -32,12 +33,22 @@ def read_strictly(path: Path) -> dict[str, Any]:
     return json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse)
 
 
+class Hasty(ShapePrior):
+    """Takes few steps: what is tested is the bookkeeping, and ellipsoids with two numbers are soon found."""
+
+    def complete(self, view: Observation, **kwargs: Any) -> Completion:
+        return super().complete(view, infer=InferConfig(short_steps=5, steps=40), **kwargs)
+
+
+def hasty(decoder: Decoder | None = None) -> Hasty:
+    prior = ellipsoid_prior(decoder)
+    return Hasty(prior.decoder, prior.codes, prior.config)
+
+
 @pytest.fixture(scope="module")
 def report(tiny_data: Dataset, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[EvaluatedShape]]:
     out = tmp_path_factory.mktemp("report")
-    return out, evaluate_prior(
-        ellipsoid_prior(), tiny_data, out, config=dataclasses.replace(FAST, split="train"), seed=0
-    )
+    return out, evaluate_prior(hasty(), tiny_data, out, config=dataclasses.replace(FAST, split="train"), seed=0)
 
 
 def test_every_shape_of_the_split_is_a_row(tiny_data: Dataset, report: tuple[Path, list[EvaluatedShape]]) -> None:
@@ -90,13 +101,6 @@ def test_the_report_states_every_definition_and_shape(report: tuple[Path, list[E
     assert "1,500 points" in text
 
 
-class Hasty(ShapePrior):
-    """Takes few steps: what is tested is the bookkeeping, and ellipsoids with two numbers are soon found."""
-
-    def complete(self, view: Observation, **kwargs: Any) -> Completion:
-        return super().complete(view, infer=InferConfig(short_steps=5, steps=40), **kwargs)
-
-
 class FailsOnce(Hasty):
     """Fails for the first shape, as a solver without a result does."""
 
@@ -108,10 +112,8 @@ class FailsOnce(Hasty):
 
 
 def test_a_failure_is_a_row_that_lowers_the_mean(tiny_data: Dataset, tmp_path: Path) -> None:
-    prior = ellipsoid_prior()
-    good = evaluate_prior(
-        Hasty(prior.decoder, prior.codes, prior.config), tiny_data, tmp_path / "good", config=FAST, seed=0
-    )
+    prior = hasty()
+    good = evaluate_prior(prior, tiny_data, tmp_path / "good", config=FAST, seed=0)
     rows = evaluate_prior(
         FailsOnce(prior.decoder, prior.codes, prior.config), tiny_data, tmp_path / "bad", config=FAST, seed=0
     )
@@ -135,7 +137,7 @@ def test_a_failure_is_a_row_that_lowers_the_mean(tiny_data: Dataset, tmp_path: P
 
 
 def test_a_prior_without_any_surface_scores_worst(tiny_data: Dataset, tmp_path: Path) -> None:
-    rows = evaluate_prior(ellipsoid_prior(PositiveDecoder()), tiny_data, tmp_path, config=FAST, seed=0)
+    rows = evaluate_prior(hasty(PositiveDecoder()), tiny_data, tmp_path, config=FAST, seed=0)
     assert len(rows) == 2
     assert all(row.metrics == Metrics.worst() and "positive" in (row.failure or "") for row in rows)
     document = read_strictly(tmp_path / "metrics.json")
@@ -151,7 +153,7 @@ def test_a_shape_that_cannot_be_viewed_is_a_row_and_json_stays_strict(
         raise ScanError("no pixel shows the object")
 
     monkeypatch.setattr("shapeprior.evaluate.evaluated_view", no_view)
-    rows = evaluate_prior(ellipsoid_prior(), tiny_data, tmp_path, config=FAST, seed=0)
+    rows = evaluate_prior(hasty(), tiny_data, tmp_path, config=FAST, seed=0)
     assert all(row.failure == "no pixel shows the object" and math.isnan(row.azimuth_deg) for row in rows)
     assert read_strictly(tmp_path / "metrics.json")["rows"][0]["azimuth_deg"] is None
 
@@ -159,7 +161,7 @@ def test_a_shape_that_cannot_be_viewed_is_a_row_and_json_stays_strict(
 def test_empty_split(tiny_data: Dataset, tmp_path: Path) -> None:
     data = dataclasses.replace(tiny_data, shapes=tiny_data.split("train"))
     with pytest.raises(DatasetError, match="no shape in split 'test'"):
-        evaluate_prior(ellipsoid_prior(), data, tmp_path / "out", config=FAST, seed=0)
+        evaluate_prior(hasty(), data, tmp_path / "out", config=FAST, seed=0)
     assert not (tmp_path / "out").exists()
 
 
@@ -191,7 +193,7 @@ def test_progress_refusals_and_the_first_so_many(tiny_data: Dataset, tmp_path: P
     data = dataclasses.replace(tiny_data, refused=(RefusedShape(source="broken.obj", reason="broken.obj: open"),))
     seen: list[tuple[str, int, int]] = []
     rows = evaluate_prior(
-        ellipsoid_prior(PositiveDecoder()),
+        hasty(PositiveDecoder()),
         data,
         tmp_path,
         config=dataclasses.replace(FAST, max_shapes=1),

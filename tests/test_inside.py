@@ -138,6 +138,19 @@ def test_the_cavity_of_a_cup_is_outside_and_its_wall_is_inside(turned: bool) -> 
         assert not inside(at(radius, -0.75)).any()
 
 
+def test_the_hollow_of_a_bottle_is_outside_though_nobody_sees_it() -> None:
+    # Its mouth is as small as a crack, and a missing face makes the mesh an open one.
+    outer = [(0.0, -0.7), (0.5, -0.7), (0.5, 0.4), (0.08, 0.5), (0.08, 0.9)]
+    inner = [(0.04, 0.9), (0.04, 0.5), (0.45, 0.35), (0.45, -0.65), (0.0, -0.65)]
+    bottle = lathe(outer + inner, sections=16)
+    inside = inside_of(keep(bottle, np.arange(len(bottle.faces)) != 4))
+    hollow = np.array([[0.0, 0.0, height] for height in (-0.6, -0.3, 0.0, 0.3)])
+    assert not inside.is_closed
+    assert (inside.escape_share(hollow) <= inside.SURE_ESCAPE).all()
+    assert not inside(hollow).any()
+    assert inside(np.array([[-0.475, 0.0, -0.3], [-0.475, 0.0, 0.3], [0.0, 0.0, -0.68]])).all()
+
+
 @pytest.mark.xfail(strict=True, reason="from its bottom, a deep opening is as small as a crack: MAX_ESCAPE")
 def test_the_cavity_of_a_deep_cup_with_a_single_wall_is_outside() -> None:
     inside = inside_of(lathe([(0.0, -0.7), (0.6, -0.7), (0.6, 0.7)]))

@@ -28,6 +28,19 @@ TETRA = TriangleMesh(
 MEMORY = 64 << 20
 
 
+def as_bytes(data: object) -> bytes:
+    """What one of trimesh's exporters returned."""
+    if isinstance(data, str):
+        return data.encode()
+    assert isinstance(data, bytes)
+    return data
+
+
+def exported(mesh: TriangleMesh, kind: str) -> bytes:
+    """The bytes of a mesh file as trimesh writes it."""
+    return as_bytes(to_trimesh(mesh).export(file_type=kind))
+
+
 def glb(document: dict[str, Any] | bytes, blob: bytes = b"") -> bytes:
     """A GLB file from its JSON and its binary chunk."""
     text = document if isinstance(document, bytes) else json.dumps(document).encode()
@@ -62,9 +75,10 @@ PLY_HEADER = (
     b"ply\nformat ascii 1.0\nelement vertex 3\nproperty float x\nproperty float y\nproperty float z\n"
     b"element face 1\nproperty list uchar int vertex_indices\nend_header\n"
 )
-PLY = to_trimesh(SHAPE).export(file_type="ply")
-STL = to_trimesh(SHAPE).export(file_type="stl")
-GLB = to_trimesh(SHAPE).export(file_type="glb")
+PLY_POINTS = as_bytes(trimesh.PointCloud(np.eye(3)).export(file_type="ply"))
+PLY = exported(SHAPE, "ply")
+STL = exported(SHAPE, "stl")
+GLB = exported(SHAPE, "glb")
 
 
 def write(folder: Path, name: str, data: bytes) -> Path:
@@ -116,7 +130,7 @@ def test_trimesh_reads_the_same_from_what_is_written(suffix: str, tmp_path: Path
 
 
 def test_off_is_read_and_not_written(tmp_path: Path) -> None:
-    path = write(tmp_path, "shape.off", to_trimesh(SHAPE).export(file_type="off").encode())
+    path = write(tmp_path, "shape.off", exported(SHAPE, "off"))
     np.testing.assert_allclose(load_mesh(path).vertices, SHAPE.vertices, atol=1e-8)
     np.testing.assert_array_equal(load_mesh(path).faces, SHAPE.faces)
     with pytest.raises(OutputError, match=r"\.off"):
@@ -173,7 +187,7 @@ def test_glb_nodes_are_placed(tmp_path: Path) -> None:
     placements = [random_similarity(rng, scale=0.5), random_similarity(rng, scale=2.0)]
     for number, placement in enumerate(placements):
         scene.add_geometry(to_trimesh(TETRA), node_name=f"node{number}", transform=placement.matrix())
-    mesh = load_mesh(write(tmp_path, "a.glb", scene.export(file_type="glb")))
+    mesh = load_mesh(write(tmp_path, "a.glb", as_bytes(scene.export(file_type="glb"))))
     expected = join(*(TriangleMesh(vertices=p.apply(TETRA.vertices), faces=TETRA.faces) for p in placements))
     np.testing.assert_allclose(sorted_corners(mesh, decimals=5), sorted_corners(expected, decimals=5), atol=2e-5)
     assert mesh.volume == pytest.approx((0.5**3 + 2.0**3) / 6, rel=1e-5)
@@ -235,7 +249,7 @@ BROKEN: dict[str, tuple[str, bytes, str]] = {
     "obj overflow": ("a.obj", TETRA_OBJ.replace(b"v 1 0 0", b"v 1e999 0 0"), "1 vertices are NaN or infinite"),
     "obj points": ("a.obj", b"v 0 0 0\nv 1 0 0\nv 0 1 0\n", "points and no faces.*shapeprior complete"),
     "obj blank": ("a.obj", b"\n\n", "neither vertices nor faces"),
-    "ply points": ("a.ply", trimesh.PointCloud(np.eye(3)).export(file_type="ply"), "3 points and no faces"),
+    "ply points": ("a.ply", PLY_POINTS, "3 points and no faces"),
     "ply without end of header": ("a.ply", PLY[:150], "header is broken"),
     "ply cut": ("a.ply", PLY[:-40], "cannot be read"),
     "ply promises": ("a.ply", PLY_LIE, "promises 1000000000001 elements"),
@@ -406,8 +420,8 @@ def test_random_bytes_are_refused_or_read_but_never_crash(
 def test_damaged_files_are_refused_or_read_but_never_crash(suffix: str, data: st.DataObject, tmp_path: Path) -> None:
     whole = {
         ".obj": TETRA_OBJ,
-        ".ply": to_trimesh(TETRA).export(file_type="ply"),
-        ".stl": to_trimesh(TETRA).export(file_type="stl"),
+        ".ply": exported(TETRA, "ply"),
+        ".stl": exported(TETRA, "stl"),
         ".off": b"OFF\n" + TETRA_OFF,
         ".glb": glb(tetra_document(), TETRA_BLOB),
     }[suffix]

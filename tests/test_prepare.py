@@ -19,7 +19,7 @@ from shapeprior.dataset import Dataset, RefusedShape, ShapeRecord, mesh_path, sa
 from shapeprior.errors import ConfigError, DatasetError, MeshError, OutputError
 from shapeprior.mesh import TriangleMesh
 from shapeprior.mesh_io import load_mesh, save_mesh
-from shapeprior.prepare import _run, _shape_ids, find_meshes, prepare_dataset
+from shapeprior.prepare import _jobs, _run, _shape_ids, find_meshes, prepare_dataset
 from shapeprior.prepare_shape import (
     PrepareConfig,
     PrepareJob,
@@ -275,6 +275,21 @@ def test_a_refusal_does_not_move_the_others_to_another_split(tmp_path: Path) -> 
     assert {shape.id: shape.split for shape in after.shapes} == splits
 
 
+def test_the_split_is_a_matter_of_names_and_seed() -> None:
+    names = [f"mug{number}.obj" for number in range(100)]
+
+    def test_split(sources: list[str], seed: int) -> set[str]:
+        return {job.source for job in _jobs(Path("meshes"), Path("out"), sources, CONFIG, seed) if job.split == "test"}
+
+    assert len(test_split(names, 0)) == 40
+    assert test_split(names, 0) == test_split(names[::-1], 0)
+    # By chance, two choices of 40 from 100 share 16.
+    assert len(test_split(names, 0) & test_split(names, 1)) < 30
+    # Ten more shapes take places, but hardly move anyone else.
+    more = names + [f"cup{number}.obj" for number in range(10)]
+    assert len(test_split(names, 0) - test_split(more, 0)) <= 10
+
+
 def test_generators_are_the_shapes_own() -> None:
     draws = {(seed, name): shape_rng(seed, name).random() for seed in (0, 1) for name in ("a", "b", "a/b")}
     assert len(set(draws.values())) == 6
@@ -490,7 +505,8 @@ def test_a_worker_that_dies_costs_its_own_shape_only() -> None:
     outcomes = dict(_run(jobs(*sources), 2, refuse_or_die))
     assert sorted(job.source for job in outcomes) == sorted(sources)
     assert all(outcome.source == job.source for job, outcome in outcomes.items())
-    reasons = {source: outcome.reason for source, outcome in ((job.source, outcomes[job]) for job in outcomes)}
+    reasons = {job.source: outcome.reason for job, outcome in outcomes.items() if isinstance(outcome, RefusedShape)}
+    assert len(reasons) == len(sources)
     dead = [source for source in sources if "the process died" in reasons[source]]
     assert dead == ["1 deadly.obj", "15 deadly.obj"]
     assert reasons["1 deadly.obj"].startswith(

@@ -3,6 +3,7 @@
 Nothing heavy is imported until a command runs, so that `--help` answers at once.
 """
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Literal
@@ -207,6 +208,9 @@ COMMANDS = {
 
 def main() -> None:
     """Entry point of the `shapeprior` command. Exit codes: 0 done, 1 a fault of the input, 2 wrong usage, 130 interrupted."""
+    # Threads that wait for work must not spin: on a machine that others use too, spinning made completion seven times slower.
+    # OpenMP reads this when torch is first imported, which no command has done yet.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         tyro.extras.subcommand_cli_from_dict(
             COMMANDS,
