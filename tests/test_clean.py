@@ -181,6 +181,13 @@ def test_far_large_parts_are_kept() -> None:
     assert report.stray_faces == 0
 
 
+@pytest.mark.parametrize(("count", "stray"), [(1, 12), (4, 0)])
+def test_far_parts_count_together(count: int, stray: int) -> None:
+    # Each has nearly half of the share that makes parts worth keeping.
+    far = [speck(5.0 * (number + 1), share=0.45 * STRAY_AREA_SHARE) for number in range(count)]
+    assert clean_mesh(join(BALL, *far), name="a.obj")[1].stray_faces == stray
+
+
 def test_a_chain_of_small_parts_reaches_far() -> None:
     chain = [speck(step * STRAY_GAP) for step in (0.5, 1.0, 1.5, 2.0, 2.5)]
     assert clean_mesh(join(BALL, *chain), name="a.obj")[1].stray_faces == 0
@@ -188,7 +195,7 @@ def test_a_chain_of_small_parts_reaches_far() -> None:
 
 
 def test_a_swarm_of_small_parts_is_not_thrown_away() -> None:
-    # None of 150 parts has a hundredth of the area: there is no object from which the others could stray.
+    # Each part is little beside the rest, but there is no object from which the others could have strayed.
     rng = np.random.default_rng(0)
     swarm = join(*(box(extents=(0.1,) * 3, center=center) for center in rng.uniform(-9, 9, (150, 3))))
     assert clean_mesh(swarm, name="a.obj")[1].stray_faces == 0

@@ -17,10 +17,10 @@ WELD_TOLERANCE = 1e-7
 """Vertices closer than this share of the bounding box's diagonal become one."""
 SIZES = (1e-50, 1e50)
 """Extents between which areas and volumes neither vanish nor overflow."""
-STRAY_AREA_SHARE = 0.01
-"""A part with less than this share of the surface ..."""
+STRAY_AREA_SHARE = 0.1
+"""Parts that together have less than this share of the surface ..."""
 STRAY_GAP = 0.1
-"""... that lies farther than this share of the diagonal from the box of the rest is a stray part, not the object."""
+"""... and lie farther than this share of the diagonal from the box of the rest are stray, not the object."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,29 +119,30 @@ def _has_area(mesh: TriangleMesh) -> Bool[np.ndarray, "faces"]:
 
 
 def _stray_faces(mesh: TriangleMesh) -> Bool[np.ndarray, "faces"]:
-    """Faces of small parts that lie well away from everything else.
+    """Faces of parts that lie well away from the object and are little beside it.
 
-    Parts join the object from the largest on; a part of any size whose box is near the object's box belongs to it.
+    The object grows from its largest part: a part of any size whose box is near the object's box belongs to it. If a tenth of the
+    surface or more does not, the file may show several things on purpose, and nothing is dropped.
     """
     labels = mesh.part_labels
     count = int(labels.max()) + 1
+    none = np.zeros(len(mesh.faces), dtype=bool)
     if count == 1:
-        return np.zeros(len(mesh.faces), dtype=bool)
+        return none
     area = np.bincount(labels, weights=mesh.face_areas, minlength=count)
     low, high = np.full((count, 3), np.inf), np.full((count, 3), -np.inf)
     np.minimum.at(low, labels, mesh.corners.min(axis=1))
     np.maximum.at(high, labels, mesh.corners.max(axis=1))
-    belongs = area >= STRAY_AREA_SHARE * area.sum()
-    if not belongs.any():
-        return np.zeros(len(mesh.faces), dtype=bool)
+    belongs = np.arange(count) == int(area.argmax())
     while True:
         box_low, box_high = low[belongs].min(axis=0), high[belongs].max(axis=0)
         reach = STRAY_GAP * np.linalg.norm(box_high - box_low)
         gap = np.linalg.norm(np.maximum(np.maximum(low - box_high, box_low - high), 0.0), axis=1)
         grown = belongs | (gap <= reach)
         if np.array_equal(grown, belongs):
-            return ~belongs[labels]
+            break
         belongs = grown
+    return ~belongs[labels] if area[~belongs].sum() < STRAY_AREA_SHARE * area.sum() else none
 
 
 def _drop_unused_vertices(mesh: TriangleMesh) -> TriangleMesh:

@@ -87,7 +87,7 @@ def train(
     dataset: Positional[Path],
     *,
     out: Path,
-    preset: str = "deepsdf-256",
+    preset: str = "triplane-64",
     epochs: int | None = None,
     seed: Seed = 0,
     device: str = "cpu",
@@ -97,7 +97,7 @@ def train(
     Args:
         dataset: Folder that `prepare` wrote.
         out: Folder for the run.
-        preset: Decoder and recipe: deepsdf-256, deepsdf-512 or triplane-64.
+        preset: Decoder and recipe: triplane-64, or the faithful deepsdf-256 and deepsdf-512.
         epochs: Passes over the shapes; the preset's if not given.
         device: Where to train, as PyTorch names it: cpu, cuda, mps.
     """
