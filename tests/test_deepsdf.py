@@ -1,5 +1,7 @@
 """The DeepSDF decoder against a plain second implementation, written from the paper (figure 9 of its supplement)."""
 
+from typing import Any, cast
+
 import pytest
 import torch
 from torch import Tensor
@@ -119,8 +121,8 @@ def test_seed_decides_the_weights_and_nothing_else_does() -> None:
 def test_new_weights_have_the_spread_of_the_default_initialisation() -> None:
     torch.manual_seed(0)
     ours = DeepSdfDecoder(DeepSdfConfig(code_size=64, width=256), seed=0)
-    reference = torch.nn.Linear(256, 256)
-    for found, expected in ((ours.hidden[1].weight, reference.weight), (ours.hidden[1].bias, reference.bias)):
+    layer, reference = cast(torch.nn.Linear, ours.hidden[1]), torch.nn.Linear(256, 256)
+    for found, expected in ((layer.weight, reference.weight), (layer.bias, reference.bias)):
         assert float(found.detach().std()) == pytest.approx(float(expected.detach().std()), rel=0.1)
         assert float(found.detach().abs().max()) == pytest.approx(float(expected.detach().abs().max()), rel=0.05)
 
@@ -134,7 +136,7 @@ def test_new_weights_have_the_spread_of_the_default_initialisation() -> None:
         ({"code_size": 64, "width": 67}, "more than code_size"),
     ],
 )
-def test_impossible_sizes_are_refused(fields: dict[str, int], text: str) -> None:
+def test_impossible_sizes_are_refused(fields: dict[str, Any], text: str) -> None:
     with pytest.raises(ConfigError, match=text):
         DeepSdfConfig(**fields)
 
