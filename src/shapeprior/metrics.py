@@ -72,7 +72,7 @@ _DEFINITIONS = (
     ),
     MetricDefinition(
         name="normal_consistency",
-        definition="½ (mean |cos| to the nearest normal, P→T and T→P)",
+        definition="½ (mean abs cos of nearest normals, P→T and T→P)",
         unit="0 to 1",
         higher_is_better=True,
         worst=0.0,

@@ -1,0 +1,142 @@
+"""What training refuses, and that a refusal costs nothing that was there before."""
+
+import dataclasses
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from test_train import BOTH, SHORT, TINY, Interruption, checkpoint_bytes, stop_after
+
+from shapeprior import train as train_module
+from shapeprior.checkpoint import RunConfig, read_checkpoint
+from shapeprior.dataset import Dataset, write_samples
+from shapeprior.errors import CheckpointError, ConfigError, DatasetError, OutputError
+from shapeprior.prior import load
+from shapeprior.sampling import SdfSamples
+from shapeprior.train import train_prior
+
+
+def copy_data(data: Dataset, root: Path) -> Dataset:
+    shutil.copytree(data.root, root)
+    return Dataset.open(root)
+
+
+def test_a_folder_holds_one_run(tiny_data: Dataset, tmp_path: Path) -> None:
+    run = train_prior(tiny_data, tmp_path / "run", preset=TINY["deepsdf"], seed=1)
+    before = checkpoint_bytes(run)
+    longer = dataclasses.replace(TINY["deepsdf"], train=dataclasses.replace(SHORT, epochs=9))
+    fewer = dataclasses.replace(tiny_data, shapes=tiny_data.shapes[1:])
+    changed = dataclasses.replace(
+        tiny_data, shapes=tuple(dataclasses.replace(shape, samples_sha256="0" * 64) for shape in tiny_data.shapes)
+    )
+    for data, preset, seed in (
+        (tiny_data, TINY["deepsdf"], 2),
+        (tiny_data, TINY["triplane"], 1),
+        (tiny_data, longer, 1),
+        (fewer, TINY["deepsdf"], 1),
+        (changed, TINY["deepsdf"], 1),
+    ):
+        with pytest.raises(CheckpointError, match="other settings or other data") as caught:
+            train_prior(data, run, preset=preset, seed=seed)
+        assert str(run) in str(caught.value)
+    assert checkpoint_bytes(run) == before
+
+
+def test_other_folders_are_left_alone(tiny_data: Dataset, tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(CheckpointError, match="not empty and not a run"):
+        train_prior(tiny_data, tmp_path, preset=TINY["deepsdf"], seed=1)
+    with pytest.raises(CheckpointError, match="not empty and not a run"):
+        train_prior(tiny_data, tmp_path / "thesis.txt", preset=TINY["deepsdf"], seed=1)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+    with pytest.raises(OutputError):
+        train_prior(tiny_data, tmp_path / "thesis.txt" / "run", preset=TINY["deepsdf"], seed=1)
+
+
+@BOTH
+@pytest.mark.parametrize("field", ["points_unit", "sdf"])
+def test_samples_without_a_number_are_refused_before_anything_is_lost(
+    tiny_data: Dataset, tmp_path: Path, kind: str, field: str
+) -> None:
+    data, run = copy_data(tiny_data, tmp_path / "data"), tmp_path / "run"
+    with pytest.raises(Interruption):
+        train_prior(data, run, preset=TINY[kind], seed=1, progress=stop_after(2))
+    before, shape = checkpoint_bytes(run), data.split("train")[1]
+    samples = data.samples(shape.id)
+    getattr(samples, field)[5] = np.nan
+    write_samples(data.root, shape.id, samples)
+    with pytest.raises(DatasetError, match=f"{shape.id}.*NaN") as caught:
+        train_prior(data, run, preset=TINY[kind], seed=1)
+    assert str(data.root) in str(caught.value)
+    assert checkpoint_bytes(run) == before
+    assert read_checkpoint(run, RunConfig.read(run)).epoch == 2
+
+
+def test_shapes_with_different_numbers_of_samples(tiny_data: Dataset, tmp_path: Path) -> None:
+    data = copy_data(tiny_data, tmp_path / "data")
+    shape = data.split("train")[2]
+    samples = data.samples(shape.id)
+    for kept, text in ((700, "has 700 samples.*has 1200"), (0, "0 samples")):
+        fewer = SdfSamples(points_unit=samples.points_unit[:kept].copy(), sdf=samples.sdf[:kept].copy())
+        write_samples(data.root, shape.id, fewer)
+        with pytest.raises(DatasetError, match=text) as caught:
+            train_prior(data, tmp_path / "run", preset=TINY["deepsdf"], seed=1)
+        assert shape.id in str(caught.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_nothing_to_train_on(tiny_data: Dataset, tmp_path: Path) -> None:
+    data = dataclasses.replace(tiny_data, shapes=tiny_data.split("test"))
+    with pytest.raises(DatasetError, match="no shape in the training split"):
+        train_prior(data, tmp_path / "run", preset=TINY["deepsdf"], seed=1)
+
+
+def test_numbers_that_diverge_leave_the_last_whole_checkpoint(tiny_data: Dataset, tmp_path: Path) -> None:
+    preset = dataclasses.replace(TINY["triplane"], train=dataclasses.replace(TINY["triplane"].train, decoder_rate=1e25))
+    run = tmp_path / "run"
+    with pytest.raises(CheckpointError, match=r"not all finite.*lower decoder_rate"):
+        train_prior(tiny_data, run, preset=preset, seed=1)
+    if (run / "checkpoint.safetensors").exists():
+        read_checkpoint(run, RunConfig.read(run))  # Refuses NaN.
+
+
+def test_weights_that_break_in_the_last_step_of_an_epoch_are_not_saved(
+    tiny_data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, epoch = tmp_path / "run", train_module._train_epoch
+
+    def epoch_that_breaks(state: train_module.Checkpoint, *rest: Any) -> float:
+        loss = epoch(state, *rest)
+        if state.epoch == 2:
+            state.codes.data[1, 0] = torch.nan
+        return loss
+
+    monkeypatch.setattr(train_module, "_train_epoch", epoch_that_breaks)
+    with pytest.raises(CheckpointError, match="epoch 3 are not all finite"):
+        train_prior(tiny_data, run, preset=TINY["deepsdf"], seed=1)
+    assert read_checkpoint(run, RunConfig.read(run)).epoch == 2
+
+
+@pytest.mark.parametrize("drop", ["optimizer.", "optimizer.codes.step", "optimizer.hidden.2.bias.exp_avg"])
+def test_weights_for_use_cannot_be_trained_on(tiny_data: Dataset, tmp_path: Path, drop: str) -> None:
+    run = tmp_path / "run"
+    with pytest.raises(Interruption):
+        train_prior(tiny_data, run, preset=TINY["deepsdf"], seed=1, progress=stop_after(2))
+    path = run / "checkpoint.safetensors"
+    kept = {name: value for name, value in load_file(path).items() if not name.startswith(drop)}
+    save_file(kept, path, {"format": "shapeprior-run", "version": "1", "epoch": "2"})
+    assert load(run).codes.shape == (4, 4)
+    with pytest.raises(CheckpointError, match="training cannot go on") as caught:
+        train_prior(tiny_data, run, preset=TINY["deepsdf"], seed=1)
+    assert str(path) in str(caught.value)
+
+
+def test_devices_that_do_not_exist_are_refused(tiny_data: Dataset, tmp_path: Path) -> None:
+    for device in ("gpu", "cuda:99"):
+        with pytest.raises(ConfigError, match=f"device '{device}'"):
+            train_prior(tiny_data, tmp_path / "run", preset=TINY["deepsdf"], seed=1, device=device)
+    assert not (tmp_path / "run").exists()
