@@ -25,11 +25,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
     parser.add_argument("--count", type=int, default=6)
+    parser.add_argument("--families", nargs="+", default=bundled_priors())
     parser.add_argument("--placements", nargs="+", default=["known", "estimated"])
     arguments = parser.parse_args()
     print("| family | placement | shapes | failures | IoU | F@1% | F@2% | Chamfer-L1 | normals | median s |")
     print("| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
-    for family in bundled_priors():
+    for family in arguments.families:
         folder = arguments.out / family
         synthesize_family(family, count=arguments.count, out=folder / "meshes", seed=1)
         data = prepare_dataset(folder / "meshes", folder / "data", config=PrepareConfig(test_share=1.0), seed=1)
