@@ -11,6 +11,7 @@ from shapeprior.bundled import bundled_folder, bundled_priors
 from shapeprior.cli import main
 from shapeprior.dataset import Dataset
 from shapeprior.mesh_io import load_mesh
+from shapeprior.scan_io import read_pose, read_scan
 
 DEMO = bundled_folder() / "demo"
 
@@ -112,6 +113,27 @@ def test_every_bad_input_ends_in_one_line_and_exit_code_1(
         assert len(message) == 1, case
         assert "expected" in message[0], message
     assert sorted(path.name for path in tmp_path.iterdir()) == before
+
+
+@pytest.mark.slow
+def test_the_readmes_python_example_runs_on_a_point_cloud_in_metres(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    T_unit_camera = read_pose(DEMO / "pose.json").inverse()
+    points = T_unit_camera.apply(read_scan(DEMO / "depth.png", intrinsics=DEMO / "intrinsics.json").points_world)
+    sensor = T_unit_camera.offset
+    # Upright, as the example wants it, and in metres: a tenth of the unit frame.
+    np.savetxt(tmp_path / "scan.xyz", 0.1 * points)
+    readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    example = readme.split("```python\n")[1].split("```")[0].replace("scan.ply", "scan.xyz")
+    example = example.replace("(0.0, 0.3, 1.0)", str(tuple(float(value) for value in 0.1 * sensor)))
+    monkeypatch.chdir(tmp_path)
+    exec(compile(example, "README.md", "exec"), {})
+    printed = capsys.readouterr().out.split()
+    assert printed[0] == "True"
+    assert float(printed[1]) > 0.8
+    mesh = load_mesh(tmp_path / "mug.glb")
+    assert 0.1 < float(np.ptp(mesh.vertices, axis=0).max()) < 0.4
 
 
 def test_wrong_usage_ends_with_exit_code_2(monkeypatch: pytest.MonkeyPatch) -> None:

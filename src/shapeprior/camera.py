@@ -1,6 +1,7 @@
 """The pinhole camera: pixels to rays and back, where it stands, and the intrinsics files that are understood."""
 
 import json
+import os
 import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -103,7 +104,9 @@ def look_at(
     return Similarity(scale=1.0, rotation=np.stack([right, down, forward], axis=1), offset=eye_world.astype(np.float64))
 
 
-def camera_from_json(path: Path, *, size: tuple[int, int] | None = None) -> tuple[PinholeCamera, float | None]:
+def camera_from_json(
+    path: str | os.PathLike[str], *, size: tuple[int, int] | None = None
+) -> tuple[PinholeCamera, float | None]:
     """Read intrinsics: our own keys, Open3D's, RealSense's or BOP's.
 
     - ours: ``fx fy cx cy [width height] [depth_scale]``
@@ -122,6 +125,7 @@ def camera_from_json(path: Path, *, size: tuple[int, int] | None = None) -> tupl
     Raises:
         ScanError: the file is missing, is not such a file, or states another image size than `size`.
     """
+    path = Path(path)
     entry = read_json_object(path)
     if entry and all(isinstance(value, dict) and "cam_K" in value for value in entry.values()):
         if len(entry) > 1:

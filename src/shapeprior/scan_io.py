@@ -4,6 +4,7 @@ Files come from anywhere, so sizes are checked before contents are read, and not
 `ScanError` of one line that names the file, what was found, what was expected and what to do.
 """
 
+import os
 import re
 import reprlib
 import warnings
@@ -19,6 +20,9 @@ from shapeprior.errors import ConfigError, ScanError
 from shapeprior.frames import Similarity
 from shapeprior.observation import Observation
 
+FilePath = str | os.PathLike[str]
+"""What `open` takes."""
+
 MAX_FILE_BYTES = 512 * 2**20
 """Larger files are refused unread."""
 MAX_POINTS = 50_000_000
@@ -30,10 +34,10 @@ DEFAULT_DEPTH_SCALE = 1e-3
 
 
 def read_scan(
-    path: Path,
+    path: FilePath,
     *,
-    intrinsics: Path | None = None,
-    mask: Path | None = None,
+    intrinsics: FilePath | None = None,
+    mask: FilePath | None = None,
     sensor: tuple[float, float, float] | None = None,
     depth_scale: float | None = None,
     background_is_free: bool = False,
@@ -55,6 +59,8 @@ def read_scan(
         ScanError: a file is missing, damaged, too large, of another kind, or does not fit the others.
         ConfigError: the depth scale is not positive.
     """
+    path = Path(path)
+    intrinsics, mask = (None if name is None else Path(name) for name in (intrinsics, mask))
     array = _read_array(path) if path.suffix.lower() == ".npy" else None
     if path.suffix.lower() in (".ply", ".xyz", ".txt") or (array is not None and _looks_like_points(array)):
         if not (intrinsics is mask is depth_scale is None):
@@ -79,12 +85,13 @@ def read_scan(
         raise ScanError(f"{path}: {error}") from error
 
 
-def read_points(path: Path) -> Float[np.ndarray, "points 3"]:
+def read_points(path: FilePath) -> Float[np.ndarray, "points 3"]:
     """Points of a PLY (a mesh's vertices count as points), of an NPY with 3 or 6 columns, or of an XYZ or TXT.
 
     Text has three or more columns, divided by spaces or commas; # starts a comment. Only the first three columns are
     used. Raises ScanError as `read_scan` does, also for NaN or infinite coordinates.
     """
+    path = Path(path)
     suffix = path.suffix.lower()
     if suffix == ".ply":
         points = _ply_points(path)
@@ -108,7 +115,7 @@ def read_points(path: Path) -> Float[np.ndarray, "points 3"]:
     return points
 
 
-def read_depth(path: Path, *, depth_scale: float | None = None) -> Float[np.ndarray, "height width"]:
+def read_depth(path: FilePath, *, depth_scale: float | None = None) -> Float[np.ndarray, "height width"]:
     """Depth image in metres, 0 where there is no measurement (raw values 0, negative, NaN and infinite).
 
     Args:
@@ -120,11 +127,13 @@ def read_depth(path: Path, *, depth_scale: float | None = None) -> Float[np.ndar
         ScanError: as `read_scan` does, also if no pixel holds a measurement.
         ConfigError: the depth scale is not positive.
     """
+    path = Path(path)
     return _metric_depth(path, _raw_depth(path), depth_scale)
 
 
-def read_mask(path: Path) -> Bool[np.ndarray, "height width"]:
+def read_mask(path: FilePath) -> Bool[np.ndarray, "height width"]:
     """True where the PNG or 2-D NPY is not zero; an alpha channel is ignored. Raises ScanError as `read_scan` does."""
+    path = Path(path)
     suffix = path.suffix.lower()
     if suffix == ".npy":
         values = _read_array(path)
@@ -139,11 +148,12 @@ def read_mask(path: Path) -> Bool[np.ndarray, "height width"]:
     return np.any(values[:, :, : -1 if mode.endswith("A") else None] != 0, axis=2)
 
 
-def read_pose(path: Path) -> Similarity:
+def read_pose(path: FilePath) -> Similarity:
     """Similarity from JSON: scale, rotation (three rows) and offset, or a 4 x 4 matrix in rows.
 
     Raises ScanError if the file holds neither, or not a right-handed similarity.
     """
+    path = Path(path)
     value = read_json_object(path)
     try:
         if "matrix" in value:
