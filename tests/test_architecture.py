@@ -56,6 +56,7 @@ LAYERS = [
     "views",
     "observation",
     "scan_io",
+    "pose_io",
     "observed_samples",
     "placement",
     # Surfaces out of fields, and how good they are.

@@ -11,7 +11,8 @@ from shapeprior.bundled import bundled_folder, bundled_priors
 from shapeprior.cli import main
 from shapeprior.dataset import Dataset
 from shapeprior.mesh_io import load_mesh
-from shapeprior.scan_io import read_pose, read_scan
+from shapeprior.pose_io import read_pose
+from shapeprior.scan_io import read_scan
 
 DEMO = bundled_folder() / "demo"
 

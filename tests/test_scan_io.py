@@ -16,7 +16,8 @@ from PIL import Image
 from shapeprior import scan_io
 from shapeprior.errors import ConfigError, ScanError, ShapePriorError
 from shapeprior.frames import Similarity
-from shapeprior.scan_io import read_depth, read_mask, read_points, read_pose, read_scan
+from shapeprior.pose_io import read_pose
+from shapeprior.scan_io import read_depth, read_mask, read_points, read_scan
 
 POINTS = np.random.default_rng(0).normal(size=(42, 3))
 RAW = np.arange(12, dtype=np.uint16).reshape(3, 4) * 1000

@@ -144,8 +144,9 @@ def complete(
         resolution: Cells along each axis of the unit cube.
     """
     from shapeprior.errors import ScanError
+    from shapeprior.pose_io import read_pose
     from shapeprior.prior import load
-    from shapeprior.scan_io import read_pose, read_scan
+    from shapeprior.scan_io import read_scan
 
     if intrinsics is not None and pose is None:
         raise ScanError(

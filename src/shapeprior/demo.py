@@ -10,8 +10,9 @@ from shapeprior.evaluate import Truth, completion_panels, score
 from shapeprior.mesh_io import load_mesh, save_mesh
 from shapeprior.metrics import Metrics, MetricsConfig
 from shapeprior.pictures import comparison_picture, save_picture
+from shapeprior.pose_io import read_pose
 from shapeprior.prior import Completion, load
-from shapeprior.scan_io import read_pose, read_scan
+from shapeprior.scan_io import read_scan
 from shapeprior.signed_distance import SignedDistance
 
 

@@ -6,7 +6,6 @@ Files come from anywhere, so sizes are checked before contents are read, and not
 
 import os
 import re
-import reprlib
 import warnings
 from pathlib import Path
 
@@ -15,9 +14,8 @@ import trimesh
 from jaxtyping import Bool, Float, Num
 from PIL import Image
 
-from shapeprior.camera import camera_from_json, has_measurement, read_json_object
+from shapeprior.camera import camera_from_json, has_measurement
 from shapeprior.errors import ConfigError, ScanError
-from shapeprior.frames import Similarity
 from shapeprior.observation import Observation
 
 FilePath = str | os.PathLike[str]
@@ -146,30 +144,6 @@ def read_mask(path: FilePath) -> Bool[np.ndarray, "height width"]:
     if values.ndim == 2:
         return values != 0
     return np.any(values[:, :, : -1 if mode.endswith("A") else None] != 0, axis=2)
-
-
-def read_pose(path: FilePath) -> Similarity:
-    """Similarity from JSON: scale, rotation (three rows) and offset, or a 4 x 4 matrix in rows.
-
-    Raises ScanError if the file holds neither, or not a right-handed similarity.
-    """
-    path = Path(path)
-    value = read_json_object(path)
-    try:
-        if "matrix" in value:
-            matrix = np.asarray(value["matrix"], dtype=np.float64)
-            if matrix.shape != (4, 4):
-                raise ValueError(f"a matrix of shape {matrix.shape}, not 4 x 4")
-            return Similarity.from_matrix(matrix)
-        rotation, offset = np.shape(np.asarray(value["rotation"])), np.shape(np.asarray(value["offset"]))
-        if (rotation, offset) != ((3, 3), (3,)):
-            raise ValueError(f"rotation and offset of shapes {rotation} and {offset}, not (3, 3) and (3,)")
-        return Similarity.from_json(value)
-    except KeyError as error:
-        found = "the keys " + (", ".join(reprlib.repr(key) for key in list(value)[:12]) or "none")
-        raise _refusal(path, found, "the keys scale, rotation and offset, or matrix (4 x 4)") from error
-    except (ValueError, TypeError, OverflowError) as error:
-        raise _refusal(path, f"no pose ({_reason(error)})", "a right-handed similarity") from error
 
 
 def _refusal(path: Path, found: str, expected: str) -> ScanError:
