@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 import trimesh
+from hypothesis import settings
 
 from shapeprior.dataset import Dataset
 from shapeprior.mesh import TriangleMesh
@@ -15,6 +16,10 @@ from shapeprior.sampling import SamplingConfig
 
 # Sums in another order are other sums: the comparisons bit for bit want one thread, and tests run side by side.
 torch.set_num_threads(1)
+
+# The same examples every time, so that a failure means a change; `--hypothesis-profile=default` looks for new ones.
+settings.register_profile("repeatable", derandomize=True)
+settings.load_profile("repeatable")
 
 TINY_SAMPLES = 1200
 """Samples of each shape of `tiny_data`."""
