@@ -152,7 +152,8 @@ def _claim_folder(out: Path, settings: dict[str, object]) -> None:
         return
     if out.exists() and not out.is_dir():
         raise OutputError(f"{out}: is a file; expected a new folder; choose another output")
-    if out.exists() and any(out.iterdir()):
+    # What a killed first write left behind starts with a dot, and does not count.
+    if out.exists() and any(not entry.name.startswith(".") for entry in out.iterdir()):
         raise DatasetError(f"{out}: is not empty and not a data set; expected a new folder; choose another one")
     write_bytes(path, (json.dumps(settings, indent=1) + "\n").encode())
 

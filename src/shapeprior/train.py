@@ -39,7 +39,7 @@ class EpochReport:
     rate: float
     """Share of the start's learning rate."""
     seconds: float
-    """Seconds of training so far, earlier sessions included."""
+    """Seconds of training so far, those before an interruption included."""
 
 
 def train_prior(
@@ -132,7 +132,8 @@ def _start_or_resume(
                 f"{run}: holds a run with other settings or other data; expected the same to go on; "
                 "choose another folder or delete it"
             )
-    elif run.exists() and (not run.is_dir() or any(run.iterdir())):
+    # What a killed first write left behind starts with a dot, and does not count.
+    elif run.exists() and (not run.is_dir() or any(not entry.name.startswith(".") for entry in run.iterdir())):
         raise CheckpointError(f"{run}: is not empty and not a run; expected a new folder; choose another one")
     else:
         write_bytes(run / "config.json", (json.dumps(config.to_json(), indent=1) + "\n").encode())
