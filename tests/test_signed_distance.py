@@ -33,7 +33,7 @@ from shapeprior.frames import Similarity
 from shapeprior.mesh import TriangleMesh
 from shapeprior.signed_distance import SHEET_HALF_THICKNESS, SignedDistance
 
-SEAM = 0.06
+SEAM = 0.03
 """How wrong a distance may be beside a seam of overlapping parts: half a piece, and a little for its corners."""
 POINTS = points_around(np.random.default_rng(0), 1500)
 FINE = sphere(radius=0.9, subdivisions=3)

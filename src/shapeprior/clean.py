@@ -12,6 +12,7 @@ from scipy.spatial import KDTree
 from shapeprior.errors import MeshError
 from shapeprior.mesh import TriangleMesh
 from shapeprior.orient import orient_outward
+from shapeprior.row_codes import row_codes
 
 WELD_TOLERANCE = 1e-7
 """Vertices closer than this share of the bounding box's diagonal become one."""
@@ -63,7 +64,7 @@ def clean_mesh(mesh: TriangleMesh, *, name: str) -> tuple[TriangleMesh, CleanRep
     faces = mesh.faces[keep]
     if len(faces) == 0:
         raise MeshError(f"{name}: {source_faces} faces, none with area; expected a surface; export it again")
-    _, first = np.unique(np.sort(faces, axis=1), axis=0, return_index=True)
+    _, first = np.unique(row_codes(np.sort(faces, axis=1)), return_index=True)
     twins = len(faces) - len(first)
     faces = faces[np.sort(first)]
     mesh = TriangleMesh(vertices=mesh.vertices, faces=faces)
@@ -96,7 +97,7 @@ def _weld(mesh: TriangleMesh) -> TriangleMesh:
     vertices = mesh.vertices[used]
     # A grid joins nearly all, however many lie in one place; pairs across its cells' borders are left for a tree.
     grid = np.round((vertices - low) / step).astype(np.int64)
-    _, first, cell = np.unique(grid, axis=0, return_index=True, return_inverse=True)
+    _, first, cell = np.unique(row_codes(grid), return_index=True, return_inverse=True)
     pairs = KDTree(vertices[first]).query_pairs(step, output_type="ndarray")
     graph = coo_array((np.ones(len(pairs), dtype=np.int8), tuple(pairs.T)), shape=(len(first), len(first)))
     group = connected_components(graph, directed=False)[1][cell.reshape(-1)]

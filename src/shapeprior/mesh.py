@@ -8,6 +8,8 @@ from jaxtyping import Float, Int
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from shapeprior.row_codes import row_codes
+
 
 @dataclass(frozen=True, eq=False)
 class TriangleMesh:
@@ -60,7 +62,7 @@ class TriangleMesh:
     def edge_counts(self) -> Int[np.ndarray, "edges"]:
         """How many faces share each undirected edge: 2 everywhere on a closed manifold mesh."""
         edges = np.sort(self.faces[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2), axis=1)
-        return np.unique(edges, axis=0, return_counts=True)[1]
+        return np.unique(row_codes(edges), return_counts=True)[1]
 
     @property
     def is_watertight(self) -> bool:
@@ -68,7 +70,7 @@ class TriangleMesh:
         if len(self.faces) == 0 or not np.all(self.edge_counts == 2):
             return False
         directed = self.faces[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2)
-        return len(np.unique(directed, axis=0)) == len(directed)
+        return len(np.unique(row_codes(directed))) == len(directed)
 
     @cached_property
     def part_labels(self) -> Int[np.ndarray, "faces"]:

@@ -5,6 +5,7 @@ from jaxtyping import Bool, Float, Int
 
 from shapeprior.mesh import TriangleMesh
 from shapeprior.rays import RayScene, fibonacci_directions
+from shapeprior.row_codes import row_codes
 
 RAYS = 32
 SAMPLES_A_PATCH = 64
@@ -36,9 +37,9 @@ def _closed_patches(mesh: TriangleMesh, patches: Int[np.ndarray, "faces"], count
     """A patch is closed if each of its edges has exactly two of its faces."""
     edges = np.sort(mesh.faces[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2), axis=1)
     keyed = np.column_stack([np.repeat(patches, 3), edges])
-    rows, shared = np.unique(keyed, axis=0, return_counts=True)
+    _, first, shared = np.unique(row_codes(keyed), return_index=True, return_counts=True)
     open_patches = np.zeros(count, dtype=bool)
-    open_patches[rows[shared != 2, 0]] = True
+    open_patches[keyed[first[shared != 2], 0]] = True
     return ~open_patches
 
 

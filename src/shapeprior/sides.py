@@ -1,0 +1,142 @@
+"""What lies on the two sides of each face, and so on which side of the surface a point is."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from shapeprior.mesh import TriangleMesh
+from shapeprior.row_codes import row_codes
+
+
+@dataclass(frozen=True, eq=False)
+class FaceSides:
+    """Which side of each face is inside the object; `shapeprior.find_sides.find_sides` finds it out."""
+
+    pieces: TriangleMesh
+    part: Int[np.ndarray, "faces"]
+    """The part of each face: faces that hang together across plain edges and have the same on their sides."""
+    mixed: Bool[np.ndarray, "faces"]
+    """Faces whose sides are not the same all over, because a seam or the end of a part is there."""
+    front_inside: Bool[np.ndarray, "faces"]
+    """Whether the side that the normal points to is inside."""
+    back_inside: Bool[np.ndarray, "faces"]
+    confidence: float
+    """Share of the surface, by area, whose probes agree and are not contested (`shapeprior.inside.Verdict`)."""
+    winding_trusted: bool
+    """Whether winding numbers agree with the votes nearly everywhere."""
+
+    @property
+    def skin(self) -> Bool[np.ndarray, "faces"]:
+        """Faces between inside and outside."""
+        return np.not_equal(self.front_inside, self.back_inside)
+
+    @property
+    def sheet(self) -> Bool[np.ndarray, "faces"]:
+        """Faces with the outside on both sides."""
+        return ~self.front_inside & ~self.back_inside
+
+    def sign_at(
+        self,
+        points: Float[np.ndarray, "points 3"],
+        distance: Float[np.ndarray, "points"],
+        face: Int[np.ndarray, "points"],
+        foot: Float[np.ndarray, "points 3"],
+    ) -> tuple[Bool[np.ndarray, "points"], Bool[np.ndarray, "points"]]:
+        """Whether points are inside, from the side of their nearest face; and whether that can be told at all.
+
+        A point straight above a face is on the side that its normal tells. Above an edge or a corner, the
+        angle-weighted pseudonormal tells (Bærentzen and Aanæs 2005, "Signed distance computation using the angle weighted
+        pseudonormal"), if one part surrounds it. At rims and seams nothing is told.
+        """
+        away = points - foot
+        height = np.einsum("ij,ij->i", away, self.pieces.face_normals[face])
+        front, back = self.front_inside[face], self.back_inside[face]
+        told = (np.abs(height) >= (1.0 - 1e-7) * distance) | (front == back) & self._part_uniform_around(face)
+        rest = np.flatnonzero(~told)
+        lean, sure = self._pseudonormal_lean(away[rest], distance[rest], face[rest], foot[rest])
+        height[rest], told[rest] = lean, sure
+        return np.where(height > 0.0, front, back), told & ~self.mixed[face]
+
+    def _part_uniform_around(self, face: Int[np.ndarray, "points"]) -> Bool[np.ndarray, "points"]:
+        """Whether all corners of the face are surrounded by its part."""
+        return np.asarray(self._plain_vertices[self.pieces.faces[face]].all(axis=1))
+
+    def _pseudonormal_lean(
+        self,
+        away: Float[np.ndarray, "points 3"],
+        distance: Float[np.ndarray, "points"],
+        face: Int[np.ndarray, "points"],
+        foot: Float[np.ndarray, "points 3"],
+    ) -> tuple[Float[np.ndarray, "points"], Bool[np.ndarray, "points"]]:
+        """Component of `away` along the pseudonormal of the nearest edge or corner, and whether it decides."""
+        corners = self.pieces.corners[face]
+        scale = np.sqrt(self.pieces.face_areas[face])
+        gap = np.linalg.norm(corners - foot[:, None], axis=2)
+        vertex_slot = gap.argmin(axis=1)
+        rows = np.arange(len(face))
+        at_vertex = gap[rows, vertex_slot] <= 1e-7 * scale
+        vertex = self.pieces.faces[face, vertex_slot]
+        # The edge that the foot lies on has the smallest distance to the foot, over the edge's length.
+        edge_vector = np.roll(corners, -1, axis=1) - corners
+        to_line = np.linalg.norm(np.cross(foot[:, None] - corners, edge_vector), axis=2)
+        edge_slot = (to_line / np.linalg.norm(edge_vector, axis=2)).argmin(axis=1)
+        other = self._across[face, edge_slot]
+        edge_normal = self.pieces.face_normals[face] + self.pieces.face_normals[np.maximum(other, 0)]
+        normal = np.where(at_vertex[:, None], self._vertex_normals[vertex], edge_normal)
+        lean = np.einsum("ij,ij->i", away, normal)
+        plain = np.where(at_vertex, self._plain_vertices[vertex], other >= 0)
+        return lean, plain & (np.abs(lean) > 1e-3 * distance * np.linalg.norm(normal, axis=1)) & (distance > 1e-9)
+
+    @cached_property
+    def _across(self) -> Int[np.ndarray, "faces 3"]:
+        """The face of the same part across each edge (corner k to k + 1); -1 at rims and seams."""
+        pairs, slots = plain_edges(self.pieces)
+        across = np.full((len(self.pieces.faces), 3), -1, dtype=np.int64)
+        same = self.part[pairs[:, 0]] == self.part[pairs[:, 1]]
+        first, second = slots[same].T
+        across.reshape(-1)[first], across.reshape(-1)[second] = second // 3, first // 3
+        return across
+
+    @cached_property
+    def _plain_vertices(self) -> Bool[np.ndarray, "vertices"]:
+        """Vertices that one fan of one part surrounds."""
+        import igl
+
+        faces = self.pieces.faces
+        plain = np.ones(len(self.pieces.vertices), dtype=bool)
+        rim_face, rim_slot = np.nonzero(self._across < 0)
+        plain[faces[rim_face, rim_slot]] = False
+        plain[faces[rim_face, (rim_slot + 1) % 3]] = False
+        single_fan = np.asarray(igl.is_vertex_manifold(np.ascontiguousarray(faces))).reshape(-1).astype(bool)
+        return plain & np.resize(single_fan, len(plain)) if len(single_fan) == len(plain) else plain & False
+
+    @cached_property
+    def _vertex_normals(self) -> Float[np.ndarray, "vertices 3"]:
+        """Sum of the normals around each vertex, weighted with the faces' angles there."""
+        corners, normals = self.pieces.corners, np.zeros_like(self.pieces.vertices)
+        ahead, behind = np.roll(corners, -1, axis=1) - corners, np.roll(corners, 1, axis=1) - corners
+        sine = np.linalg.norm(np.cross(ahead, behind), axis=2)
+        angle = np.arctan2(sine, np.einsum("fkx,fkx->fk", ahead, behind))
+        for slot in range(3):
+            np.add.at(normals, self.pieces.faces[:, slot], angle[:, slot, None] * self.pieces.face_normals)
+        return normals
+
+
+def plain_edges(mesh: TriangleMesh) -> tuple[Int[np.ndarray, "edges 2"], Int[np.ndarray, "edges 2"]]:
+    """Pairs of faces that share an edge which no third has and that run along it in opposite directions.
+
+    Returns the faces, and the positions 3 * face + slot of the edge in both (slot k is corner k to k + 1).
+    """
+    directed = mesh.faces[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2)
+    code = row_codes(np.sort(directed, axis=1))
+    order = np.argsort(code, kind="stable")
+    code, forward = code[order], (directed[:, 0] < directed[:, 1])[order]
+    new = np.concatenate([[True], code[1:] != code[:-1]])
+    start = np.flatnonzero(new)
+    size = np.diff(np.append(start, len(code)))
+    start = start[size == 2]
+    start = start[forward[start] != forward[start + 1]]
+    slots = np.stack([order[start], order[start + 1]], axis=1).astype(np.int64)
+    return slots // 3, slots

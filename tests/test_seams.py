@@ -1,0 +1,60 @@
+"""Splitting at seams: the surface stays, and what is called whole lies on one side of everything else."""
+
+import numpy as np
+import pytest
+from plain_geometry import box, box_sdf, join, sphere, torus
+
+from shapeprior.clean import clean_mesh
+from shapeprior.mesh import TriangleMesh
+from shapeprior.seams import SEAM_EDGE, split_at_seams, split_to_size
+from shapeprior.surface import sample_surface
+
+INNER = (0.6, 0.6, 0.6)
+CROSSING = join(box(extents=INNER), box(extents=(1.6, 0.3, 0.2), center=(0.1, 0.05, 0.02)))
+
+
+def longest(mesh: TriangleMesh) -> np.ndarray:
+    return np.linalg.norm(mesh.corners - np.roll(mesh.corners, 1, axis=1), axis=2).max(axis=1)
+
+
+def test_whole_pieces_do_not_cross_the_other_part() -> None:
+    pieces, crossed = split_at_seams(clean_mesh(CROSSING, name="a")[0])
+    assert 0 < crossed.sum()
+    assert (longest(pieces)[crossed] <= SEAM_EDGE).all()
+    points, face = sample_surface(pieces, 50_000, rng=np.random.default_rng(0))
+    # The bar's faces are those with a corner outside the cube's planes or inside its middle.
+    on_cube = np.abs(box_sdf(pieces.corners.reshape(-1, 3), extents=INNER)).reshape(-1, 3).max(axis=1) < 1e-9
+    bar = ~crossed[face] & ~on_cube[face]
+    side = box_sdf(points[bar], extents=INNER) < 0.0
+    first = np.full(len(pieces.faces), -1)
+    first[face[bar]] = side
+    np.testing.assert_array_equal(first[face[bar]], side)
+    assert side.any()
+    assert not side.all()
+
+
+@pytest.mark.parametrize("mesh", [CROSSING, join(box(), box(center=(1.0, 0.2, 0.1)))], ids=["crossing", "touching"])
+def test_the_surface_stays_the_same(mesh: TriangleMesh) -> None:
+    pieces, crossed = split_at_seams(mesh)
+    assert crossed.any()
+    assert pieces.face_areas.sum() == pytest.approx(mesh.face_areas.sum(), rel=1e-12)
+    assert pieces.volume == pytest.approx(mesh.volume, rel=1e-12)
+
+
+@pytest.mark.parametrize("mesh", [sphere(), torus(major=0.7, minor=0.2), join(box(), box(center=(3.0, 0, 0)))])
+def test_what_does_not_cross_is_left_alone(mesh: TriangleMesh) -> None:
+    mesh = clean_mesh(mesh, name="a")[0]
+    pieces, crossed = split_at_seams(mesh)
+    assert not crossed.any()
+    np.testing.assert_array_equal(pieces.faces, mesh.faces)
+
+
+def test_split_to_size_knows_where_pieces_come_from() -> None:
+    mesh = box(extents=(2.0, 1.0, 0.5))
+    chosen = np.arange(12) % 3 == 0
+    pieces, source = split_to_size(mesh, chosen, 0.3)
+    assert (longest(pieces)[chosen[source]] <= 0.3).all()
+    area = np.bincount(source, weights=pieces.face_areas, minlength=12)
+    np.testing.assert_allclose(area, mesh.face_areas, rtol=1e-12)
+    np.testing.assert_allclose(np.einsum("ij,ij->i", pieces.face_normals, mesh.face_normals[source]), 1.0)
+    assert np.bincount(source)[~chosen].tolist() == [1] * int((~chosen).sum())
