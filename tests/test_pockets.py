@@ -7,15 +7,19 @@ from plain_geometry import join, keep, lathe, points_around, random_rotation, sp
 from shapeprior.face_tree import FaceTree
 from shapeprior.mesh import TriangleMesh
 from shapeprior.pockets import CLEARANCE, NONE, OUTER, Pockets
+from shapeprior.rays import RayScene
 
 POINTS = points_around(np.random.default_rng(0), 1000)
 BALL = sphere(radius=0.9, subdivisions=4)
 
 
+def pockets_of(mesh: TriangleMesh) -> Pockets:
+    return Pockets(FaceTree(mesh), RayScene(mesh))
+
+
 def labels_at(mesh: TriangleMesh, points: np.ndarray) -> np.ndarray:
     tree = FaceTree(mesh)
-    distance, _, foot = tree.nearest(points)
-    return Pockets(tree).reached_from(points, distance, foot)
+    return pockets_of(mesh).reached_from(points, points - tree.nearest(points)[2])
 
 
 def test_a_ball_parts_inside_from_outside_right_up_to_its_surface() -> None:
@@ -28,7 +32,7 @@ def test_a_ball_parts_inside_from_outside_right_up_to_its_surface() -> None:
 
 
 def test_nested_balls_make_three_pockets_none_of_them_open() -> None:
-    pockets = Pockets(FaceTree(join(BALL, sphere(radius=0.5, subdivisions=3))))
+    pockets = pockets_of(join(BALL, sphere(radius=0.5, subdivisions=3)))
     assert pockets.open.tolist() == [True, False, False]
     radii = [np.linalg.norm(nodes, axis=1) for nodes in pockets.nodes]
     assert (radii[OUTER] > 0.9).all()
@@ -41,7 +45,7 @@ def test_a_narrow_hole_parts_and_a_wide_mouth_joins(seed: int) -> None:
     turned = TriangleMesh(BALL.vertices @ random_rotation(np.random.default_rng(seed)).T, BALL.faces)
     top = turned.corners.mean(axis=1)[:, 2]
     # The hole's radius is 0.24 of the ball's; the hemisphere's mouth is as wide as the hemisphere.
-    holed = Pockets(FaceTree(keep(turned, top < 0.875)))
+    holed = pockets_of(keep(turned, top < 0.875))
     assert holed.open.tolist() == [True, True]
     assert labels_at(keep(turned, top < 0.875), np.zeros((1, 3)))[0] != OUTER
     assert labels_at(keep(turned, top < 0.1), np.array([[0.0, 0.0, -0.6]])).tolist() == [OUTER]
@@ -56,5 +60,7 @@ def test_a_deep_cup_belongs_to_the_outside_to_its_bottom() -> None:
 
 def test_a_slot_narrower_than_the_clearance_is_no_pocket() -> None:
     wall = 0.8 * CLEARANCE
-    slot = join(lathe([(0.5, -0.6), (0.5, 0.6)], sections=64), lathe([(0.5 - wall, -0.6), (0.5 - wall, 0.6)], sections=64))
+    slot = join(
+        lathe([(0.5, -0.6), (0.5, 0.6)], sections=64), lathe([(0.5 - wall, -0.6), (0.5 - wall, 0.6)], sections=64)
+    )
     assert labels_at(slot, np.array([[0.5 - wall / 2, 0.0, 0.0]])).tolist() == [NONE]

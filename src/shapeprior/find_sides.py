@@ -44,8 +44,8 @@ def find_sides(pieces: TriangleMesh, crossed: Bool[np.ndarray, "faces"], inside:
     alone = np.flatnonzero(cut)
     centroid, step = pieces.corners[alone].mean(axis=1), STEP * pieces.face_normals[alone]
     certain[alone] = 1.0
-    for side, points in ((front, centroid + step), (back, centroid - step)):
-        verdict = inside.judge(points, trust_winding=trusted)
+    for side, away in ((front, step), (back, -step)):
+        verdict = inside.judge(centroid + away, away=away, trust_winding=trusted)
         side[alone] = verdict.inside
         certain[alone] *= ~verdict.contested
     pairs, _ = plain_edges(pieces)
@@ -92,8 +92,8 @@ def _vote(
     step = STEP * pieces.face_normals[probed]
     right = np.ones(len(probed), dtype=bool)
     uncontested = right.copy()
-    for name, points in (("front", place + step), ("back", place - step)):
-        verdict = inside.judge(points)
+    for name, away in (("front", step), ("back", -step)):
+        verdict = inside.judge(place + away, away=away)
         share = np.bincount(owner, weights=verdict.inside, minlength=parts) / total
         setattr(votes, name, share > 0.5)
         votes.dissent |= np.minimum(share, 1.0 - share) > DISSENT

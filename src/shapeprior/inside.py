@@ -73,7 +73,9 @@ class InsideTest:
         self._winding.init(np.ascontiguousarray(mesh_unit.vertices), np.ascontiguousarray(mesh_unit.faces), 2)
         self._scene = RayScene(mesh_unit)
         self._directions, self._first_directions = fibonacci_directions(RAYS), fibonacci_directions(FIRST_RAYS)
-        self._pockets = Pockets(self._tree)
+        if self.is_closed:
+            return
+        self._pockets = Pockets(self._tree, self._scene)
         votes = [
             self._vote(nodes, is_open=bool(is_open))
             for nodes, is_open in zip(self._pockets.nodes[OUTER + 1 :], self._pockets.open[OUTER + 1 :], strict=True)
@@ -95,9 +97,16 @@ class InsideTest:
         """True where a point is inside."""
         return self.judge(points).inside
 
-    def judge(self, points: Float[np.ndarray, "points 3"], *, trust_winding: bool = False) -> Verdict:
+    def judge(
+        self,
+        points: Float[np.ndarray, "points 3"],
+        *,
+        away: Float[np.ndarray, "points 3"] | None = None,
+        trust_winding: bool = False,
+    ) -> Verdict:
         """Inside or not, and where that is contested.
 
+        `away` leads from the nearest surface to each point, with any length but zero; it is found out if not given.
         With `trust_winding`, a winding number close to a whole number settles it, which saves the rest of the evidence.
         """
         if len(points) == 0:
@@ -108,11 +117,12 @@ class InsideTest:
             winding = self.winding_number(points)
             verdict = Verdict(winding > 0.5, np.zeros(len(points), dtype=bool))
             asked = np.flatnonzero(np.abs(winding - np.round(winding)) > ROUND)
-            rest = self.judge(points[asked])
+            rest = self.judge(points[asked], away=None if away is None else away[asked])
             verdict.inside[asked], verdict.contested[asked] = rest.inside, rest.contested
             return verdict
-        distance, _, foot = self._tree.nearest(points)
-        pocket = self._pockets.reached_from(points, distance, foot)
+        if away is None:
+            away = _nonzero(points - self._tree.nearest(points)[2])
+        pocket = self._pockets.reached_from(points, away)
         inside, contested = self._pocket_inside[pocket], self._pocket_contested[pocket]
         # A pocket's border with what lies before its opening is the smooth membrane where the winding number is one half.
         behind = np.flatnonzero(self._pocket_by_winding[pocket])
@@ -125,8 +135,6 @@ class InsideTest:
     def _vote(self, nodes: Float[np.ndarray, "nodes 3"], *, is_open: bool) -> "_PocketVote":
         voters = nodes[np.linspace(0, len(nodes) - 1, min(VOTERS, len(nodes))).astype(np.int64)]
         winding = self.winding_number(voters)
-        if self.is_closed:
-            return _PocketVote(inside=bool(np.mean(winding > 0.5) > 0.5), contested=False, by_winding=False)
         escape = self.escape_share(voters)
         mean_winding, mean_escape = float(winding.mean()), float(escape.mean())
         inside = bool(self._rule(np.array([mean_winding]), np.array([mean_escape]), sealed=False)[0])
@@ -167,3 +175,8 @@ class InsideTest:
             hit = self._scene.occluded(np.repeat(batch, rays, axis=0), np.tile(directions, (len(batch), 1)))
             share[start : start + BATCH] = 1.0 - hit.reshape(len(batch), rays).mean(axis=1)
         return share
+
+
+def _nonzero(away: Float[np.ndarray, "points 3"]) -> Float[np.ndarray, "points 3"]:
+    """Some direction for points on the surface, which are on neither side."""
+    return np.where((away == 0.0).all(axis=1, keepdims=True), [0.0, 0.0, 1.0], away)

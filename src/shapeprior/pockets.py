@@ -5,6 +5,7 @@ from jaxtyping import Bool, Float, Int
 from scipy import ndimage
 
 from shapeprior.face_tree import FaceTree
+from shapeprior.rays import RayScene
 
 CELLS = 32
 """Cells along each axis of the cube [-1, 1]³."""
@@ -15,8 +16,10 @@ NECK = 0.5
 """An opening narrower than this share of the pocket behind it, by the radii of the largest balls, is a hole in a wall."""
 LEVELS = CLEARANCE * 1.2 ** np.arange(14)[::-1]
 """Ball radii at which pockets are told apart, the largest first."""
-MAX_STEPS = 8
-"""Steps from a point towards a pocket."""
+REACH = 0.5
+"""How far from a point a pocket is looked for, in unit-sphere radii."""
+LOOKS = 16
+"""Places along the way that are looked at; the first ones lie closer together."""
 OUTER = 0
 """The label of the pocket that reaches infinity."""
 NONE = -1
@@ -33,8 +36,9 @@ class Pockets:
     chapter VII), so that a holed ball can be solid while the hollow of a cup belongs to the outside.
     """
 
-    def __init__(self, tree: FaceTree) -> None:
-        self._tree = tree
+    def __init__(self, tree: FaceTree, scene: RayScene) -> None:
+        """Tree and scene of the same mesh in the unit frame."""
+        self._tree, self._scene = tree, scene
         self._width = 2.0 / CELLS
         centers = _centers(CELLS)
         # Meshes end before the cube does, and beyond it is nothing but the outside world.
@@ -47,29 +51,21 @@ class Pockets:
         """Cell centres of each pocket, in grid order; pocket `OUTER` is the outside world."""
 
     def reached_from(
-        self,
-        points: Float[np.ndarray, "points 3"],
-        distance: Float[np.ndarray, "points"],
-        foot: Float[np.ndarray, "points 3"],
+        self, points: Float[np.ndarray, "points 3"], away: Float[np.ndarray, "points 3"]
     ) -> Int[np.ndarray, "points"]:
-        """Label of the pocket that each point can reach without meeting the surface; `NONE` if it reaches none.
+        """Label of the pocket that each point sees straight ahead; `NONE` if it sees none before the surface.
 
-        Each step goes straight away from the nearest surface point (`foot`, `distance` away) to the edge of the free ball.
+        `away` points from the surface to the point, with any length but zero: ahead, there is most room.
         """
         labels = self._at(points)
         left = np.flatnonzero(labels == NONE)
-        position, radius, nearest = points[left], distance[left], foot[left]
-        for _ in range(MAX_STEPS):
-            if len(left) == 0:
-                break
-            away = (position - nearest) / np.maximum(radius, 1e-12)[:, None]
-            position = position + 0.95 * radius[:, None] * away
-            before = radius
-            radius, _, nearest = self._tree.nearest(position)
-            labels[left] = self._at(position)
-            # Between two walls the distance stops growing: there is no pocket ahead.
-            go_on = (labels[left] == NONE) & (radius > 1.3 * before)
-            left, position, radius, nearest = left[go_on], position[go_on], radius[go_on], nearest[go_on]
+        if len(left) == 0:
+            return labels
+        units = away[left] / np.linalg.norm(away[left], axis=1, keepdims=True)
+        free = np.minimum(0.999 * self._scene.first_hit(points[left], units)[0], REACH)
+        for share in np.linspace(0.0, 1.0, LOOKS + 1)[1:] ** 1.5:
+            ahead = np.flatnonzero(labels[left] == NONE)
+            labels[left[ahead]] = self._at(points[left[ahead]] + (share * free[ahead])[:, None] * units[ahead])
         return labels
 
     def _at(self, points: Float[np.ndarray, "points 3"]) -> Int[np.ndarray, "points"]:

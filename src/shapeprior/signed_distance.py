@@ -72,7 +72,9 @@ class SignedDistance:
         distance, face, foot = self._all.nearest(points)
         inside, told = self._sides.sign_at(points, distance, face, foot)
         asked = np.flatnonzero(~told)
-        inside[asked] = self.inside.judge(points[asked], trust_winding=self._sides.winding_trusted).inside
+        # A point on the surface is on neither side; any direction will do.
+        away = np.where(distance[asked, None] > 0.0, points[asked] - foot[asked], [0.0, 0.0, 1.0])
+        inside[asked] = self.inside.judge(points[asked], away=away, trust_winding=self._sides.winding_trusted).inside
         sdf = np.full(len(points), np.inf)
         if len(self._skin):
             sdf = distance
