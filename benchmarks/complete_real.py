@@ -17,9 +17,10 @@ from scipy.spatial.transform import Rotation
 from shapeprior.console import evaluate_progress, say, say_summary
 from shapeprior.errors import MeshError
 from shapeprior.evaluate import EvaluateConfig, evaluate_prior
+from shapeprior.layouts import find_sources
 from shapeprior.mesh import TriangleMesh
 from shapeprior.mesh_io import load_mesh, save_mesh
-from shapeprior.prepare import find_meshes, prepare_dataset
+from shapeprior.prepare import prepare_dataset
 from shapeprior.prepare_shape import PrepareConfig
 from shapeprior.prior import load
 
@@ -40,15 +41,15 @@ def main() -> None:
             up = {Path(row["file"]).name: row["up"] for row in csv.DictReader(file)}
     turn = Rotation.from_euler("y", arguments.turn_y, degrees=True).as_matrix()
     upright = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, -1.0, 0.0]])
-    for source in find_meshes(arguments.meshes):
+    for source in find_sources(arguments.meshes, layout="folder"):
         try:
-            mesh = load_mesh(arguments.meshes / source)
+            mesh = load_mesh(source.path)
         except MeshError as error:
             say(f"refused  {error}")
             continue
-        rotation = turn @ upright if up.get(Path(source).name) == "z" else turn
+        rotation = turn @ upright if up.get(source.path.name) == "z" else turn
         turned = TriangleMesh(vertices=mesh.vertices @ rotation.T, faces=mesh.faces)
-        save_mesh((arguments.out / "turned" / source).with_suffix(".ply"), turned)
+        save_mesh((arguments.out / "turned" / source.name).with_suffix(".ply"), turned)
     config = PrepareConfig(test_share=1.0)
     data = prepare_dataset(arguments.out / "turned", arguments.out / "data", config=config, seed=0)
     for refusal in data.refused:

@@ -42,7 +42,7 @@ def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     for name, (solid, size) in solids.items():
         mesh = TriangleMesh(vertices=solid.vertices * size, faces=solid.faces.astype("int64"))
         save_mesh(Path(folder / "meshes" / f"{name}.ply"), mesh)
-    config = PrepareConfig(sampling=SamplingConfig(count=TINY_SAMPLES), test_share=1 / 3)
+    config = PrepareConfig(sampling=SamplingConfig.deepsdf(TINY_SAMPLES), test_share=1 / 3)
     data = prepare_dataset(folder / "meshes", folder / "data", config=config, seed=3, workers=1)
     assert (len(data.split("train")), len(data.split("test"))) == (4, 2)
     return data

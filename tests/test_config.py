@@ -125,8 +125,8 @@ def test_what_does_not_fit_is_named(value: object, message: str) -> None:
 
 
 def test_what_the_config_itself_refuses_names_the_file() -> None:
-    value = config_to_json(SamplingConfig()) | {"count": 0}
-    with pytest.raises(ConfigError, match=r"^run/config\.json: count = 0 samples a shape; expected 1 to 500000$"):
+    value = config_to_json(SamplingConfig()) | {"near": -1}
+    with pytest.raises(ConfigError, match=r"^run/config\.json: near = -1 samples a shape; expected 0 or more$"):
         config_from_json(SamplingConfig, value, where=WHERE)
 
 

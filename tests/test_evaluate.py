@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from ellipsoids import PositiveDecoder, ellipsoid_prior
 
-from shapeprior.dataset import Dataset, RefusedShape
+from shapeprior.dataset import Dataset
 from shapeprior.decoder import Decoder
 from shapeprior.errors import CompletionError, ConfigError, DatasetError, ScanError
 from shapeprior.evaluate import EvaluateConfig, EvaluatedShape, evaluate_prior, evaluated_view, load_truth, score
@@ -19,11 +19,13 @@ from shapeprior.mesh_io import load_mesh
 from shapeprior.metrics import METRIC_DEFINITIONS, Metrics, MetricsConfig
 from shapeprior.observation import Observation
 from shapeprior.prior import Completion, ShapePrior
+from shapeprior.records import RefusedShape
 
 FAST = EvaluateConfig(
     view_resolution=48, resolution=32, pictures=False, metrics=MetricsConfig(surface_points=1500, volume_points=2000)
 )
 NAMES = list(METRIC_DEFINITIONS)
+BROKEN = RefusedShape(id="broken", source="broken.obj", source_sha256="", kind="refused", reason="broken.obj: open")
 
 
 def read_strictly(path: Path) -> dict[str, Any]:
@@ -190,7 +192,7 @@ def test_views_are_decided_by_seed_and_shape(tiny_data: Dataset) -> None:
 
 
 def test_progress_refusals_and_the_first_so_many(tiny_data: Dataset, tmp_path: Path) -> None:
-    data = dataclasses.replace(tiny_data, refused=(RefusedShape(source="broken.obj", reason="broken.obj: open"),))
+    data = dataclasses.replace(tiny_data, refused=(BROKEN,))
     seen: list[tuple[str, int, int]] = []
     rows = evaluate_prior(
         hasty(PositiveDecoder()),
@@ -204,7 +206,7 @@ def test_progress_refusals_and_the_first_so_many(tiny_data: Dataset, tmp_path: P
     assert rows[0].id == data.split("test")[0].id
     assert "broken.obj: open" in (tmp_path / "report.md").read_text(encoding="utf-8")
     assert read_strictly(tmp_path / "metrics.json")["refused"] == [
-        {"source": "broken.obj", "reason": "broken.obj: open"}
+        dataclasses.asdict(BROKEN)
     ]
 
 

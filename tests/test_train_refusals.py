@@ -13,10 +13,10 @@ from test_train import BOTH, SHORT, TINY, Interruption, checkpoint_bytes, stop_a
 
 from shapeprior import train as train_module
 from shapeprior.checkpoint import RunConfig, read_checkpoint
-from shapeprior.dataset import Dataset, write_samples
+from shapeprior.dataset import Dataset
 from shapeprior.errors import CheckpointError, ConfigError, DatasetError, OutputError
 from shapeprior.prior import load
-from shapeprior.sampling import SdfSamples
+from shapeprior.shape_files import write_samples
 from shapeprior.train import train_prior
 
 
@@ -68,7 +68,7 @@ def test_samples_without_a_number_are_refused_before_anything_is_lost(
     before, shape = checkpoint_bytes(run), data.split("train")[1]
     samples = data.samples(shape.id)
     getattr(samples, field)[5] = np.nan
-    write_samples(data.root, shape.id, samples)
+    write_samples(data.store, shape.id, samples)
     with pytest.raises(DatasetError, match=f"{shape.id}.*NaN") as caught:
         train_prior(data, run, preset=TINY[kind], seed=1)
     assert str(data.root) in str(caught.value)
@@ -81,8 +81,8 @@ def test_shapes_with_different_numbers_of_samples(tiny_data: Dataset, tmp_path: 
     shape = data.split("train")[2]
     samples = data.samples(shape.id)
     for kept, text in ((700, "has 700 samples.*has 1200"), (0, "0 samples")):
-        fewer = SdfSamples(points_unit=samples.points_unit[:kept].copy(), sdf=samples.sdf[:kept].copy())
-        write_samples(data.root, shape.id, fewer)
+        fewer = {name: getattr(samples, name)[:kept].copy() for name in ("points_unit", "sdf", "strategy")}
+        write_samples(data.store, shape.id, dataclasses.replace(samples, **fewer))
         with pytest.raises(DatasetError, match=text) as caught:
             train_prior(data, tmp_path / "run", preset=TINY["deepsdf"], seed=1)
         assert shape.id in str(caught.value)

@@ -1,20 +1,52 @@
 """What the tests let worker processes do; in a light module of its own, since each worker imports it."""
 
 import os
-
-from shapeprior.dataset import RefusedShape
-from shapeprior.prepare_shape import PrepareJob
-
-
-def refuse_or_die(job: PrepareJob) -> RefusedShape:
-    """End the whole process, as a crash in native code does, for sources that say so; else return at once."""
-    if "deadly" in job.source:
-        os._exit(3)
-    return RefusedShape(source=job.source, reason=f"seen by process {os.getpid()}")
+import signal
+import sys
+import time
+from pathlib import Path
 
 
-def refuse_or_fail(job: PrepareJob) -> RefusedShape:
-    """Raise what no mesh can cause, for sources that say so."""
-    if "disk full" in job.source:
-        raise OSError(28, "No space left on device")
-    return RefusedShape(source=job.source, reason="seen")
+def act(job: str) -> str:
+    """Do what a job's first word says, to the process if need be; else return the job with the process's id."""
+    verb, _, rest = job.partition(" ")
+    if verb == "exit":
+        os._exit(int(rest))
+    if verb == "signal":
+        os.kill(os.getpid(), signal.Signals[rest])
+    if verb == "once":
+        _die_the_first_time(Path(rest))
+    if verb == "sleep":
+        time.sleep(float(rest))
+    if verb == "grow":
+        _grow(float(rest))
+    if verb == "promise":
+        bytearray(1 << 50)
+    if verb == "raise":
+        raise OSError(28, rest)
+    if verb == "print":
+        os.write(1, rest.encode())
+        sys.stdout.write(rest)
+        sys.stdout.flush()
+    if verb == "environment":
+        return os.environ.get(rest, "")
+    return f"{job} by {os.getpid()}"
+
+
+def secret(_job: str) -> object:
+    """Something that cannot be sent to another process."""
+    return lambda: None
+
+
+def _die_the_first_time(mark: Path) -> None:
+    if not mark.exists():
+        mark.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _grow(gib: float) -> None:
+    """Take memory and use it, a bit at a time."""
+    held = []
+    for _ in range(int(gib * 64)):
+        held.append(b"x" * (1 << 24))
+        time.sleep(0.01)

@@ -51,36 +51,91 @@ def synthesize(
 def prepare(
     meshes: Positional[Path],
     *,
-    out: Path,
-    samples: int = 10_000,
-    up: Literal["y", "z"] = "y",
+    out: str,
+    layout: Literal[
+        "auto", "folder", "categories", "shapenet-v1", "shapenet-v2", "list", "deepsdf-split", "deepsdf-samples"
+    ] = "auto",
+    root: Path | None = None,
+    category: tuple[str, ...] = (),
+    samples: str = "10000",
+    up: Literal["auto", "x", "y", "z"] = "auto",
+    unit: str = "auto",
     test_share: float = 0.2,
+    min_confidence: float = 0.3,
     workers: int | None = None,
+    cluster: str | None = None,
+    timeout: float = 120.0,
+    memory: float = 8.0,
     seed: Seed = 0,
 ) -> None:
-    """Turn a folder of meshes into a data set: cleaned, signed, sampled and split by shape.
+    """Turn a collection of meshes into a data set: cleaned, signed, sampled and split by shape.
+
+    Run again with the same settings, it does what is missing: what was interrupted, and what is new or changed.
 
     Args:
-        meshes: Folder of OBJ, PLY, STL, OFF and GLB files; subfolders count.
-        out: Folder for the data set. An interrupted run goes on when started again.
-        samples: SDF samples a shape, up to 500,000.
-        up: The axis that points up in the meshes.
-        test_share: Share of shapes kept for evaluation.
-        workers: Processes; all cores if not given.
+        meshes: Folder of OBJ, PLY, STL, OFF and GLB files, subfolders included; or a list of meshes, a ShapeNetCore tree,
+            a DeepSDF split or DeepSDF samples.
+        out: Folder for the data set, or a URL such as s3://bucket/folder.
+        layout: How the collection is laid out; auto sees it from what is there.
+        root: Folder of the files that a list or split names.
+        category: Only these categories, as words (mug) or synsets (03797390).
+        samples: Samples a shape, up to 500,000 in all: a number for DeepSDF's mix, or counts such as near=9400,edges=600.
+        up: The axis that points up in the meshes; auto takes what the collection or the file format says, or else y.
+        unit: Length unit of the meshes, which is recorded: m, cm, mm, in, ft or metres; auto as for up.
+        test_share: Share of shapes kept for evaluation, where the collection states no split.
+        min_confidence: Refuse shapes where the tests of inside and outside agree on a smaller share of the surface.
+        workers: Processes; all cores if not given. 0 works in the command's own process, for debugging.
+        cluster: Address of a Dask scheduler, such as tcp://host:8786, whose workers do the work instead.
+        timeout: Seconds that one shape may take.
+        memory: GiB of memory that one worker may take.
     """
-    from shapeprior.console import prepare_progress, say_refusals
-    from shapeprior.prepare import prepare_dataset
+    from shapeprior.console import prepare_progress, say_prepared
+    from shapeprior.prepare import left_over, prepare_dataset
     from shapeprior.prepare_shape import PrepareConfig
-    from shapeprior.sampling import SamplingConfig
+    from shapeprior.sampling import parse_counts
+    from shapeprior.units import parse_unit
+    from shapeprior.worker_process import WorkerLimits
 
-    config = PrepareConfig(sampling=SamplingConfig(count=samples), up=up, test_share=test_share)
-    with prepare_progress() as progress:
-        data = prepare_dataset(meshes, out, config=config, seed=seed, workers=workers, progress=progress)
-    say_refusals(data)
-    say(
-        f"{len(data.shapes)} shapes ({len(data.split('train'))} train, {len(data.split('test'))} test), "
-        f"{len(data.refused)} refused, in {out}"
+    config = PrepareConfig(
+        sampling=parse_counts(samples),
+        up=up,
+        unit=None if unit == "auto" else parse_unit(unit),
+        test_share=test_share,
+        min_confidence=min_confidence,
     )
+    with prepare_progress() as progress:
+        data = prepare_dataset(
+            meshes,
+            out,
+            config=config,
+            seed=seed,
+            layout=layout,
+            root=root,
+            categories=category,
+            workers=workers,
+            cluster=cluster,
+            limits=WorkerLimits(timeout=timeout, memory=memory),
+            progress=progress.update,
+        )
+    say_prepared(data, progress=progress, left_over=left_over(data))
+
+
+def inspect(mesh: Positional[Path], *, out: Path | None = None, up: Literal["auto", "x", "y", "z"] = "auto") -> None:
+    """Show what preparation makes of one mesh: faces, parts, holes, sign confidence, and a picture of its field.
+
+    Args:
+        mesh: The mesh file.
+        out: The picture, a PNG: the mesh beside three slices of its signed distance, blue inside; MESH.inspect.png here if
+            not given.
+        up: The axis that points up; auto takes what the file format says, or else y.
+    """
+    from shapeprior.console import say_figures
+    from shapeprior.inspect_mesh import inspect_mesh
+    from shapeprior.pictures import save_picture
+
+    found = inspect_mesh(mesh, up=up)
+    say_figures(found.figures)
+    say(f"picture  {save_picture(out or Path(mesh.stem + '.inspect.png'), found.picture)}")
 
 
 def train(
@@ -201,6 +256,7 @@ COMMANDS = {
     "demo": demo,
     "synthesize": synthesize,
     "prepare": prepare,
+    "inspect": inspect,
     "train": train,
     "complete": complete,
     "evaluate": evaluate,

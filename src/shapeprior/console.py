@@ -1,15 +1,29 @@
 """What the commands print: progress with the time left, tables, refusals."""
 
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
+    from tqdm import tqdm
+
     from shapeprior.dataset import Dataset
     from shapeprior.evaluate import EvaluatedShape
     from shapeprior.metrics import Metrics
+    from shapeprior.records import RefusedShape
     from shapeprior.train import EpochReport
+
+MAX_REFUSALS = 20
+"""Refusals of one kind that are listed one by one."""
+REFUSALS = {
+    "refused": "refused, and not tried again until the file changes",
+    "crashed": "crashed, and tried again by the same command",
+    "timeout": "took too long, and are tried again by the same command",
+    "memory": "took too much memory, and are tried again by the same command",
+}
+"""What is said of each kind of refusal."""
 
 
 def say(text: str) -> None:
@@ -42,10 +56,47 @@ def say_samples() -> None:
     )
 
 
-def say_refusals(data: "Dataset") -> None:
-    """Every file that was refused, with its reason."""
-    for refusal in data.refused:
-        say(f"refused  {refusal.reason}")
+def say_prepared(data: "Dataset", *, progress: "PrepareProgress", left_over: Sequence[str]) -> None:
+    """What became of a collection: counts, time, and every refusal by its cause."""
+    from shapeprior.workers import peak_memory_gib
+
+    say(
+        f"{len(data.shapes)} shapes ({len(data.split('train'))} train, {len(data.split('test'))} test), "
+        f"{len(data.refused)} refused, in {data.root}"
+    )
+    if data.categories:
+        sizes = {name: sum(shape.category == name for shape in data.shapes) for name in data.categories}
+        say(f"  categories: {', '.join(f'{name} {size}' for name, size in sizes.items())}")
+    if progress.done:
+        rate, memory = progress.done / progress.seconds, peak_memory_gib()
+        used = f"; a worker took at most {memory:.2f} GiB" if memory else ""
+        say(f"  {progress.done} files in {progress.seconds:.1f} s, {rate:.2f} a second{used}")
+    if left_over:
+        say(
+            f"  {len(left_over)} shapes of earlier runs are left out, since their files are gone from the collection: "
+            f"{', '.join(left_over[:3])}{', ...' if len(left_over) > 3 else ''}"
+        )
+    for kind, heading in REFUSALS.items():
+        _say_refused([shape for shape in data.refused if shape.kind == kind], heading, data)
+
+
+def _say_refused(refused: "Sequence[RefusedShape]", heading: str, data: "Dataset") -> None:
+    """Refusals of one kind, those of one cause together; of many, one example of each cause."""
+    causes: dict[str, list[str]] = {}
+    for shape in refused:
+        # The same cause has the same words, but for the file's name and for numbers.
+        cause = re.sub(r"[-+]?\d[\d.,e+-]*%?", "#", shape.reason.removeprefix(f"{shape.source}: "))
+        causes.setdefault(cause, []).append(shape.reason)
+    if refused:
+        say(f"{len(refused)} {heading}:")
+    for reasons in sorted(causes.values(), key=len, reverse=True):
+        if len(refused) <= MAX_REFUSALS:
+            for reason in reasons:
+                say(f"  {reason}")
+        else:
+            say(f"  {len(reasons)} as  {reasons[0]}")
+    if len(refused) > MAX_REFUSALS:
+        say(f"  each with its reason: 'refused' in {data.store.describe('manifest.json')}")
 
 
 def say_summary(rows: "Sequence[EvaluatedShape]") -> None:
@@ -62,18 +113,41 @@ def say_summary(rows: "Sequence[EvaluatedShape]") -> None:
     say_samples()
 
 
+class PrepareProgress:
+    """How far preparation is, as a bar with rate and time left; counts files."""
+
+    def __init__(self, bar: "tqdm[NoReturn]") -> None:
+        self.bar = bar
+        self.done = 0
+        """Files done now, and not by an earlier run."""
+        self.seconds = 0.0
+        """Time since the start."""
+
+    def update(self, done: int, total: int, source: str) -> None:  # noqa: ARG002  (the callback's signature)
+        """Show a file as done."""
+        if self.done == 0:
+            # What an earlier run did must not count for the rate.
+            self.bar.initial = self.bar.n = done - 1
+        self.done += 1
+        self.bar.total = total
+        self.bar.update(1)
+        self.seconds = self.bar.format_dict["elapsed"]
+
+
+def say_figures(figures: "Mapping[str, int | float | str]") -> None:
+    """Named figures, one a line."""
+    for name, value in figures.items():
+        text = f"{value:.4g}" if isinstance(value, float) else str(value)
+        say(f"  {name.replace('_', ' '):20s}{text:>12s}")
+
+
 @contextmanager
-def prepare_progress() -> Iterator[Callable[[int, int, str], None]]:
-    """A bar with rate and time left; counts shapes."""
+def prepare_progress() -> Iterator[PrepareProgress]:
+    """A bar with rate and time left; counts files."""
     from tqdm import tqdm
 
-    with tqdm(unit="shape", dynamic_ncols=True) as bar:
-
-        def update(done: int, total: int, _source: str) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
-
-        yield update
+    with tqdm(unit="file", dynamic_ncols=True, delay=0.5) as bar:
+        yield PrepareProgress(bar)
 
 
 @contextmanager

@@ -1,191 +1,159 @@
-"""A data set folder: samples and meshes of many shapes, split by shape. The format is on one page, docs/formats.md."""
+"""A data set: samples and meshes of many shapes, split by shape. The format is on one page, docs/formats.md."""
 
-import json
+import hashlib
 import os
-import re
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save
 
 from shapeprior.errors import DatasetError
 from shapeprior.frames import Similarity
+from shapeprior.manifest import read_manifest
 from shapeprior.mesh import TriangleMesh
-from shapeprior.mesh_io import write_bytes
-from shapeprior.sampling import SdfSamples
-
-FORMAT = "shapeprior-dataset"
-VERSION = 1
-SHAPE_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*")
-
-Split = Literal["train", "test"]
-Row = TypeVar("Row")
-
-
-@dataclass(frozen=True, kw_only=True)
-class ShapeRecord:
-    """One prepared shape, a row of the manifest."""
-
-    id: str
-    """Path of the source below the mesh folder, without suffix; unique in the data set."""
-    source: str
-    """File name of the source below the mesh folder."""
-    source_sha256: str
-    """Hash of the source's bytes: a changed file is prepared again."""
-    split: str
-    """train or test."""
-    samples_sha256: str
-    """Hash of the samples' file."""
-    T_unit_world: dict[str, object]
-    """How the source's frame maps to the unit frame; `Similarity.from_json` reads it."""
-    checks: dict[str, object]
-    """What cleaning and the sign tests found."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class RefusedShape:
-    """One source that could not be prepared; it stays in the manifest with its reason."""
-
-    source: str
-    """File name below the mesh folder."""
-    reason: str
-    """What was found, what was expected, what to do."""
+from shapeprior.records import READERS, RefusedShape, ShapeRecord
+from shapeprior.sampling import SdfSamples, SurfaceSamples
+from shapeprior.shape_files import SampleFile, mesh_name, random_blocks, read_mesh_unit, samples_name
+from shapeprior.store import Store, open_store
 
 
 @dataclass(frozen=True, kw_only=True)
 class Dataset:
-    """A finished data set folder."""
+    """A finished data set. Its methods raise DatasetError if a file is missing or broken, or there is no such shape."""
 
-    root: Path
+    store: Store
+    """Where it lies."""
     settings: dict[str, Any]
+    """The settings that it was prepared with."""
     shapes: tuple[ShapeRecord, ...]
+    """The shapes, of all splits and categories."""
     refused: tuple[RefusedShape, ...]
+    """The files that did not become shapes, each with its reason."""
 
     @classmethod
     def open(cls, root: str | os.PathLike[str]) -> "Dataset":
-        """Read the manifest; raises DatasetError if it is missing, broken, or names files outside the folder."""
-        root = Path(root)
-        path = root / "manifest.json"
-        try:
-            manifest = json.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
+        """Read the manifest at a path or a URL (``s3://bucket/folder`` and others, see `shapeprior.store.open_store`).
+
+        Raises DatasetError if it is missing, broken, or names files outside the data set.
+        """
+        store = open_store(root)
+        settings, shapes, refused = read_manifest(store)
+        return cls(store=store, settings=settings, shapes=shapes, refused=refused)
+
+    @property
+    def root(self) -> str:
+        """The path or URL, for messages."""
+        return self.store.describe("")
+
+    def shape(self, shape_id: str) -> ShapeRecord:
+        """The record of a shape."""
+        found = self._by_id.get(shape_id)
+        if found is None:
             raise DatasetError(
-                f"{root}: no manifest.json; expected a finished data set; run `shapeprior prepare MESHES --out {root}`"
-            ) from None
-        except (OSError, ValueError, RecursionError) as error:
-            raise DatasetError(f"{path}: cannot be read ({error}); expected JSON; prepare the data set again") from None
-        try:
-            found = (manifest["format"], manifest["version"])
-            if found != (FORMAT, VERSION):
-                raise DatasetError(f"{path}: format {found}; expected {(FORMAT, VERSION)}; prepare the data set again")
-            shapes = tuple(_row(ShapeRecord, row) for row in manifest["shapes"])
-            refused = tuple(_row(RefusedShape, row) for row in manifest["refused"])
-            settings = dict(manifest["settings"])
-        except (KeyError, TypeError, ValueError) as error:
-            raise DatasetError(f"{path}: not a manifest ({error}); prepare the data set again") from None
-        for shape in shapes:
-            check_shape_id(shape.id, where=str(path))
-            if shape.split not in get_args(Split):
-                raise DatasetError(f"{path}: shape {shape.id} is in split {shape.split!r}; expected train or test")
-        return cls(root=root, settings=settings, shapes=shapes, refused=refused)
+                f"{self.root}: no shape {shape_id!r}; expected one of the {len(self.shapes)} of the manifest; check the id"
+            )
+        return found
 
     def split(self, name: str) -> tuple[ShapeRecord, ...]:
         """The shapes of one split, in manifest order."""
         return tuple(shape for shape in self.shapes if shape.split == name)
 
+    @cached_property
+    def categories(self) -> tuple[str, ...]:
+        """The categories that there are, sorted; shapes whose collection states none count as "" and are left out."""
+        return tuple(sorted({shape.category for shape in self.shapes} - {""}))
+
+    def category(self, name: str) -> "Dataset":
+        """The same data set with the shapes of one category only."""
+        shapes = tuple(shape for shape in self.shapes if shape.category == name)
+        if not shapes:
+            raise DatasetError(
+                f"{self.root}: no category {name!r}; expected one of {', '.join(self.categories) or 'none'}; check the name"
+            )
+        return replace(self, shapes=shapes)
+
     def samples(self, shape_id: str) -> SdfSamples:
-        """The SDF samples of a shape, in the unit frame."""
-        tensors = _load(samples_path(self.root, shape_id), {"points_unit": np.float32, "sdf": np.float32})
-        if tensors["sdf"].shape != tensors["points_unit"].shape[:1]:
-            raise DatasetError(f"{samples_path(self.root, shape_id)}: points without distances; prepare it again")
-        return SdfSamples(points_unit=tensors["points_unit"], sdf=tensors["sdf"])
+        """All samples of a shape, in the unit frame."""
+        file = self._sample_file(shape_id)
+        samples = file.samples([(0, file.count)])
+        if file.surface_count is None:
+            return samples
+        return replace(samples, surface=file.surface([(0, file.surface_count)]))
+
+    def sample_block(self, shape_id: str, *, start: int, count: int) -> SdfSamples:
+        """Samples start to start + count of a shape, without surface points; the rest of the file is not read."""
+        return self._sample_file(shape_id).samples([(start, start + count)])
+
+    def random_block(self, shape_id: str, count: int, *, rng: np.random.Generator) -> SdfSamples:
+        """`count` samples of a shape from a random row on (after the last row comes the first), without surface points.
+
+        Rows are in random order, so that a block is a random subset; the rest of the file is not read.
+        """
+        file = self._sample_file(shape_id)
+        self._require_count(file.place, "samples", file.count, count)
+        return file.samples(random_blocks(count, file.count, rng=rng))
+
+    def random_surface_block(self, shape_id: str, count: int, *, rng: np.random.Generator) -> SurfaceSamples:
+        """`count` points of a shape's surface with their normals, from a random row on."""
+        file = self._sample_file(shape_id)
+        total = file.surface_count or 0
+        self._require_count(file.place, "surface points", total, count)
+        return file.surface(random_blocks(count, total, rng=rng))
 
     def mesh_unit(self, shape_id: str) -> TriangleMesh:
         """The cleaned mesh of a shape, in the unit frame."""
-        tensors = _load(mesh_path(self.root, shape_id), {"vertices": np.float64, "faces": np.int32})
-        vertices, faces = tensors["vertices"], tensors["faces"].astype(np.int64)
-        if faces.min(initial=0) < 0 or faces.max(initial=-1) >= len(vertices):
-            raise DatasetError(f"{mesh_path(self.root, shape_id)}: faces without vertices; prepare it again")
-        return TriangleMesh(vertices=vertices, faces=faces)
+        if self.shape(shape_id).mesh_sha256 is None:
+            raise DatasetError(
+                f"{self.root}: shape {shape_id} has samples only; expected a mesh; prepare the data set from meshes"
+            )
+        return read_mesh_unit(self.store, shape_id)
 
     def T_unit_world(self, shape_id: str) -> Similarity:
         """How the source's frame maps to the unit frame."""
-        placements = {shape.id: shape.T_unit_world for shape in self.shapes}
+        placement = self.shape(shape_id).T_unit_world
         try:
-            return Similarity.from_json(placements[shape_id])
+            return Similarity.from_json(placement or {})
         except (KeyError, ValueError) as error:
             raise DatasetError(f"{self.root}: no placement of shape {shape_id} ({error}); prepare it again") from None
 
+    def verify(self) -> list[str]:
+        """Compare the bytes of every file with the manifest; one line for each that is damaged or missing."""
+        hashes = [(samples_name(shape.id), shape.samples_sha256) for shape in self.shapes]
+        hashes += [(mesh_name(shape.id), shape.mesh_sha256) for shape in self.shapes if shape.mesh_sha256]
+        with ThreadPoolExecutor(READERS) as pool:
+            faults = pool.map(lambda item: self._fault(*item), hashes)
+            return [fault for fault in faults if fault is not None]
 
-def write_samples(root: Path, shape_id: str, samples: SdfSamples) -> bytes:
-    """Write a shape's samples; returns the bytes written, for hashing."""
-    data = save({"points_unit": samples.points_unit, "sdf": samples.sdf})
-    write_bytes(samples_path(root, shape_id), data)
-    return data
+    @cached_property
+    def _by_id(self) -> dict[str, ShapeRecord]:
+        return {shape.id: shape for shape in self.shapes}
 
-
-def write_mesh_unit(root: Path, shape_id: str, mesh_unit: TriangleMesh) -> None:
-    """Write a shape's cleaned mesh."""
-    data = save({"vertices": mesh_unit.vertices, "faces": mesh_unit.faces.astype(np.int32)})
-    write_bytes(mesh_path(root, shape_id), data)
-
-
-def write_manifest(dataset: Dataset) -> None:
-    """Write manifest.json; it comes last, so that a folder with one is finished."""
-    manifest = {
-        "format": FORMAT,
-        "version": VERSION,
-        "settings": dataset.settings,
-        "shapes": [asdict(shape) for shape in dataset.shapes],
-        "refused": [asdict(shape) for shape in dataset.refused],
-    }
-    write_bytes(dataset.root / "manifest.json", (json.dumps(manifest, indent=1) + "\n").encode())
-
-
-def samples_path(root: Path, shape_id: str) -> Path:
-    """Where a shape's samples lie."""
-    return root / "samples" / f"{shape_id}.safetensors"
-
-
-def mesh_path(root: Path, shape_id: str) -> Path:
-    """Where a shape's cleaned mesh lies."""
-    return root / "meshes" / f"{shape_id}.safetensors"
-
-
-def check_shape_id(shape_id: str, *, where: str) -> str:
-    """Refuse ids that could leave the folder; raises DatasetError."""
-    if not SHAPE_ID.fullmatch(shape_id):
-        raise DatasetError(f"{where}: shape id {shape_id!r}; expected letters, digits, '.', '_', '-' between slashes")
-    return shape_id
-
-
-def _row(cls: type[Row], row: dict[str, Any]) -> Row:
-    """One row of the manifest; raises KeyError or TypeError if a field is missing, unknown or of another type."""
-    for name, hint in get_type_hints(cls).items():
-        if not isinstance(row[name], get_origin(hint) or hint):
-            raise TypeError(f"{name} is {row[name]!r}")
-    return cls(**row)
-
-
-def _load(path: Path, dtypes: dict[str, type[np.generic]]) -> dict[str, np.ndarray]:
-    try:
-        tensors = load_file(path)
-    except FileNotFoundError:
-        raise DatasetError(f"{path}: missing, but the manifest names it; run `shapeprior prepare` again") from None
-    # A TypeError is a tensor of a type that numpy does not have.
-    except (OSError, SafetensorError, TypeError) as error:
-        raise DatasetError(f"{path}: cannot be read ({error}); run `shapeprior prepare` again") from None
-    for name, dtype in dtypes.items():
-        if name not in tensors:
-            raise DatasetError(f"{path}: no tensor '{name}'; expected {', '.join(dtypes)}; prepare it again")
-        tensor = tensors[name]
-        columns = () if name == "sdf" else (3,)
-        if tensor.dtype != dtype or tensor.shape[1:] != columns or tensor.ndim == 0:
+    def _sample_file(self, shape_id: str) -> SampleFile:
+        record = self.shape(shape_id)
+        file = SampleFile(self.store, shape_id)
+        if file.count != record.samples:
             raise DatasetError(
-                f"{path}: tensor '{name}' is {tensor.dtype} {tensor.shape}; expected {dtype.__name__} "
-                f"{('rows', *columns)}; prepare it again"
+                f"{file.place}: {file.count} samples; expected {record.samples} by the manifest; "
+                "run `shapeprior prepare` again"
             )
-    return tensors
+        return file
+
+    def _fault(self, name: str, sha256: str) -> str | None:
+        try:
+            found = hashlib.sha256(self.store.read(name)).hexdigest()
+        except DatasetError as error:
+            return str(error)
+        if found == sha256:
+            return None
+        return (
+            f"{self.store.describe(name)}: SHA-256 {found}; expected {sha256}: the file was changed or damaged; "
+            "run `shapeprior prepare` again"
+        )
+
+    def _require_count(self, place: str, what: str, found: int, asked: int) -> None:
+        if not 0 <= asked <= found:
+            raise DatasetError(
+                f"{place}: {found} {what}; expected at least {asked}; ask for fewer or prepare the data set with more"
+            )

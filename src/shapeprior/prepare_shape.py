@@ -1,44 +1,66 @@
-"""One mesh file to one prepared shape: load, clean, normalise, sign, sample, write."""
+"""One file to one prepared shape: load, clean, normalise, sign, sample, write."""
 
 import hashlib
-from dataclasses import asdict, dataclass
+import math
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal, get_args
 
 import numpy as np
 
 from shapeprior.clean import CleanReport, clean_mesh
-from shapeprior.dataset import RefusedShape, ShapeRecord, Split, write_mesh_unit, write_samples
+from shapeprior.deepsdf_samples import normalization_path, read_deepsdf_normalization, read_deepsdf_samples
 from shapeprior.errors import ConfigError, MeshError
 from shapeprior.frames import Similarity
 from shapeprior.mesh import TriangleMesh
 from shapeprior.mesh_io import load_mesh
+from shapeprior.mesh_source import MeshSource, UpAxis
+from shapeprior.records import Record, RefusalKind, RefusedShape, ShapeRecord, Split, write_record
 from shapeprior.sampling import SamplingConfig, SdfSamples, sample_sdf
+from shapeprior.shape_files import mesh_name, samples_name, write_mesh_unit, write_samples
 from shapeprior.signed_distance import SHEET_HALF_THICKNESS, SignedDistance
+from shapeprior.store import Store
+from shapeprior.units import file_unit, file_up_axis
 
-UpAxis = Literal["y", "z"]
-MIN_INSIDE_SHARE = 0.01
-"""Fewer near-surface samples inside than this, and there is no solid to learn."""
+UpSetting = Literal["auto", "x", "y", "z"]
+UPRIGHT: dict[UpAxis, tuple[tuple[float, float, float], ...]] = {
+    "x": ((0.0, -1.0, 0.0), (1.0, 0.0, 0.0), (0.0, 0.0, 1.0)),
+    "y": ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)),
+    "z": ((1.0, 0.0, 0.0), (0.0, 0.0, 1.0), (0.0, -1.0, 0.0)),
+}
+"""The rotation that brings each axis to +y: (x, y, z) → (−y, x, z) for x up and (x, z, −y) for z up."""
+NEAR_SURFACE = 0.05
+"""Samples nearer to the surface than this, in unit-sphere radii, tell whether there is an inside."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PrepareConfig:
     """How meshes become samples."""
 
-    sampling: SamplingConfig = SamplingConfig()
+    sampling: SamplingConfig = field(default_factory=SamplingConfig)
     """Where the samples lie."""
-    up: UpAxis = "y"
-    """The axis that points up in the meshes; z is turned to y."""
+    up: UpSetting = "auto"
+    """The axis that points up in the meshes, turned to +y; auto: what the collection or the file format says, or else y."""
+    unit: float | None = None
+    """Metres in one unit of the meshes, which is only recorded; None: what the collection or the file format says, if it
+    does."""
     test_share: float = 0.2
-    """Share of shapes in the test split."""
+    """Share of shapes in the test split, of those whose collection states no split."""
     sheet_half_thickness: float = SHEET_HALF_THICKNESS
     """Half the thickness given to surfaces without an inside, in unit-sphere radii."""
+    min_confidence: float = 0.3
+    """Refuse shapes where the sign tests agree on a smaller share of the surface."""
+    min_inside_share: float = 0.01
+    """Refuse shapes with a smaller share of their near-surface samples inside: there is no solid to learn."""
 
     def __post_init__(self) -> None:
-        if self.up not in get_args(UpAxis):
-            raise ConfigError(f"up = {self.up!r}; expected one of {', '.join(map(repr, get_args(UpAxis)))}")
-        if not 0.0 <= self.test_share <= 1.0:
-            raise ConfigError(f"test_share = {self.test_share}; expected 0 to 1")
+        if self.up not in get_args(UpSetting):
+            raise ConfigError(f"up = {self.up!r}; expected one of {', '.join(map(repr, get_args(UpSetting)))}")
+        if self.unit is not None and not 0.0 < self.unit < math.inf:
+            raise ConfigError(f"unit = {self.unit}; expected metres, more than 0")
+        for name in ("test_share", "min_confidence", "min_inside_share"):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                raise ConfigError(f"{name} = {getattr(self, name)}; expected 0 to 1")
         if not 0.0 <= self.sheet_half_thickness < 0.5:
             raise ConfigError(f"sheet_half_thickness = {self.sheet_half_thickness}; expected 0 to 0.5 radii")
 
@@ -47,10 +69,10 @@ class PrepareConfig:
 class PrepareJob:
     """What a worker needs to prepare one file."""
 
-    root: Path
-    meshes: Path
-    source: str
-    shape_id: str
+    store: Store
+    """Where the data set is written."""
+    source: MeshSource
+    """The file."""
     split: Split
     config: PrepareConfig
     seed: int
@@ -66,7 +88,7 @@ class PreparedMesh:
     clean_report: CleanReport
 
 
-def prepare_mesh(mesh_world: TriangleMesh, *, name: str, config: PrepareConfig) -> PreparedMesh:
+def prepare_mesh(mesh_world: TriangleMesh, *, name: str, up: UpAxis, sheet_half_thickness: float) -> PreparedMesh:
     """Clean, turn upright and normalise a mesh, and find its inside. Raises MeshError, naming `name`."""
     mesh_world, report = clean_mesh(mesh_world, name=name)
     if len(mesh_world.faces) < 4:
@@ -74,35 +96,40 @@ def prepare_mesh(mesh_world: TriangleMesh, *, name: str, config: PrepareConfig) 
             f"{name}: {len(mesh_world.faces)} distinct faces; expected at least 4, the fewest that bound a solid; "
             "drop the file or model the object"
         )
-    T_upright_world = Similarity(scale=1.0, rotation=_upright_rotation(config.up), offset=np.zeros(3))
+    T_upright_world = _upright(up)
     T_unit_world = Similarity.to_unit_sphere(T_upright_world.apply(mesh_world.vertices)) @ T_upright_world
     mesh_unit = TriangleMesh(vertices=T_unit_world.apply(mesh_world.vertices), faces=mesh_world.faces)
-    distance = SignedDistance(mesh_unit, sheet_half_thickness=config.sheet_half_thickness)
+    distance = SignedDistance(mesh_unit, sheet_half_thickness=sheet_half_thickness)
     if len(distance.surface.faces) == 0:
         raise MeshError(f"{name}: no face borders the outside; expected an outer surface; check the mesh")
     return PreparedMesh(mesh_unit, T_unit_world, distance, report)
 
 
-def prepare_shape(job: PrepareJob) -> ShapeRecord | RefusedShape:
-    """Prepare one file and write its samples and mesh. A fault of the file comes back as a refusal, never as a gap."""
-    path = job.meshes / job.source
+def prepare_shape(job: PrepareJob) -> Record:
+    """Prepare one file and write its samples, mesh and record. A fault of the file is recorded as a refusal, never a gap.
+
+    A path that ends in .npz is read as samples that DeepSDF made. Raises OutputError if the files cannot be written.
+    """
+    sha256 = source_sha256(job.source.path)
     try:
-        prepared = prepare_mesh(load_mesh(path), name=str(path), config=job.config)
-        samples = sample_sdf(prepared.distance, job.config.sampling, rng=shape_rng(job.seed, job.shape_id))
-        _check_inside(samples, path)
+        record = _prepare_samples(job, sha256) if job.source.path.suffix == ".npz" else _prepare_mesh(job, sha256)
     except MeshError as error:
-        return RefusedShape(source=job.source, reason=str(error))
-    write_mesh_unit(job.root, job.shape_id, prepared.mesh_unit)
-    written = write_samples(job.root, job.shape_id, samples)
-    return ShapeRecord(
-        id=job.shape_id,
-        source=job.source,
-        source_sha256=file_sha256(path),
-        split=job.split,
-        samples_sha256=hashlib.sha256(written).hexdigest(),
-        T_unit_world=prepared.T_unit_world.to_json(),
-        checks={**asdict(prepared.clean_report), **asdict(prepared.distance.report)},
+        # Paths differ between machines, and the data set must not.
+        reason = str(error).replace(str(job.source.path), job.source.name)
+        return refuse(job, kind="refused", reason=reason, sha256=sha256)
+    write_record(job.store, record)
+    return record
+
+
+def refuse(job: PrepareJob, *, kind: RefusalKind, reason: str, sha256: str) -> RefusedShape:
+    """Record that a file did not become a shape, and remove what may be there of an earlier one."""
+    record = RefusedShape(
+        id=job.source.shape_id, source=job.source.name, source_sha256=sha256, kind=kind, reason=reason
     )
+    for name in (samples_name(record.id), mesh_name(record.id)):
+        job.store.remove(name)
+    write_record(job.store, record)
+    return record
 
 
 def shape_rng(seed: int, shape_id: str) -> np.random.Generator:
@@ -111,24 +138,97 @@ def shape_rng(seed: int, shape_id: str) -> np.random.Generator:
     return np.random.default_rng([seed, *words])
 
 
-def file_sha256(path: Path) -> str:
-    """Hash of a file's bytes."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def source_sha256(path: Path) -> str:
+    """Hash of a file's bytes; empty if it cannot be read."""
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return ""
 
 
-def _check_inside(samples: SdfSamples, path: Path) -> None:
-    near = np.abs(samples.sdf) < 0.05
-    share = float(np.mean(samples.sdf[near] < 0.0)) if near.any() else 0.0
-    if share < MIN_INSIDE_SHARE:
+def source_up(source: MeshSource, config: PrepareConfig) -> UpAxis:
+    """The axis that points up in a file: by the settings, else its collection, else its format, else y."""
+    return (source.up or file_up_axis(source.path) or "y") if config.up == "auto" else config.up
+
+
+def source_unit(source: MeshSource, config: PrepareConfig) -> float | None:
+    """Metres in one unit of a file: by the settings, else its collection, else its format; None if nobody says."""
+    return config.unit or source.unit or file_unit(source.path)
+
+
+def _prepare_mesh(job: PrepareJob, sha256: str) -> ShapeRecord:
+    config, path = job.config, job.source.path
+    up = source_up(job.source, config)
+    prepared = prepare_mesh(load_mesh(path), name=str(path), up=up, sheet_half_thickness=config.sheet_half_thickness)
+    confidence = prepared.distance.confidence
+    if confidence < config.min_confidence:
         raise MeshError(
-            f"{path}: {share:.1%} of the samples near the surface are inside; expected at least {MIN_INSIDE_SHARE:.0%}; "
+            f"{path}: the sign tests agree on {confidence:.1%} of the surface; expected {config.min_confidence:.1%}; close "
+            f"the mesh, or accept it with --min-confidence {math.floor(confidence * 100) / 100}"
+        )
+    samples = sample_sdf(prepared.distance, config.sampling, rng=shape_rng(job.seed, job.source.shape_id))
+    inside_share = _inside_share(samples, job)
+    checks = {**asdict(prepared.clean_report), **asdict(prepared.distance.report), "inside_share": inside_share}
+    del checks["confidence"]
+    return ShapeRecord(
+        id=job.source.shape_id,
+        source=job.source.name,
+        source_sha256=sha256,
+        category=job.source.category,
+        split=job.split,
+        samples=len(samples.sdf),
+        samples_sha256=write_samples(job.store, job.source.shape_id, samples),
+        mesh_sha256=write_mesh_unit(job.store, job.source.shape_id, prepared.mesh_unit),
+        T_unit_world=prepared.T_unit_world.to_json(),
+        unit=source_unit(job.source, config),
+        up=up,
+        confidence=confidence,
+        checks=checks,
+    )
+
+
+def _prepare_samples(job: PrepareJob, sha256: str) -> ShapeRecord:
+    """Take over samples that DeepSDF made: as many as the settings ask for, turned upright, as exact as they were."""
+    path, sampling = job.source.path, job.config.sampling
+    if sampling.surface:
+        raise MeshError(f"{path}: no surface points; expected {sampling.surface}; ask for none, or prepare from meshes")
+    samples = read_deepsdf_samples(path, max_samples=sampling.count, rng=shape_rng(job.seed, job.source.shape_id))
+    up = source_up(job.source, job.config)
+    turned = _upright(up).apply_vectors(samples.points_unit.astype(np.float64)).astype(np.float32)
+    samples = SdfSamples(points_unit=turned, sdf=samples.sdf, strategy=samples.strategy)
+    inside_share = _inside_share(samples, job)
+    placed_by = normalization_path(path)
+    return ShapeRecord(
+        id=job.source.shape_id,
+        source=job.source.name,
+        source_sha256=sha256,
+        category=job.source.category,
+        split=job.split,
+        samples=len(samples.sdf),
+        samples_sha256=write_samples(job.store, job.source.shape_id, samples),
+        mesh_sha256=None,
+        T_unit_world=(_upright(up) @ read_deepsdf_normalization(placed_by)).to_json() if placed_by else None,
+        unit=source_unit(job.source, job.config),
+        up=up,
+        confidence=None,
+        checks={"inside_share": inside_share},
+    )
+
+
+def _inside_share(samples: SdfSamples, job: PrepareJob) -> float:
+    """Share of the samples near the surface that are inside; raises MeshError if it is too small."""
+    sdf = samples.sdf.astype(np.float64)
+    near = np.abs(sdf) < NEAR_SURFACE
+    share = float(np.mean(sdf[near] < 0.0)) if near.any() else 0.0
+    least = job.config.min_inside_share
+    if share < least:
+        raise MeshError(
+            f"{job.source.path}: {share:.1%} of the samples near the surface are inside; expected at least {least:.1%}; "
             "close the mesh, or thicken its sheets"
         )
+    return share
 
 
-def _upright_rotation(up: UpAxis) -> np.ndarray:
-    """Rotation that brings the up axis to +y; z up means (x, y, z) → (x, z, −y)."""
-    if up == "y":
-        return np.eye(3)
-    return np.array([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, -1.0, 0.0]])
+def _upright(up: UpAxis) -> Similarity:
+    return Similarity(scale=1.0, rotation=np.array(UPRIGHT[up]), offset=np.zeros(3))

@@ -1,0 +1,41 @@
+"""Tables of the benchmarks, as markdown on standard output, and the machine that they were made on."""
+
+import os
+import platform
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+LIBRARIES = ("numpy", "scipy", "libigl", "embreex", "trimesh", "point-cloud-utils")
+
+
+def print_table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]], *, words: int = 1) -> None:
+    """The first columns are words, the others are numbers. A table without rows is left out."""
+    if not rows:
+        return
+    print(f"\n### {title}\n\n| {' | '.join(header)} |\n|{' --- |' * words}{' ---: |' * (len(header) - words)}")
+    for row in rows:
+        print("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |")
+    print(flush=True)
+
+
+def print_machine() -> None:
+    """Cores, processor, and versions of what is measured."""
+    found = []
+    for name in LIBRARIES:
+        try:
+            found.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            found.append(f"no {name}")
+    print(
+        f"{os.cpu_count()} cores of {_processor()}; Python {platform.python_version()}, {', '.join(found)}.", flush=True
+    )
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    except OSError:
+        names = []
+    return names[0] if names else platform.processor() or platform.machine()

@@ -1,0 +1,97 @@
+"""A function over many jobs in several local processes; whatever a job does to its process, the others go on."""
+
+import queue
+import sys
+import threading
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from itertools import islice
+from typing import Generic
+
+from shapeprior.worker_loop import Lost
+from shapeprior.worker_process import Job, Result, WorkerLimits, WorkerProcess, WorkerStoppedError
+
+
+class WorkerPool(Generic[Job, Result]):
+    """As many worker processes as there are threads that call `run` at once; started when first needed."""
+
+    def __init__(self, function: Callable[[Job], Result], limits: WorkerLimits) -> None:
+        self.function = function
+        self.limits = limits
+        self._idle: queue.SimpleQueue[WorkerProcess[Job, Result]] = queue.SimpleQueue()
+        self._all: list[WorkerProcess[Job, Result]] = []
+        self._lock = threading.Lock()
+        self._stopped = False
+
+    def run(self, job: Job) -> Result | Lost:
+        """The function's result, or how the job was lost; see `WorkerProcess.run`."""
+        worker = self._borrow()
+        try:
+            return worker.run(job)
+        finally:
+            self._idle.put(worker)
+
+    def stop(self) -> None:
+        """End all processes at once; the threads that wait for them get a WorkerStoppedError."""
+        with self._lock:
+            self._stopped = True
+        for worker in self._all:
+            worker.stop()
+
+    def _borrow(self) -> WorkerProcess[Job, Result]:
+        try:
+            return self._idle.get_nowait()
+        except queue.Empty:
+            pass
+        with self._lock:
+            if self._stopped:
+                raise WorkerStoppedError
+            worker = WorkerProcess(self.function, self.limits)
+            self._all.append(worker)
+            return worker
+
+
+def run_jobs(
+    function: Callable[[Job], Result], jobs: Iterable[Job], *, workers: int, limits: WorkerLimits
+) -> Generator[tuple[Job, Result | Lost], None, None]:
+    """Yield each job with its result, or with how it was lost, in the order in which they end.
+
+    `workers` processes work at once, and jobs are taken from `jobs` as they are needed. With 0, jobs are done one after
+    another in this process, without limits, where a crash ends everything: for debugging. Close the iterator to stop early;
+    then, as after an exception or an interrupt, no process is left running.
+
+    Raises what the function raises, for any job, and ConfigError if no process can be started.
+    """
+    if workers == 0:
+        for job in jobs:
+            yield job, function(job)
+        return
+    waiting = iter(jobs)
+    pool = WorkerPool(function, limits)
+    running: dict[Future[Result | Lost], Job] = {}
+    # Threads, since all they do is wait for a process.
+    threads = ThreadPoolExecutor(workers)
+    try:
+        while True:
+            # One job in reserve for each thread: no process waits while the caller looks at a result.
+            for job in islice(waiting, 2 * workers - len(running)):
+                running[threads.submit(pool.run, job)] = job
+            if not running:
+                return
+            done, _ = wait(running, return_when=FIRST_COMPLETED)
+            for future in done:
+                yield running.pop(future), future.result()
+    finally:
+        threads.shutdown(wait=False, cancel_futures=True)
+        pool.stop()
+        threads.shutdown()
+
+
+def peak_memory_gib() -> float | None:
+    """The most memory that any process has taken which this one started and which has ended; None if the system keeps none."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    # In KiB, but on macOS in bytes.
+    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / (2**30 if sys.platform == "darwin" else 2**20)
