@@ -10,8 +10,9 @@ Every file is worked on in a process apart, so that a crash or a hang is a row a
   signs     2,000 points a mesh as DeepSDF's sampler draws them (45 % and 45 % near the surface with deviations 0.05 and
             0.0158, 10 % in the unit ball), those farther than 0.01 from the surface; wrong is what differs from
             `sign_reference.py`, whose idea of inside is this package's: seen from outside is outside. Libraries go by winding
-            numbers alone, so that some of what counts against them is a difference of definition. All methods but "file as it is" get the mesh that we cleaned and oriented. "igl" is
-            `igl.signed_distance`, "pcu" is point-cloud-utils (`pip install point-cloud-utils`; left out if it is missing).
+            numbers alone, so that some of what counts against them is a difference of definition. All methods but "file as it
+            is" get the mesh that we cleaned and oriented. "igl" is `igl.signed_distance`, "pcu" is point-cloud-utils
+            (`pip install point-cloud-utils`; left out if it is missing).
             Meshes of low confidence, which `prepare_dataset` refuses by default, are in the first two tables, not in the others.
   distance  The largest difference from distances computed face by face, 100,000 points, on one file a folder that has no sheets.
   speed     100,000 points, our cleaned mesh, ours and pcu in turns, medians of 5 rounds. pcu builds its trees in every call,

@@ -205,9 +205,7 @@ def test_progress_refusals_and_the_first_so_many(tiny_data: Dataset, tmp_path: P
     assert seen == [(rows[0].id, 1, 1)]
     assert rows[0].id == data.split("test")[0].id
     assert "broken.obj: open" in (tmp_path / "report.md").read_text(encoding="utf-8")
-    assert read_strictly(tmp_path / "metrics.json")["refused"] == [
-        dataclasses.asdict(BROKEN)
-    ]
+    assert read_strictly(tmp_path / "metrics.json")["refused"] == [dataclasses.asdict(BROKEN)]
 
 
 @pytest.mark.slow

@@ -19,7 +19,7 @@ def longest(mesh: TriangleMesh) -> np.ndarray:
 
 def test_whole_pieces_do_not_cross_the_other_part() -> None:
     pieces, crossed = split_at_seams(clean_mesh(CROSSING, name="a")[0])
-    assert 0 < crossed.sum()
+    assert crossed.sum() > 0
     assert (longest(pieces)[crossed] <= SEAM_EDGE).all()
     points, face = sample_surface(pieces, 50_000, rng=np.random.default_rng(0))
     # The bar's faces are those with a corner outside the cube's planes or inside its middle.

@@ -55,7 +55,9 @@ def log_of(run: Path) -> list[dict[str, float]]:
 
 def best_constant_loss(data: Dataset) -> float:
     """The clamped L1 of the best field that does not depend on the point: what a network without gradient ends with."""
-    sdf = np.concatenate([data.samples(shape.id).sdf for shape in data.split("train")]).clip(-0.1, 0.1)
+    sdf = (
+        np.concatenate([data.samples(shape.id).sdf for shape in data.split("train")]).astype(np.float32).clip(-0.1, 0.1)
+    )
     return float(np.abs(sdf - np.median(sdf)).mean())
 
 
@@ -102,8 +104,9 @@ def test_the_loss_of_the_log_is_the_mean_clamped_difference(tiny_data: Dataset, 
     for code, shape in zip(codes, tiny_data.split("train"), strict=True):
         samples = tiny_data.samples(shape.id)
         with torch.no_grad():
-            field = decoder(code[None], torch.from_numpy(samples.points_unit)[None])[0].numpy()
-        expected.append(np.abs(np.clip(field, -0.1, 0.1) - np.clip(samples.sdf, -0.1, 0.1)).mean())
+            points = torch.from_numpy(samples.points_unit.astype(np.float32))
+            field = decoder(code[None], points[None])[0].numpy()
+        expected.append(np.abs(np.clip(field, -0.1, 0.1) - np.clip(samples.sdf.astype(np.float32), -0.1, 0.1)).mean())
     assert log_of(run)[0]["loss"] == pytest.approx(np.mean(expected), rel=1e-5)
     assert RunConfig.read(run).shape_ids == tuple(shape.id for shape in tiny_data.split("train"))
 

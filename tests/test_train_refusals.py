@@ -83,8 +83,9 @@ def test_shapes_with_different_numbers_of_samples(tiny_data: Dataset, tmp_path: 
     for kept, text in ((700, "has 700 samples.*has 1200"), (0, "0 samples")):
         fewer = {name: getattr(samples, name)[:kept].copy() for name in ("points_unit", "sdf", "strategy")}
         write_samples(data.store, shape.id, dataclasses.replace(samples, **fewer))
+        cut = tuple(dataclasses.replace(row, samples=kept) if row is shape else row for row in data.shapes)
         with pytest.raises(DatasetError, match=text) as caught:
-            train_prior(data, tmp_path / "run", preset=TINY["deepsdf"], seed=1)
+            train_prior(dataclasses.replace(data, shapes=cut), tmp_path / "run", preset=TINY["deepsdf"], seed=1)
         assert shape.id in str(caught.value)
     assert not (tmp_path / "run").exists()
 

@@ -162,7 +162,9 @@ def test_stopping_ends_a_job_that_runs(worker: WorkerProcess[str, str]) -> None:
 @needs_proc
 def test_a_process_that_never_starts_is_said(worker: WorkerProcess[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", "/bin/false")
-    with pytest.raises(ConfigError, match=r"/bin/false: a worker process ended with exit status 1 before its first job"):
+    with pytest.raises(
+        ConfigError, match=r"/bin/false: a worker process ended with exit status 1 before its first job"
+    ):
         worker.run("job")
     assert not children()
 
@@ -191,10 +193,10 @@ def test_the_death_of_who_started_it_ends_a_process(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "change",
-    [{"timeout": 0.0}, {"timeout": -1.0}, {"timeout": float("inf")}, {"timeout": float("nan")}]
-    + [{"memory": 0.0}, {"memory": -1.0}, {"memory": float("nan")}],
+    ("limit", "value"),
+    [("timeout", 0.0), ("timeout", -1.0), ("timeout", float("inf")), ("timeout", float("nan"))]
+    + [("memory", value) for value in (0.0, -1.0, float("nan"))],
 )
-def test_senseless_limits_are_refused(change: dict[str, float]) -> None:
-    with pytest.raises(ConfigError, match=rf"^{next(iter(change))} = "):
-        WorkerLimits(**change)
+def test_senseless_limits_are_refused(limit: str, value: float) -> None:
+    with pytest.raises(ConfigError, match=rf"^{limit} = "):
+        WorkerLimits(**{limit: value})

@@ -14,6 +14,9 @@ def act(job: str) -> str:
         os._exit(int(rest))
     if verb == "signal":
         os.kill(os.getpid(), signal.Signals[rest])
+    if verb == "kill":
+        os.kill(os.getppid(), signal.SIGKILL)
+        time.sleep(60.0)
     if verb == "once":
         _die_the_first_time(Path(rest))
     if verb == "sleep":

@@ -41,7 +41,7 @@ def run_on_cluster(
     run, numbers, waiting = uuid.uuid4().hex, count(), iter(jobs)
     running: dict[str, Job] = {}
     # One that is empty now and is given futures later.
-    completed = as_completed([])
+    completed = as_completed([], loop=client.loop)
     try:
         while True:
             room = 2 * max(1, sum(client.nthreads().values())) - len(running)

@@ -1,7 +1,9 @@
 """manifest.json, the list of a data set's shapes. It is written last: a place without one is unfinished."""
 
+import contextlib
+import gc
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from shapeprior.errors import DatasetError
@@ -36,17 +38,9 @@ def read_manifest(store: Store) -> tuple[dict[str, Any], tuple[ShapeRecord, ...]
         )
     data = store.read(MANIFEST)
     try:
-        manifest = json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise DatasetError(f"{path}: cannot be read ({error}); expected JSON; prepare the data set again") from None
-    try:
-        found = (manifest["format"], manifest["version"])
-        if found != (FORMAT, VERSION):
-            raise DatasetError(f"{path}: format {found}; expected {(FORMAT, VERSION)}; prepare the data set again")
-        shapes = tuple(map(read_shape, manifest["shapes"]))
-        refused = tuple(map(read_refusal, manifest["refused"]))
-        settings = dict(manifest["settings"])
-    except (KeyError, TypeError, ValueError) as error:
+        with _no_garbage_hunt():
+            settings, shapes, refused = _parse(path, data)
+    except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise DatasetError(f"{path}: not a manifest ({error}); prepare the data set again") from None
     ids = set()
     for shape in shapes:
@@ -54,6 +48,27 @@ def read_manifest(store: Store) -> tuple[dict[str, Any], tuple[ShapeRecord, ...]
             raise DatasetError(f"{path}: two shapes with id {shape.id}; expected one; prepare the data set again")
         ids.add(shape.id)
     return settings, shapes, refused
+
+
+def _parse(path: str, data: bytes) -> tuple[dict[str, Any], tuple[ShapeRecord, ...], tuple[RefusedShape, ...]]:
+    manifest = json.loads(data)
+    found = (manifest["format"], manifest["version"])
+    if found != (FORMAT, VERSION):
+        raise DatasetError(f"{path}: format {found}; expected {(FORMAT, VERSION)}; prepare the data set again")
+    shapes = tuple(map(read_shape, manifest["shapes"]))
+    return dict(manifest["settings"]), shapes, tuple(map(read_refusal, manifest["refused"]))
+
+
+@contextlib.contextmanager
+def _no_garbage_hunt() -> Iterator[None]:
+    """Nothing of a manifest is garbage, and to look for some again and again takes longer than to read it."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _lines(records: Iterable[Record]) -> str:

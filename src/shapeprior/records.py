@@ -12,7 +12,7 @@ from typing import Literal, TypeVar, get_args, get_origin, get_type_hints
 from shapeprior.errors import DatasetError
 from shapeprior.mesh_source import UpAxis
 from shapeprior.store import Store
-from shapeprior.store_names import check_name
+from shapeprior.store_names import NAME
 
 Split = Literal["train", "test"]
 RefusalKind = Literal["refused", "crashed", "timeout", "memory"]
@@ -96,7 +96,7 @@ def read_record(store: Store, shape_id: str) -> Record:
         record = {"shape": read_shape, "refused": read_refusal}[kind](row)
         if record.id != shape_id:
             raise ValueError(f"of shape {record.id!r}")
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise DatasetError(f"{place}: not a record ({error}); run `shapeprior prepare` again") from None
     return record
 
@@ -133,11 +133,6 @@ def read_refusal(value: object) -> RefusedShape:
     return record
 
 
-def check_shape_id(shape_id: str, *, where: str) -> str:
-    """Refuse ids that could leave the data set's folders; raises DatasetError."""
-    return check_name(shape_id, where=f"{where}: a shape's id")
-
-
 def _row(cls: type[Row], value: object) -> Row:
     if not isinstance(value, dict):
         raise ValueError(f"{type(value).__name__} in place of an object")
@@ -151,9 +146,13 @@ def _row(cls: type[Row], value: object) -> Row:
     if len(value) != len(types):
         unknown = next(name for name in value if name not in types)
         raise ValueError(f"unknown {unknown[:80]!r}")
-    row = cls(**value)
-    check_shape_id(row.id, where="record")
-    return row
+    if not NAME.fullmatch(value["id"]):
+        raise ValueError(f"id is {value['id'][:80]!r}; expected letters, digits, '.', '_', '-' between slashes")
+    # Other writers may leave out the fraction of a whole number.
+    whole = {
+        name: float(value[name]) for name, allowed in types.items() if type(value[name]) is int and float in allowed
+    }
+    return cls(**{**value, **whole})
 
 
 @cache
@@ -170,7 +169,7 @@ def _field_types(
             choices[name], hint = get_args(hint), str
         parts = get_args(hint) if isinstance(hint, UnionType) else (hint,)
         allowed = {NoneType if part is None else get_origin(part) or part for part in parts}
-        # Other writers may leave out the fraction of a whole number; True and False are no numbers.
+        # True and False are no numbers.
         types[name] = frozenset(allowed | {int} if float in allowed else allowed)
     return types, choices
 
