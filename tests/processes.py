@@ -20,7 +20,7 @@ def children() -> list[int]:
                 state, parent, *rest = file.read().rpartition(")")[2].split()
         except OSError:
             continue
-        if int(parent) == os.getpid() and state != "Z":
+        if int(parent) == os.getpid() and state != "Z" and not _is_tracker(entry):
             found.append((int(rest[17]), int(entry)))
     return [pid for _, pid in sorted(found)]
 
@@ -36,3 +36,12 @@ def wait_until(condition: Callable[[], bool], *, seconds: float = 30.0) -> None:
     while not condition():
         assert time.monotonic() < deadline, "it never happened"
         time.sleep(0.01)
+
+
+def _is_tracker(pid: str) -> bool:
+    """Whether it is the process that cleans up after multiprocessing, of which there is one, for as long as this one lives."""
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            return b"resource_tracker" in file.read()
+    except OSError:
+        return False

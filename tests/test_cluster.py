@@ -126,15 +126,6 @@ def test_a_scheduler_that_does_not_answer_is_said(address: str, monkeypatch: pyt
     assert "\n" not in str(caught.value)
 
 
-def test_a_scheduler_that_is_lost_is_said() -> None:
-    cluster = distributed.LocalCluster(n_workers=1, threads_per_worker=1, processes=True, dashboard_address=":0")
-    running = run_on_cluster(act, ["job", *["sleep 0.5"] * 100], address=cluster.scheduler_address, limits=LIMITS)
-    next(running)
-    cluster.close()
-    with pytest.raises(ConfigError, match="lost"):
-        list(running)
-
-
 def test_a_missing_dask_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     import sys
 

@@ -171,11 +171,11 @@ def test_a_block_reads_its_rows_only(maps: bool, tmp_path: Path) -> None:
 
 def test_opening_reads_the_manifest_only(local: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     watched = WatchedStore(local.store)
-    monkeypatch.setattr("shapeprior.dataset.open_store", lambda root: watched)
+    monkeypatch.setattr("shapeprior.dataset.open_store", lambda _: watched)
     data = Dataset.open("anywhere")
     assert data.shapes == local.shapes
     assert [name for name, _ in watched.reads] == ["manifest.json"]
-    data.split("train"), data.categories, data.category("mug"), data.shape("a"), data.T_unit_world("a")  # noqa: B018
+    data.split("train"), data.categories, data.category("mug"), data.shape("a"), data.T_unit_world("a")
     assert len(watched.reads) == 1
 
 

@@ -173,7 +173,7 @@ def test_broken_samples_are_refused(damage: Callable[[Path], None], store: Local
     for shape_id in ("a", "c"):
         write_samples(store, shape_id, some_samples())
     damage(store.root / samples_name("c"))
-    with pytest.raises(DatasetError, match="shapeprior prepare|check name") as caught:
+    with pytest.raises(DatasetError, match=r"shapeprior prepare|check name") as caught:
         SampleFile(store, "c")
     assert str(store.root / samples_name("c")) in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -198,7 +198,7 @@ def test_broken_samples_are_refused(damage: Callable[[Path], None], store: Local
 def test_broken_meshes_are_refused(damage: Callable[[Path], None], store: LocalStore) -> None:
     write_mesh_unit(store, "c", some_mesh())
     damage(store.root / mesh_name("c"))
-    with pytest.raises(DatasetError, match="shapeprior prepare|check name") as caught:
+    with pytest.raises(DatasetError, match=r"shapeprior prepare|check name") as caught:
         read_mesh_unit(store, "c")
     assert str(store.root / mesh_name("c")) in str(caught.value)
     assert "\n" not in str(caught.value)
