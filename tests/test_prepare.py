@@ -92,7 +92,6 @@ def test_a_mesh_is_brought_upright_into_the_unit_sphere(up: str) -> None:
     extents = np.ptp(unit.bounds, axis=0)
     expected = {"x": [2.0, 1.0, 3.0], "y": [1.0, 2.0, 3.0], "z": [1.0, 3.0, 2.0]}[up]
     np.testing.assert_allclose(extents / extents.min(), expected, rtol=1e-6)
-    # Positions are rounded to what is stored.
     np.testing.assert_allclose(prepared.T_unit_world.apply(mesh.vertices), unit.vertices, atol=1e-7)
     # What was up in the file is +y now.
     up_world = np.eye(3)["xyz".index(up)]
