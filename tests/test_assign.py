@@ -1,0 +1,152 @@
+"""Ids and splits of a collection that grows: nobody moves, and the share stays right."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shapeprior.assign import assign_splits, keep_ids
+from shapeprior.mesh_source import MeshSource
+from shapeprior.records import Record, RefusedShape, ShapeRecord, Split
+from shapeprior.shape_ids import shape_ids, without_suffix
+
+HASH = 64 * "0"
+
+
+def sources(names: Iterable[str], split: Split | None = None) -> list[MeshSource]:
+    """What `find_sources` makes of a folder with these files."""
+    names = sorted(names)
+    ids = shape_ids([without_suffix(name) for name in names])
+    return [
+        MeshSource(shape_id=shape_id, path=Path(name), name=name, split=split)
+        for name, shape_id in zip(names, ids, strict=True)
+    ]
+
+
+def shape(source: MeshSource, split: Split) -> ShapeRecord:
+    return ShapeRecord(
+        id=source.shape_id,
+        source=source.name,
+        source_sha256=HASH,
+        category="",
+        split=split,
+        samples=1,
+        samples_sha256=HASH,
+        mesh_sha256=None,
+        T_unit_world=None,
+        unit=None,
+        up="y",
+        confidence=None,
+        checks={},
+    )
+
+
+def refusal(source: MeshSource) -> RefusedShape:
+    return RefusedShape(
+        id=source.shape_id, source=source.name, source_sha256=HASH, kind="refused", reason=f"{source.name}: bad"
+    )
+
+
+def run(
+    found: list[MeshSource], records: Mapping[str, Record] = {}, *, share: float = 0.25, bad: Iterable[str] = ()
+) -> dict[str, Record]:
+    """The records that a run leaves in which the files `bad` are refused."""
+    found = keep_ids(found, records)
+    splits = assign_splits(found, records, test_share=share, seed=3)
+    assert list(splits) == [source.shape_id for source in found]
+    return {
+        **records,
+        **{s.shape_id: refusal(s) if s.name in bad else shape(s, splits[s.shape_id]) for s in found},
+    }
+
+
+def splits_of(records: Mapping[str, Record]) -> dict[str, str]:
+    return {record.source: record.split for record in records.values() if isinstance(record, ShapeRecord)}
+
+
+def tests_in(records: Mapping[str, Record]) -> int:
+    return list(splits_of(records).values()).count("test")
+
+
+@pytest.mark.parametrize("share", [0.0, 0.2, 1 / 3, 1.0])
+def test_the_share_is_right_and_the_choice_is_a_matter_of_names(share: float) -> None:
+    names = [f"mug{number}.obj" for number in range(50)]
+    records = run(sources(names), share=share)
+    assert tests_in(records) == round(50 * share)
+    assert splits_of(run(sources(names)[::-1], share=share)) == splits_of(records)
+
+
+NAMES = st.sets(st.sampled_from([f"{stem}{suffix}" for stem in "abcdefgh" for suffix in (".obj", ".glb", "_2.ply")]))
+
+
+@given(NAMES, NAMES, NAMES, NAMES, st.floats(0.0, 1.0))
+def test_growing_moves_nobody_to_another_id_or_split(
+    first: set[str], second: set[str], bad: set[str], gone: set[str], share: float
+) -> None:
+    before = run(sources(first), share=share, bad=bad)
+    now = (first | second) - gone
+    after = run(sources(now), before, share=share, bad=bad & second)
+    for name in now & splits_of(before).keys():
+        assert splits_of(after)[name] == splits_of(before)[name]
+    ids = {record.source: record.id for record in after.values() if record.source in now}
+    assert len(set(ids.values())) == len(now)
+    for record in before.values():
+        assert record.source in gone or ids[record.source] == record.id
+    # Once more: nothing is new, and nothing changes.
+    assert run(sources(now), after, share=share, bad=bad & second) == after
+
+
+@given(NAMES, NAMES, st.floats(0.0, 1.0))
+def test_new_shapes_bring_the_share_to_what_it_should_be(first: set[str], second: set[str], share: float) -> None:
+    before = run(sources(first), share=share)
+    everything = first | second
+    after = run(sources(everything), before, share=share)
+    assert tests_in(before) == round(len(first) * share)
+    # More shapes never need fewer in the test split, so that the share is met exactly.
+    assert tests_in(after) == round(len(everything) * share)
+
+
+@given(NAMES, NAMES)
+def test_a_run_that_was_interrupted_assigns_what_an_uninterrupted_one_does(names: set[str], done: set[str]) -> None:
+    whole = run(sources(names))
+    partial = {shape_id: record for shape_id, record in whole.items() if record.source in done}
+    assert run(sources(names), partial) == whole
+
+
+def test_refusals_move_nobody() -> None:
+    names = [f"mug{number}.obj" for number in range(40)]
+    good, some = run(sources(names)), run(sources(names), bad=names[::3])
+    assert all(splits_of(good)[name] == split for name, split in splits_of(some).items())
+    # Mended, they take the places that were theirs.
+    assert splits_of(run(sources(names), some)) == splits_of(good)
+
+
+def test_what_a_collection_states_holds_and_does_not_count() -> None:
+    stated = sources([f"held{number}.obj" for number in range(10)], "test")
+    free = sources([f"mug{number}.obj" for number in range(20)])
+    records = run([*stated, *free])
+    assert all(splits_of(records)[source.name] == "test" for source in stated)
+    assert tests_in(records) == 10 + 5
+    moved = run([*sources([source.name for source in stated], "train"), *free], records)
+    assert tests_in(moved) == 5
+
+
+def test_a_new_file_does_not_take_the_id_of_an_old_one() -> None:
+    before = run(sources(["mug.obj", "mug.ply"]))
+    assert {record.source: record.id for record in before.values()} == {"mug.obj": "mug", "mug.ply": "mug_2"}
+    after = run(sources(["mug.glb", "mug.obj", "mug.ply", "mug_2.stl"]), before)
+    assert {record.source: record.id for record in after.values()} == {
+        "mug.obj": "mug",
+        "mug.ply": "mug_2",
+        "mug.glb": "mug_3",
+        "mug_2.stl": "mug_2_2",
+    }
+
+
+def test_a_file_in_another_format_takes_the_place_of_one_that_is_gone() -> None:
+    before = run(sources(["mug.obj", "other.obj"]), share=0.5)
+    after = run(sources(["mug.ply", "other.obj"]), before, share=0.5)
+    assert after["mug"].source == "mug.ply"
+    assert splits_of(after)["mug.ply"] == splits_of(before)["mug.obj"]
