@@ -66,7 +66,7 @@ def splits_of(records: Mapping[str, Record]) -> dict[str, str]:
     return {record.source: record.split for record in records.values() if isinstance(record, ShapeRecord)}
 
 
-def tests_in(records: Mapping[str, Record]) -> int:
+def held_out(records: Mapping[str, Record]) -> int:
     return list(splits_of(records).values()).count("test")
 
 
@@ -74,7 +74,7 @@ def tests_in(records: Mapping[str, Record]) -> int:
 def test_the_share_is_right_and_the_choice_is_a_matter_of_names(share: float) -> None:
     names = [f"mug{number}.obj" for number in range(50)]
     records = run(sources(names), share=share)
-    assert tests_in(records) == round(50 * share)
+    assert held_out(records) == round(50 * share)
     assert splits_of(run(sources(names)[::-1], share=share)) == splits_of(records)
 
 
@@ -103,9 +103,9 @@ def test_new_shapes_bring_the_share_to_what_it_should_be(first: set[str], second
     before = run(sources(first), share=share)
     everything = first | second
     after = run(sources(everything), before, share=share)
-    assert tests_in(before) == round(len(first) * share)
+    assert held_out(before) == round(len(first) * share)
     # More shapes never need fewer in the test split, so that the share is met exactly.
-    assert tests_in(after) == round(len(everything) * share)
+    assert held_out(after) == round(len(everything) * share)
 
 
 @given(NAMES, NAMES)
@@ -128,9 +128,9 @@ def test_what_a_collection_states_holds_and_does_not_count() -> None:
     free = sources([f"mug{number}.obj" for number in range(20)])
     records = run([*stated, *free])
     assert all(splits_of(records)[source.name] == "test" for source in stated)
-    assert tests_in(records) == 10 + 5
+    assert held_out(records) == 10 + 5
     moved = run([*sources([source.name for source in stated], "train"), *free], records)
-    assert tests_in(moved) == 5
+    assert held_out(moved) == 5
 
 
 def test_a_new_file_does_not_take_the_id_of_an_old_one() -> None:
