@@ -113,7 +113,8 @@ def _weld(mesh: TriangleMesh) -> TriangleMesh:
 def _has_area(mesh: TriangleMesh) -> Bool[np.ndarray, "faces"]:
     a, b, c = mesh.faces.T
     distinct = (a != b) & (b != c) & (c != a)
-    edges = mesh.corners - np.roll(mesh.corners, 1, axis=1)
+    corners = mesh.corners
+    edges = corners - np.roll(corners, 1, axis=1)
     longest = np.linalg.norm(edges, axis=2).max(axis=1)
     # A sliver's height below 1e-9 of its length is rounding, and its normal is noise.
     return distinct & (2.0 * mesh.face_areas > 1e-9 * longest**2)
@@ -132,8 +133,9 @@ def _stray_faces(mesh: TriangleMesh) -> Bool[np.ndarray, "faces"]:
         return none
     area = np.bincount(labels, weights=mesh.face_areas, minlength=count)
     low, high = np.full((count, 3), np.inf), np.full((count, 3), -np.inf)
-    np.minimum.at(low, labels, mesh.corners.min(axis=1))
-    np.maximum.at(high, labels, mesh.corners.max(axis=1))
+    corners = mesh.corners
+    np.minimum.at(low, labels, corners.min(axis=1))
+    np.maximum.at(high, labels, corners.max(axis=1))
     belongs = np.arange(count) == int(area.argmax())
     while True:
         box_low, box_high = low[belongs].min(axis=0), high[belongs].max(axis=0)

@@ -34,7 +34,10 @@ def find_sides(pieces: TriangleMesh, crossed: Bool[np.ndarray, "faces"], inside:
     probes dissent, its pieces are judged one by one, as those along seams are.
     """
     part = _joined(pieces, ~crossed, np.zeros(len(crossed), dtype=np.int64))
-    votes = _vote(pieces, part, ~crossed, inside)
+    if inside.is_closed and not crossed.any() and part.max() == 0:
+        votes = _Votes.of_one_closed_part()
+    else:
+        votes = _vote(pieces, part, ~crossed, inside)
     cut = crossed | votes.dissent[part]
     if votes.dissent.any():
         pieces, source = split_to_size(pieces, cut & ~crossed, PIECE_EDGE)
@@ -42,7 +45,7 @@ def find_sides(pieces: TriangleMesh, crossed: Bool[np.ndarray, "faces"], inside:
     trusted = votes.uncontested > TRUST
     front, back, certain = votes.front[part], votes.back[part], votes.certain[part]
     alone = np.flatnonzero(cut)
-    centroid, step = pieces.corners[alone].mean(axis=1), STEP * pieces.face_normals[alone]
+    centroid, step = pieces.vertices[pieces.faces[alone]].mean(axis=1), STEP * pieces.face_normals[alone]
     certain[alone] = 1.0
     for side, away in ((front, step), (back, -step)):
         verdict = inside.judge(centroid + away, away=away, trust_winding=trusted)
@@ -73,6 +76,13 @@ class _Votes:
         self.dissent = np.zeros(parts, dtype=bool)
         self.uncontested = 1.0
         """Share of all probes."""
+
+    @classmethod
+    def of_one_closed_part(cls) -> "_Votes":
+        """What any probe would find, as cleaning has turned closed parts outward."""
+        votes = cls(1)
+        votes.back[:] = True
+        return votes
 
 
 def _vote(
@@ -137,4 +147,4 @@ def _probes(
     # Osada et al. 2002, as in `shapeprior.surface`, from a plain lattice in the place of random numbers.
     root, share = np.sqrt((rank + 0.5) * PLASTIC % 1.0), (rank + 0.5) * PLASTIC**2 % 1.0
     weights = np.stack([1.0 - root, root * (1.0 - share), root * share], axis=1)
-    return face, np.einsum("pc,pcx->px", weights, pieces.corners[face])
+    return face, np.einsum("pc,pcx->px", weights, pieces.vertices[pieces.faces[face]])

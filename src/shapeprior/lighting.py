@@ -50,7 +50,7 @@ def shade(
     flat = mesh.face_normals[faces]
     # Open meshes show their backs, too: normals are turned to the viewer's side of the face.
     side = np.where(np.einsum("ij,ij->i", flat, towards) < 0.0, -1.0, 1.0)[:, None]
-    weights = _barycentric(mesh.corners[faces], points)
+    weights = _barycentric(mesh.vertices[mesh.faces[faces]], points)
     smooth = _unit(np.einsum("pc,pcx->px", weights, crease_normals(mesh)[faces]) * side)
 
     origins = points + _OFFSET * side * flat

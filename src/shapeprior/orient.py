@@ -20,11 +20,9 @@ def orient_outward(mesh: TriangleMesh, patches: Int[np.ndarray, "faces"]) -> Tri
     """
     count = int(patches.max()) + 1
     closed = _closed_patches(mesh, patches, count)
-    a, b, c = mesh.corners[:, 0], mesh.corners[:, 1], mesh.corners[:, 2]
     center = mesh.bounds.mean(axis=0)
-    volume = np.bincount(
-        patches, weights=np.einsum("ij,ij->i", a - center, np.cross(b - center, c - center)), minlength=count
-    )
+    a, b, c = np.moveaxis(mesh.corners - center, 1, 0)
+    volume = np.bincount(patches, weights=np.einsum("ij,ij->i", a, np.cross(b, c)), minlength=count)
     flip = closed & (volume < 0)
     if not closed.all():
         flip |= ~closed & (_escape_balance(mesh, patches, ~closed) < 0)
@@ -35,11 +33,16 @@ def orient_outward(mesh: TriangleMesh, patches: Int[np.ndarray, "faces"]) -> Tri
 
 def _closed_patches(mesh: TriangleMesh, patches: Int[np.ndarray, "faces"], count: int) -> Bool[np.ndarray, "patches"]:
     """A patch is closed if each of its edges has exactly two of its faces."""
+    owner = np.repeat(patches, 3)
     edges = np.sort(mesh.faces[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2), axis=1)
-    keyed = np.column_stack([np.repeat(patches, 3), edges])
-    _, first, shared = np.unique(row_codes(keyed), return_index=True, return_counts=True)
+    code = row_codes(np.column_stack([owner, row_codes(edges)]))
+    del edges
+    order = np.argsort(code, kind="stable")
+    code = code[order]
+    start = np.flatnonzero(np.concatenate([[True], code[1:] != code[:-1]]))
+    odd = start[np.diff(np.append(start, len(code))) != 2]
     open_patches = np.zeros(count, dtype=bool)
-    open_patches[keyed[first[shared != 2], 0]] = True
+    open_patches[owner[order[odd]]] = True
     return ~open_patches
 
 
@@ -48,7 +51,7 @@ def _escape_balance(
 ) -> Float[np.ndarray, "patches"]:
     """Rays that escape in front of each wanted patch minus those that escape behind it."""
     faces = _spread_over_patches(mesh, patches, wanted)
-    centroids, normals = mesh.corners[faces].mean(axis=1), mesh.face_normals[faces]
+    centroids, normals = mesh.vertices[mesh.faces[faces]].mean(axis=1), mesh.face_normals[faces]
     directions = fibonacci_directions(RAYS)
     step = 1e-5 * float(np.linalg.norm(mesh.bounds[1] - mesh.bounds[0]))
     front = np.einsum("fk,rk->fr", normals, directions)

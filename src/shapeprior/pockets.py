@@ -77,7 +77,7 @@ class Pockets:
         return np.where(within, self._labels[flat], OUTER)
 
     def _clearances(self) -> Float[np.ndarray, "cells"]:
-        """Distance at each centre: exact up to `CLEARANCE`, and little too large where it is more, from coarse to fine."""
+        """Distance at each centre, a little too large, but on the right side of `CLEARANCE`; from coarse to fine."""
         cells = CELLS // 2
         distance, _, foot = self._tree.nearest(_centers(cells))
         cube, children = (cells, 1) * 3, (1, 2) * 3
@@ -86,7 +86,7 @@ class Pockets:
         centers = _centers(CELLS)
         result = np.linalg.norm(centers - foot, axis=1)
         # The distance changes by no more than the way from the parent's centre.
-        near = parent - np.sqrt(3.0) / CELLS <= CLEARANCE
+        near = (parent - np.sqrt(3.0) / CELLS <= CLEARANCE) & (result > CLEARANCE)
         result[near] = self._tree.distance(centers[near])
         return result
 

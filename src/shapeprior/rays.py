@@ -143,7 +143,7 @@ class RayScene:
             self._scale = 0.5 * float(np.linalg.norm(high - low)) or 1.0
             scaled = TriangleMesh((mesh.vertices - self._center) / self._scale, mesh.faces)
             self._caster = _EmbreeCaster(scaled) if backend == "embree" else _LibiglCaster(scaled)
-            self._plane_points, self._plane_normals = scaled.corners[:, 0], scaled.face_normals
+            self._plane_points, self._plane_normals = scaled.vertices[scaled.faces[:, 0]], scaled.face_normals
 
     def first_hit(
         self, origins: Float[np.ndarray, "rays 3"], directions: Float[np.ndarray, "rays 3"]

@@ -1,13 +1,18 @@
 """What lies on the two sides of each face, and so on which side of the surface a point is."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from shapeprior.mesh import TriangleMesh
 from shapeprior.row_codes import row_codes
+
+FEW = 20
+"""With fewer points than one for so many faces, only the faces around them are looked at."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +55,9 @@ class FaceSides:
         angle-weighted pseudonormal tells (Bærentzen and Aanæs 2005, "Signed distance computation using the angle weighted
         pseudonormal"), if one part surrounds it. At rims and seams nothing is told.
         """
+        if FEW * len(points) < len(self.part):
+            nearby, face = self._around(face)
+            return nearby.sign_at(points, distance, face, foot)
         away = points - foot
         height = np.einsum("ij,ij->i", away, self.pieces.face_normals[face])
         front, back = self.front_inside[face], self.back_inside[face]
@@ -58,6 +66,16 @@ class FaceSides:
         lean, sure = self._pseudonormal_lean(away[rest], distance[rest], face[rest], foot[rest])
         height[rest], told[rest] = lean, sure
         return np.where(height > 0.0, front, back), told & ~self.mixed[face]
+
+    def _around(self, face: Int[np.ndarray, "points"]) -> tuple["FaceSides", Int[np.ndarray, "points"]]:
+        """The given faces and all that share corners with them, which is what their points' signs depend on."""
+        is_corner = np.zeros(len(self.pieces.vertices), dtype=bool)
+        is_corner[self.pieces.faces[face]] = True
+        kept = np.flatnonzero(is_corner[self.pieces.faces].any(axis=1))
+        used, faces = np.unique(self.pieces.faces[kept], return_inverse=True)
+        pieces = TriangleMesh(self.pieces.vertices[used], faces.reshape(-1, 3).astype(np.int64))
+        chosen = {name: getattr(self, name)[kept] for name in ("part", "mixed", "front_inside", "back_inside")}
+        return replace(self, pieces=pieces, **chosen), np.searchsorted(kept, face)
 
     def _part_uniform_around(self, face: Int[np.ndarray, "points"]) -> Bool[np.ndarray, "points"]:
         """Whether all corners of the face are surrounded by its part."""
@@ -71,7 +89,7 @@ class FaceSides:
         foot: Float[np.ndarray, "points 3"],
     ) -> tuple[Float[np.ndarray, "points"], Bool[np.ndarray, "points"]]:
         """Component of `away` along the pseudonormal of the nearest edge or corner, and whether it decides."""
-        corners = self.pieces.corners[face]
+        corners = self.pieces.vertices[self.pieces.faces[face]]
         scale = np.sqrt(self.pieces.face_areas[face])
         gap = np.linalg.norm(corners - foot[:, None], axis=2)
         vertex_slot = gap.argmin(axis=1)
@@ -101,27 +119,41 @@ class FaceSides:
 
     @cached_property
     def _plain_vertices(self) -> Bool[np.ndarray, "vertices"]:
-        """Vertices that one fan of one part surrounds."""
-        import igl
-
-        faces = self.pieces.faces
+        """Vertices that one closed fan of one part surrounds."""
+        faces, across = self.pieces.faces, self._across
         plain = np.ones(len(self.pieces.vertices), dtype=bool)
-        rim_face, rim_slot = np.nonzero(self._across < 0)
+        rim_face, rim_slot = np.nonzero(across < 0)
         plain[faces[rim_face, rim_slot]] = False
         plain[faces[rim_face, (rim_slot + 1) % 3]] = False
-        single_fan = np.asarray(igl.is_vertex_manifold(np.ascontiguousarray(faces))).reshape(-1).astype(bool)
-        return plain & np.resize(single_fan, len(plain)) if len(single_fan) == len(plain) else plain & False
+        # Corners hang together across edges: corner k with the one at the same vertex in the face across edge k, which
+        # runs the other way, so that its end is there.
+        face, slot = np.nonzero(across >= 0)
+        other = across[face, slot]
+        there = np.argmax(faces[other] == faces[face, slot][:, None], axis=1)
+        corners = faces.size
+        graph = coo_array(
+            (np.ones(len(face), dtype=np.int8), (3 * face + slot, 3 * other + there)), shape=(corners,) * 2
+        )
+        count, fan = connected_components(graph, directed=False)
+        fan_vertex = np.empty(count, dtype=np.int64)
+        fan_vertex[fan] = faces.reshape(-1)
+        return plain & (np.bincount(fan_vertex, minlength=len(plain)) == 1)
 
     @cached_property
     def _vertex_normals(self) -> Float[np.ndarray, "vertices 3"]:
         """Sum of the normals around each vertex, weighted with the faces' angles there."""
-        corners, normals = self.pieces.corners, np.zeros_like(self.pieces.vertices)
+        corners, faces, count = self.pieces.corners, self.pieces.faces, len(self.pieces.vertices)
         ahead, behind = np.roll(corners, -1, axis=1) - corners, np.roll(corners, 1, axis=1) - corners
         sine = np.linalg.norm(np.cross(ahead, behind), axis=2)
         angle = np.arctan2(sine, np.einsum("fkx,fkx->fk", ahead, behind))
-        for slot in range(3):
-            np.add.at(normals, self.pieces.faces[:, slot], angle[:, slot, None] * self.pieces.face_normals)
-        return normals
+        weighted = angle[:, :, None] * self.pieces.face_normals[:, None, :]
+        return np.stack(
+            [
+                np.bincount(faces.reshape(-1), weights=weighted[:, :, axis].reshape(-1), minlength=count)
+                for axis in range(3)
+            ],
+            axis=1,
+        )
 
 
 def plain_edges(mesh: TriangleMesh) -> tuple[Int[np.ndarray, "edges 2"], Int[np.ndarray, "edges 2"]]:

@@ -35,5 +35,5 @@ def sample_surface(
     root = np.sqrt(rng.random(count))
     along = rng.random(count)
     weights = np.stack([1.0 - root, root * (1.0 - along), root * along], axis=1)
-    points = np.einsum("pc,pcx->px", weights, mesh.corners[face_index])
+    points = np.einsum("pc,pcx->px", weights, mesh.vertices[mesh.faces[face_index]])
     return points, face_index

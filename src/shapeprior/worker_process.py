@@ -65,7 +65,7 @@ class WorkerProcess(Generic[Job, Result]):
         self._stopped = False
 
     def run(self, job: Job) -> Result | Lost:
-        """The function's result. A job whose process dies or is too large is tried once more, in a process of its own.
+        """The function's result. A job whose process dies or is too large is tried once more, in a new process.
 
         Raises what the function raises; ConfigError if no process can be started.
         """
@@ -74,10 +74,11 @@ class WorkerProcess(Generic[Job, Result]):
             if not isinstance(outcome, Lost) or outcome.kind == "timeout":
                 # A second try would cost as much time again, most often for nothing.
                 return outcome
-            # What earlier jobs left behind may be to blame, so that the second process is new, and for this job only.
+            # What earlier jobs left behind may be to blame, so that the second process is new.
             self._end()
             outcome = self._attempt(job)
-            self._end()
+            if isinstance(outcome, Lost):
+                self._end()
         return replace(outcome, reason=f"{outcome.reason}, twice") if isinstance(outcome, Lost) else outcome
 
     def stop(self) -> None:
