@@ -135,7 +135,7 @@ class FaceSides:
             (np.ones(len(face), dtype=np.int8), (3 * face + slot, 3 * other + there)), shape=(corners,) * 2
         )
         count, fan = connected_components(graph, directed=False)
-        fan_vertex = np.empty(count, dtype=np.int64)
+        fan_vertex = np.zeros(count, dtype=np.int64)
         fan_vertex[fan] = faces.reshape(-1)
         return plain & (np.bincount(fan_vertex, minlength=len(plain)) == 1)
 
