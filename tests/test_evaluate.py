@@ -3,13 +3,16 @@
 import dataclasses
 import json
 import math
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from ellipsoids import PositiveDecoder, ellipsoid_prior
+from plain_geometry import sphere_sdf
 
+from shapeprior.cli import main
 from shapeprior.dataset import Dataset
 from shapeprior.decoder import Decoder
 from shapeprior.errors import CompletionError, ConfigError, DatasetError, ScanError
@@ -18,8 +21,11 @@ from shapeprior.infer import InferConfig
 from shapeprior.mesh_io import load_mesh
 from shapeprior.metrics import METRIC_DEFINITIONS, Metrics, MetricsConfig
 from shapeprior.observation import Observation
+from shapeprior.prepare import prepare_dataset
+from shapeprior.prepare_shape import PrepareConfig
 from shapeprior.prior import Completion, ShapePrior
 from shapeprior.records import RefusedShape
+from shapeprior.sampling import SamplingConfig
 
 FAST = EvaluateConfig(
     view_resolution=48, resolution=32, pictures=False, metrics=MetricsConfig(surface_points=1500, volume_points=2000)
@@ -165,6 +171,56 @@ def test_empty_split(tiny_data: Dataset, tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="no shape in split 'test'"):
         evaluate_prior(hasty(), data, tmp_path / "out", config=FAST, seed=0)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_shape_without_a_mesh_is_a_row_and_the_others_are_evaluated(tiny_data: Dataset, tmp_path: Path) -> None:
+    """As after an import of DeepSDF's samples, to which meshes were added."""
+    prior, (first, second) = hasty(), tiny_data.split("test")
+    whole = evaluate_prior(prior, tiny_data, tmp_path / "whole", config=FAST, seed=0)
+    bare = dataclasses.replace(first, mesh_sha256=None, T_unit_world=None, confidence=None)
+    data = dataclasses.replace(tiny_data, shapes=(bare, second))
+    rows = evaluate_prior(prior, data, tmp_path / "report", config=FAST, seed=0)
+    assert [row.id for row in rows] == [first.id, second.id]
+    assert rows[0].metrics == Metrics.worst()
+    assert "no mesh, only samples" in (rows[0].failure or "")
+    assert rows[1].failure is None
+    assert rows[1].metrics == whole[1].metrics
+    document = read_strictly(tmp_path / "report" / "metrics.json")
+    assert (document["count"], document["failures"]) == (2, 1)
+    assert document["mean"]["iou"] == pytest.approx(rows[1].metrics.iou / 2)
+    assert document["rows"][0]["azimuth_deg"] is None
+    # The time of a completion is that of the one that there was.
+    assert document["median_seconds"] == rows[1].seconds
+    (line,) = [
+        line for line in (tmp_path / "report" / "report.md").read_text().splitlines() if f"| {first.id} |" in line
+    ]
+    assert "no mesh, only samples" in line
+    assert [path.stem for path in (tmp_path / "report" / "meshes").iterdir()] == [second.id]
+
+
+def test_imported_samples_alone_cannot_be_evaluated_and_the_command_says_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    points = np.random.default_rng(0).uniform(-1.0, 1.0, (2000, 3))
+    rows = np.column_stack([points, sphere_sdf(points, radius=0.9)]).astype(np.float32)
+    for name in ("first", "second", "third"):
+        path = tmp_path / "imported" / "SdfSamples" / "ours" / "ball" / f"{name}.npz"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.savez(path, pos=rows[rows[:, 3] > 0], neg=rows[rows[:, 3] <= 0])
+    config = PrepareConfig(sampling=SamplingConfig.deepsdf(1000))
+    data = prepare_dataset(tmp_path / "imported", tmp_path / "data", config=config, seed=0, workers=0)
+    assert len(data.split("test")) == 1
+    with pytest.raises(DatasetError, match="1 shapes of split 'test' and no mesh, only samples"):
+        evaluate_prior(hasty(), data, tmp_path / "report", config=FAST, seed=0)
+    arguments = ["evaluate", "mug", "--data", str(tmp_path / "data"), "--out", str(tmp_path / "report")]
+    monkeypatch.setattr(sys, "argv", ["shapeprior", *arguments])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 1
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("shapeprior:")]
+    assert line.startswith(f"shapeprior: {tmp_path / 'data'}: 1 shapes of split 'test' and no mesh")
+    assert line.endswith("evaluate on a data set prepared from meshes")
+    assert not (tmp_path / "report").exists()
 
 
 def test_settings_outside_their_range_are_refused() -> None:

@@ -23,7 +23,10 @@ from shapeprior.prepare import left_over, prepare_dataset
 from shapeprior.prepare_shape import PrepareConfig, PrepareJob, prepare_mesh, prepare_shape, shape_rng, source_sha256
 from shapeprior.records import ShapeRecord
 from shapeprior.sampling import SamplingConfig
+from shapeprior.shape_files import SampleFile
 from shapeprior.store import open_store
+from shapeprior.strategies import StrategySettings
+from shapeprior.strategies.rays import DepthRays
 
 CONFIG = PrepareConfig(sampling=SamplingConfig.deepsdf(200), test_share=0.4)
 SHAPES = {
@@ -397,6 +400,46 @@ def test_a_shape_without_the_wanted_confidence_is_refused_with_its_remedy(tmp_pa
     assert "--min-confidence" in data.refused[0].reason
     lax = PrepareConfig(sampling=CONFIG.sampling, min_confidence=0.0, min_inside_share=0.0)
     assert len(prepare_dataset(meshes, tmp_path / "out", config=lax, seed=0, workers=0).shapes) == 2
+
+
+@pytest.mark.parametrize(
+    ("free_share", "most", "accepted"),
+    # Rays that stop before the plate see no inside, and those that end behind its surface hardly anything else.
+    [(1.0, 0.25, True), (0.0, 0.75, False)],
+    ids=["more outside", "more inside"],
+)
+def test_whether_there_is_an_inside_does_not_depend_on_samples_along_rays(
+    free_share: float, most: float, accepted: bool, tmp_path: Path
+) -> None:
+    plate = write_meshes(tmp_path / "meshes", {"plate.ply": box(extents=(1.0, 0.04, 1.0))}) / "plate.ply"
+    settings = StrategySettings(rays=DepthRays(free_share=free_share))
+    shares, outcomes = [], []
+    for name, rays in (("near", 0), ("many rays", 6000)):
+        store = open_store(tmp_path / name)
+        sampling = SamplingConfig(near=1000, uniform=0, rays=rays, dtype="float32", settings=settings)
+        lax, strict = (PrepareConfig(sampling=sampling, min_inside_share=share) for share in (0.0, most))
+        source = MeshSource(shape_id="plate", path=plate, name="plate.ply")
+        record = prepare_shape(PrepareJob(store=store, source=source, split="train", config=lax, seed=1))
+        assert isinstance(record, ShapeRecord)
+        shares.append(record.checks["inside_share"])
+        sdf = SampleFile(store, "plate").samples([(0, 1000 + rays)]).sdf
+        outcome = prepare_shape(PrepareJob(store=store, source=source, split="train", config=strict, seed=1))
+        outcomes.append(isinstance(outcome, ShapeRecord))
+        # What all samples near the surface would say.
+        all_say = np.mean(sdf[np.abs(sdf) < 0.05] < 0.0)
+    # The same 1000 samples tell.
+    assert shares[0] == shares[1]
+    assert outcomes == [accepted, accepted]
+    assert (all_say >= most) != accepted
+
+
+def test_without_samples_by_area_all_near_the_surface_tell_whether_there_is_an_inside(tmp_path: Path) -> None:
+    meshes = write_meshes(tmp_path / "meshes", {"ball.ply": SHAPES["ball.ply"]})
+    sampling = SamplingConfig(near=0, uniform=500, rays=500, dtype="float32")
+    data = prepare_dataset(meshes, tmp_path / "out", config=PrepareConfig(sampling=sampling), seed=1, workers=0)
+    sdf = data.samples("ball").sdf
+    assert data.shape("ball").checks["inside_share"] == np.mean(sdf[np.abs(sdf) < 0.05] < 0.0)
+    assert data.shape("ball").checks["inside_share"] != np.mean(sdf < 0.0)
 
 
 def test_a_changed_source_is_prepared_again(tmp_path: Path) -> None:

@@ -96,13 +96,20 @@ def evaluate_prior(
     """Complete one depth view of each shape of a split, score it against the truth, and write the report folder.
 
     The folder gets metrics.json, report.md, and for each shape its completion (PLY, unit frame) and a picture. Views are
-    drawn from the seed and the shape's id. Raises DatasetError if the split is empty, OutputError if `out` cannot be written.
+    drawn from the seed and the shape's id. A shape without a mesh, whose samples were made elsewhere, is a failure.
+
+    Raises DatasetError if the split is empty or none of its shapes has a mesh, OutputError if `out` cannot be written.
     """
     out = Path(out)
     shapes = data.split(config.split)[: config.max_shapes]
     if not shapes:
         raise DatasetError(
             f"{data.root}: no shape in split '{config.split}'; expected at least one; prepare more meshes"
+        )
+    if all(shape.mesh_sha256 is None for shape in shapes):
+        raise DatasetError(
+            f"{data.root}: {len(shapes)} shapes of split '{config.split}' and no mesh, only samples that were made elsewhere; "
+            "expected meshes, to take views of and to score against; evaluate on a data set prepared from meshes"
         )
     rows = []
     for number, shape in enumerate(shapes):
@@ -148,6 +155,11 @@ def _evaluate_shape(
     azimuth = elevation = float("nan")
     started = time.perf_counter()
     try:
+        if shape.mesh_sha256 is None:
+            raise MeshError(
+                "no mesh, only samples that were made elsewhere; expected one, to take a view of and to score against; "
+                "prepare the shape from its mesh"
+            )
         truth = load_truth(data, shape.id)
         view, azimuth, elevation = evaluated_view(truth, shape.id, resolution=config.view_resolution, seed=seed)
         started = time.perf_counter()
@@ -200,6 +212,8 @@ def _write_report(
     out: Path, rows: list[EvaluatedShape], data: Dataset, prior: ShapePrior, config: EvaluateConfig, seed: int
 ) -> None:
     summary = summarize([row.metrics for row in rows])
+    # Nothing was completed, in no time, where there was no view.
+    viewed = [row for row in rows if math.isfinite(row.azimuth_deg)]
     document = {
         "format": "shapeprior-report",
         "version": 1,
@@ -209,7 +223,7 @@ def _write_report(
         "failures": sum(row.failure is not None for row in rows),
         "mean": asdict(summary.mean),
         "median": asdict(summary.median),
-        "median_seconds": float(np.median([row.seconds for row in rows])),
+        "median_seconds": float(np.median([row.seconds for row in viewed or rows])),
         "rows": [asdict(row) for row in rows],
         "refused": [asdict(refusal) for refusal in data.refused],
     }

@@ -16,7 +16,7 @@ from shapeprior.mesh import TriangleMesh
 from shapeprior.mesh_io import load_mesh
 from shapeprior.mesh_source import MeshSource, UpAxis
 from shapeprior.records import Record, RefusalKind, RefusedShape, ShapeRecord, Split, write_record
-from shapeprior.sampling import SamplingConfig, SdfSamples, sample_sdf
+from shapeprior.sampling import STRATEGIES, SamplingConfig, SdfSamples, sample_sdf
 from shapeprior.shape_files import mesh_name, samples_name, write_mesh_unit, write_samples
 from shapeprior.signed_distance import SHEET_HALF_THICKNESS, SignedDistance
 from shapeprior.store import Store
@@ -217,9 +217,15 @@ def _prepare_samples(job: PrepareJob, sha256: str) -> ShapeRecord:
 
 
 def _inside_share(samples: SdfSamples, job: PrepareJob) -> float:
-    """Share of the samples near the surface that are inside; raises MeshError if it is too small."""
+    """Share of the samples near the surface that are inside; raises MeshError if it is too small.
+
+    Those of the strategy "near" tell, since others prefer one side: how many of them are asked for must not decide whether
+    there is a solid. All tell if there is none of it. Samples that DeepSDF made are all of it.
+    """
     sdf = samples.sdf.astype(np.float64)
     near = np.abs(sdf) < NEAR_SURFACE
+    by_area = near & (samples.strategy == STRATEGIES.index("near"))
+    near = by_area if by_area.any() else near
     share = float(np.mean(sdf[near] < 0.0)) if near.any() else 0.0
     least = job.config.min_inside_share
     if share < least:
