@@ -10,10 +10,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from shapeprior.bounded_build import build_bounded
 from shapeprior.checkpoint import Checkpoint, RunConfig, read_checkpoint, write_checkpoint
 from shapeprior.deepsdf import DeepSdfConfig
 from shapeprior.errors import CheckpointError
-from shapeprior.presets import DecoderConfig, build_decoder
+from shapeprior.presets import DecoderConfig, build_decoder, presets
 from shapeprior.train_config import TrainConfig
 from shapeprior.triplane import TriplaneConfig
 
@@ -210,3 +211,55 @@ def test_half_precision_without_optimizer_is_enough_for_use(tmp_path: Path, deco
     points = torch.rand((2, 50, 3), generator=torch.Generator().manual_seed(0))
     difference = found.decoder(found.codes, points) - written.decoder(written.codes, points)
     assert 0.0 < difference.abs().max() < 0.02
+
+
+HUGE = [
+    (DEEPSDF, {"width": 10**6}),
+    (DEEPSDF, {"width": 10**13}),
+    (DEEPSDF, {"width": 10**30}),
+    (DEEPSDF, {"layers": 10**9}),
+    (DEEPSDF, {"width": 2 * 10**7, "code_size": 10**7}),
+    (TRIPLANE, {"channels": [10**5, 10**5]}),
+    (TRIPLANE, {"channels": [1] * 20_000}),
+    (TRIPLANE, {"base": 10**6}),
+    (TRIPLANE, {"width": 10**5}),
+    (TRIPLANE, {"code_size": 10**9}),
+]
+
+
+@pytest.mark.parametrize(("decoder", "sizes"), HUGE, ids=lambda value: str(value)[:40])
+def test_a_huge_decoder_is_refused_before_memory_is_asked_for(
+    tmp_path: Path, decoder: DecoderConfig, sizes: dict[str, Any]
+) -> None:
+    """Two files of a stranger: a small checkpoint, and a config.json that would fill the memory."""
+    make_run(tmp_path, decoder)
+    path = tmp_path / "config.json"
+    value = json.loads(path.read_text())
+    value["decoder"].update(sizes)
+    path.write_text(json.dumps(value))
+    asked, empty_like, empty = 0, torch.empty_like, torch.empty
+
+    def count(result: torch.Tensor) -> torch.Tensor:
+        nonlocal asked
+        asked += 0 if result.device.type == "meta" else result.numel()
+        return result
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch, "empty_like", lambda *args, **options: count(empty_like(*args, **options)))
+        patch.setattr(torch, "empty", lambda *args, **options: count(empty(*args, **options)))
+        text = refusal(tmp_path, tmp_path / "checkpoint.safetensors")
+    assert "config.json" in text
+    held = sum(value.numel() for value in load_file(tmp_path / "checkpoint.safetensors").values())
+    assert asked <= 4 * held
+
+
+@pytest.mark.parametrize("name", list(presets()))
+def test_every_preset_is_built_with_what_its_own_tensors_allow(name: str) -> None:
+    config = presets()[name].decoder
+    plain = build_decoder(config, seed=3).state_dict()
+    numbers = sum(value.numel() for value in plain.values())
+    bounded = build_bounded(config, seed=3, tensors=len(plain), numbers=numbers)
+    assert bounded is not None
+    assert all(torch.equal(value, plain[key]) for key, value in bounded.state_dict().items())
+    assert build_bounded(config, seed=3, tensors=len(plain), numbers=numbers // 8) is None
+    assert build_bounded(config, seed=3, tensors=len(plain) // 8, numbers=numbers) is None

@@ -10,10 +10,13 @@ import numpy as np
 import pytest
 import torch
 
+from shapeprior import learner
 from shapeprior import train as train_module
-from shapeprior.checkpoint import RunConfig
+from shapeprior.checkpoint import Checkpoint, RunConfig
 from shapeprior.dataset import Dataset
+from shapeprior.decoder import Decoder
 from shapeprior.deepsdf import DeepSdfConfig, DeepSdfDecoder
+from shapeprior.objective import Objective, TrainingBatch
 from shapeprior.presets import DecoderConfig, Preset, build_decoder
 from shapeprior.prior import load
 from shapeprior.train import EpochReport, train_prior
@@ -64,7 +67,7 @@ def best_constant_loss(data: Dataset) -> float:
 @pytest.mark.parametrize(
     ("decoder", "fields", "share"),
     [
-        (DeepSdfConfig(code_size=4, width=32, layers=4, skip_layer=2), {"decoder_rate": 5e-3, "epochs": 30}, 0.95),
+        (DeepSdfConfig(code_size=4, width=32, layers=4, skip_layer=2), {"decoder_rate": 5e-3, "epochs": 60}, 0.95),
         (TINY["triplane"].decoder, {"decoder_rate": 5e-3, "epochs": 40, "loss": "banded"}, 0.92),
         pytest.param(
             DeepSdfConfig(code_size=4, width=64), {"decoder_rate": 3e-3, "epochs": 150}, 0.6, marks=pytest.mark.slow
@@ -132,7 +135,7 @@ def test_interrupted_is_uninterrupted_bit_for_bit(tiny_data: Dataset, tmp_path: 
     run = tmp_path / "stopped"
     for epoch in (1, 3):
         with pytest.raises(Interruption):
-            train_prior(tiny_data, run, preset=TINY[kind], seed=1, progress=stop_after(epoch))
+            train_prior(tiny_data, run, preset=TINY[kind], seed=1, progress=stop_after(epoch), checkpoint_seconds=0.0)
     train_prior(tiny_data, run, preset=TINY[kind], seed=1)
     assert checkpoint_bytes(run) == checkpoint_bytes(whole)
     assert [line["epoch"] for line in log_of(run)] == [1, 2, 3, 4]
@@ -152,7 +155,7 @@ def test_stopped_beside_the_checkpoint_the_log_stays_whole(
     whole = train_prior(tiny_data, tmp_path / "whole", preset=TINY["deepsdf"], seed=1)
     run, write = tmp_path / "stopped", train_module.write_checkpoint
 
-    def write_and_stop(folder: Path, state: train_module.Checkpoint) -> None:
+    def write_and_stop(folder: Path, state: Checkpoint) -> None:
         if state.epoch < 3 or moment == "after the checkpoint":
             write(folder, state)
         if state.epoch == 3:
@@ -160,7 +163,7 @@ def test_stopped_beside_the_checkpoint_the_log_stays_whole(
 
     monkeypatch.setattr(train_module, "write_checkpoint", write_and_stop)
     with pytest.raises(Interruption):
-        train_prior(tiny_data, run, preset=TINY["deepsdf"], seed=1)
+        train_prior(tiny_data, run, preset=TINY["deepsdf"], seed=1, checkpoint_seconds=0.0)
     monkeypatch.undo()
     with open(run / "log.jsonl", "a") as log:
         log.write('{"epoch": 4, "ep')  # A line that was cut off.
@@ -182,13 +185,13 @@ def test_every_epoch_sees_every_shape_once_and_other_samples(
     tiny_data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[np.ndarray] = []
-    measure = train_module.clamped_l1
+    measure = learner.batch_objective
 
-    def measure_and_note(predicted: torch.Tensor, target: torch.Tensor, clamp: float) -> torch.Tensor:
-        seen.append(target.numpy().copy())
-        return measure(predicted, target, clamp)
+    def measure_and_note(decoder: Decoder, codes: torch.Tensor, batch: TrainingBatch, *rest: Any) -> Objective:
+        seen.append(batch.sdf.numpy().copy())
+        return measure(decoder, codes, batch, *rest)
 
-    monkeypatch.setattr(train_module, "clamped_l1", measure_and_note)
+    monkeypatch.setattr(learner, "batch_objective", measure_and_note)
     train_prior(tiny_data, tmp_path / "run", preset=TINY["deepsdf"], seed=1)
     assert [len(batch) for batch in seen] == [3, 1] * 4  # Four shapes in batches of three.
     stored = [tiny_data.samples(shape.id).sdf for shape in tiny_data.split("train")]
@@ -208,3 +211,43 @@ def test_rates_fall_along_half_a_cosine(tiny_data: Dataset, tmp_path: Path) -> N
     shares = [line["rate"] for line in log_of(run)]
     expected = 0.02 + 0.98 * 0.5 * (1.0 + np.cos(np.pi * np.arange(4) / 4))
     np.testing.assert_allclose(shares, expected)
+
+
+def test_checkpoints_wait_for_their_time(tiny_data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[int] = []
+    write = train_module.write_checkpoint
+
+    def write_and_note(folder: Path, state: Checkpoint) -> None:
+        written.append(state.epoch)
+        write(folder, state)
+
+    monkeypatch.setattr(train_module, "write_checkpoint", write_and_note)
+    for seconds, expected in ((0.0, [0, 1, 2, 3, 4]), (1e6, [0, 4])):
+        written.clear()
+        train_prior(tiny_data, tmp_path / str(seconds), preset=TINY["deepsdf"], seed=1, checkpoint_seconds=seconds)
+        assert written == expected
+    assert checkpoint_bytes(tmp_path / "0.0") == checkpoint_bytes(tmp_path / "1000000.0")
+
+
+def test_stopped_long_after_a_checkpoint_the_log_and_the_numbers_go_back_together(
+    tiny_data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = train_prior(tiny_data, tmp_path / "whole", preset=TINY["deepsdf"], seed=1)
+    run, write = tmp_path / "stopped", train_module.write_checkpoint
+    monkeypatch.setattr(
+        train_module, "write_checkpoint", lambda folder, state: state.epoch < 2 and write(folder, state)
+    )
+    with pytest.raises(Interruption):
+        train_prior(tiny_data, run, preset=TINY["deepsdf"], seed=1, progress=stop_after(3), checkpoint_seconds=0.0)
+    monkeypatch.undo()
+    assert [line["epoch"] for line in log_of(run)] == [1, 2, 3]
+    train_prior(tiny_data, run, preset=TINY["deepsdf"], seed=1)
+    assert [line["epoch"] for line in log_of(run)] == [1, 2, 3, 4]
+    assert checkpoint_bytes(run) == checkpoint_bytes(whole)
+
+
+@BOTH
+def test_samples_that_are_not_held_train_the_same(tiny_data: Dataset, tmp_path: Path, kind: str) -> None:
+    held = train_prior(tiny_data, tmp_path / "held", preset=TINY[kind], seed=1)
+    read = train_prior(tiny_data, tmp_path / "read", preset=TINY[kind], seed=1, held_bytes=0)
+    assert checkpoint_bytes(held) == checkpoint_bytes(read)

@@ -11,10 +11,12 @@ import torch
 from safetensors.torch import load_file, save_file
 from test_train import BOTH, SHORT, TINY, Interruption, checkpoint_bytes, stop_after
 
-from shapeprior import train as train_module
+from shapeprior import learner
 from shapeprior.checkpoint import RunConfig, read_checkpoint
 from shapeprior.dataset import Dataset
+from shapeprior.decoder import Decoder
 from shapeprior.errors import CheckpointError, ConfigError, DatasetError, OutputError
+from shapeprior.objective import Objective, TrainingBatch
 from shapeprior.prior import load
 from shapeprior.shape_files import write_samples
 from shapeprior.train import train_prior
@@ -64,7 +66,7 @@ def test_samples_without_a_number_are_refused_before_anything_is_lost(
 ) -> None:
     data, run = copy_data(tiny_data, tmp_path / "data"), tmp_path / "run"
     with pytest.raises(Interruption):
-        train_prior(data, run, preset=TINY[kind], seed=1, progress=stop_after(2))
+        train_prior(data, run, preset=TINY[kind], seed=1, progress=stop_after(2), checkpoint_seconds=0.0)
     before, shape = checkpoint_bytes(run), data.split("train")[1]
     samples = data.samples(shape.id)
     getattr(samples, field)[5] = np.nan
@@ -76,18 +78,17 @@ def test_samples_without_a_number_are_refused_before_anything_is_lost(
     assert read_checkpoint(run, RunConfig.read(run)).epoch == 2
 
 
-def test_shapes_with_different_numbers_of_samples(tiny_data: Dataset, tmp_path: Path) -> None:
-    data = copy_data(tiny_data, tmp_path / "data")
-    shape = data.split("train")[2]
-    samples = data.samples(shape.id)
-    for kept, text in ((700, "has 700 samples.*has 1200"), (0, "0 samples")):
-        fewer = {name: getattr(samples, name)[:kept].copy() for name in ("points_unit", "sdf", "strategy")}
-        write_samples(data.store, shape.id, dataclasses.replace(samples, **fewer))
-        cut = tuple(dataclasses.replace(row, samples=kept) if row is shape else row for row in data.shapes)
-        with pytest.raises(DatasetError, match=text) as caught:
-            train_prior(dataclasses.replace(data, shapes=cut), tmp_path / "run", preset=TINY["deepsdf"], seed=1)
-        assert shape.id in str(caught.value)
+def test_a_shape_without_samples(tiny_data: Dataset, tmp_path: Path) -> None:
+    shape = tiny_data.split("train")[2]
+    cut = tuple(dataclasses.replace(row, samples=0) if row is shape else row for row in tiny_data.shapes)
+    with pytest.raises(DatasetError, match=f"{shape.id} has no samples"):
+        train_prior(dataclasses.replace(tiny_data, shapes=cut), tmp_path / "run", preset=TINY["deepsdf"], seed=1)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_seed_below_zero(tiny_data: Dataset, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="seed = -1"):
+        train_prior(tiny_data, tmp_path / "run", preset=TINY["deepsdf"], seed=-1)
 
 
 def test_nothing_to_train_on(tiny_data: Dataset, tmp_path: Path) -> None:
@@ -99,8 +100,10 @@ def test_nothing_to_train_on(tiny_data: Dataset, tmp_path: Path) -> None:
 def test_numbers_that_diverge_leave_the_last_whole_checkpoint(tiny_data: Dataset, tmp_path: Path) -> None:
     preset = dataclasses.replace(TINY["triplane"], train=dataclasses.replace(TINY["triplane"].train, decoder_rate=1e25))
     run = tmp_path / "run"
-    with pytest.raises(CheckpointError, match=r"not all finite.*lower decoder_rate"):
-        train_prior(tiny_data, run, preset=preset, seed=1)
+    with pytest.raises(
+        CheckpointError, match=r"epoch \d: (weights|the loss of shape (ball|box|egg)_.*) is not .*lower decoder_rate"
+    ):
+        train_prior(tiny_data, run, preset=preset, seed=1, checkpoint_seconds=0.0)
     if (run / "checkpoint.safetensors").exists():
         read_checkpoint(run, RunConfig.read(run))  # Refuses NaN.
 
@@ -108,25 +111,48 @@ def test_numbers_that_diverge_leave_the_last_whole_checkpoint(tiny_data: Dataset
 def test_weights_that_break_in_the_last_step_of_an_epoch_are_not_saved(
     tiny_data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run, epoch = tmp_path / "run", train_module._train_epoch
+    run, measure = tmp_path / "run", learner.batch_objective
 
-    def epoch_that_breaks(state: train_module.Checkpoint, *rest: Any) -> float:
-        loss = epoch(state, *rest)
-        if state.epoch == 2:
-            state.codes.data[1, 0] = torch.nan
-        return loss
+    def infinite_gradient(decoder: Decoder, codes: torch.Tensor, *rest: Any) -> Objective:
+        """A loss that is finite with a gradient that is not, in the last step of the third epoch."""
+        objective = measure(decoder, codes, *rest)
+        if rest[-1] == (2 + 1 / 2) / 4:
+            codes = codes - codes.detach()
+            return dataclasses.replace(objective, value=objective.value + codes.abs().sqrt().sum())
+        return objective
 
-    monkeypatch.setattr(train_module, "_train_epoch", epoch_that_breaks)
-    with pytest.raises(CheckpointError, match="epoch 3 are not all finite"):
-        train_prior(tiny_data, run, preset=TINY["deepsdf"], seed=1)
+    monkeypatch.setattr(learner, "batch_objective", infinite_gradient)
+    with pytest.raises(CheckpointError, match=r"epoch 3: weights .* not finite"):
+        train_prior(tiny_data, run, preset=TINY["deepsdf"], seed=1, checkpoint_seconds=0.0)
     assert read_checkpoint(run, RunConfig.read(run)).epoch == 2
 
 
-@pytest.mark.parametrize("drop", ["optimizer.", "optimizer.codes.step", "optimizer.hidden.2.bias.exp_avg"])
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf])
+def test_a_loss_that_is_not_finite_names_the_shape(
+    tiny_data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bad: float
+) -> None:
+    run, measure = tmp_path / "run", learner.batch_objective
+
+    def one_bad_shape(decoder: Decoder, codes: torch.Tensor, batch: TrainingBatch, *rest: Any) -> Objective:
+        objective = measure(decoder, codes, batch, *rest)
+        return dataclasses.replace(
+            objective, value=torch.where((batch.rows == 2) & (rest[-1] >= 0.25), bad, objective.value)
+        )
+
+    monkeypatch.setattr(learner, "batch_objective", one_bad_shape)
+    shape = tiny_data.split("train")[2].id
+    with pytest.raises(CheckpointError, match=f"epoch 2: the loss of shape {shape} is not finite"):
+        train_prior(tiny_data, run, preset=TINY["deepsdf"], seed=1, checkpoint_seconds=0.0)
+    assert read_checkpoint(run, RunConfig.read(run)).epoch == 1
+
+
+@pytest.mark.parametrize(
+    "drop", ["optimizer.", "optimizer.codes.step", "optimizer.codes.exp_avg_sq", "optimizer.hidden.2.bias.exp_avg"]
+)
 def test_weights_for_use_cannot_be_trained_on(tiny_data: Dataset, tmp_path: Path, drop: str) -> None:
     run = tmp_path / "run"
     with pytest.raises(Interruption):
-        train_prior(tiny_data, run, preset=TINY["deepsdf"], seed=1, progress=stop_after(2))
+        train_prior(tiny_data, run, preset=TINY["deepsdf"], seed=1, progress=stop_after(2), checkpoint_seconds=0.0)
     path = run / "checkpoint.safetensors"
     kept = {name: value for name, value in load_file(path).items() if not name.startswith(drop)}
     save_file(kept, path, {"format": "shapeprior-run", "version": "1", "epoch": "2"})

@@ -8,7 +8,7 @@ from shapeprior.errors import ConfigError
 from shapeprior.presets import build_decoder, preset
 from shapeprior.triplane import TriplaneConfig, TriplaneDecoder
 
-SMALL = TriplaneConfig(code_size=5, base=3, channels=(6, 4), width=8)
+SMALL = TriplaneConfig(code_size=5, base=3, channels=(6, 4), width=8, volume=4)
 
 
 def inputs(scale: float = 1.0) -> tuple[Tensor, Tensor]:
@@ -29,8 +29,18 @@ def read_plane(plane: Tensor, across: float, down: float) -> Tensor:
     return (1 - t) * upper + t * lower
 
 
-def plain_query(decoder: TriplaneDecoder, planes: Tensor, point: Tensor) -> Tensor:
-    """Signed distance at one point from one shape's planes of shape (3, channels, side, side)."""
+def read_volume(volume: Tensor, point: Tensor) -> Tensor:
+    """Trilinear, axis by axis; cell centres as in `read_plane`."""
+    for coordinate in point.tolist():
+        side = volume.shape[0]
+        place = min(max((coordinate + 1.0) / 2.0 * side - 0.5, 0.0), side - 1.0)
+        low = min(int(place), side - 2)
+        volume = (1.0 - (place - low)) * volume[low] + (place - low) * volume[low + 1]
+    return volume
+
+
+def plain_query(decoder: TriplaneDecoder, planes: Tensor, volume: Tensor, point: Tensor) -> Tensor:
+    """Signed distance at one point from one shape's planes of shape (3, channels, side, side) and its coarse field (x, y, z)."""
     x, y, z = point.tolist()
     features = [read_plane(planes[index], *pair) for index, pair in enumerate(((x, y), (y, z), (z, x)))]
     state = decoder.state_dict()
@@ -39,20 +49,33 @@ def plain_query(decoder: TriplaneDecoder, planes: Tensor, point: Tensor) -> Tens
         carried = state[f"reader.{layer}.weight"] @ carried + state[f"reader.{layer}.bias"]
         if layer != "4":
             carried = carried / (1.0 + (-carried).exp())  # SiLU
-    return point.pow(2).sum().sqrt() - 0.5 + carried[0]
+    return read_volume(volume, point) + max(float(point.norm()) - 1.0, 0.0) + carried[0]
+
+
+def started(seed: int = 0) -> TriplaneDecoder:
+    """A decoder whose coarse field has something of the code."""
+    decoder = TriplaneDecoder(SMALL, seed=seed).double()
+    generator = torch.Generator().manual_seed(7)
+    decoder.start_from(torch.randn(64, generator=generator), torch.randn((5, 64), generator=generator))
+    return decoder
 
 
 @pytest.mark.parametrize("scale", [1.0, 1.4])  # Inside the cube, and beyond it.
 def test_query_equals_a_bilinear_lookup_by_hand(scale: float) -> None:
-    decoder = TriplaneDecoder(SMALL, seed=0).double()
+    decoder = started()
     codes, points = inputs(scale)
-    (planes,) = decoder.prepare(codes)
+    planes, volume = decoder.prepare(codes)
     assert planes.shape == (2, 3, 4, 6, 6)
-    found = decoder.query((planes,), points)
+    assert volume.shape == (2, 1, 4, 4, 4)
+    found = decoder.query((planes, volume), points)
     expected = torch.stack(
-        [torch.stack([plain_query(decoder, planes[shape], point) for point in points[shape]]) for shape in range(2)]
+        [
+            torch.stack([plain_query(decoder, planes[shape], volume[shape, 0], point) for point in points[shape]])
+            for shape in range(2)
+        ]
     )
-    assert (expected - points.norm(dim=-1) + 0.5).std() > 1e-3  # The planes have a say.
+    without = torch.stack([torch.stack([read_volume(volume[i, 0], point) for point in points[i]]) for i in range(2)])
+    assert (expected - without).std() > 1e-3  # The planes have a say.
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
 
 
@@ -68,22 +91,22 @@ def test_the_planes_are_what_the_generator_makes_of_the_code() -> None:
 
     mixed = torch.einsum("oi,sihw->sohw", state["generator.1.weight"][:, :, 0, 0], leaky(seeds))
     mixed = leaky(mixed + state["generator.1.bias"][:, None, None])
-    grown = torch.zeros(2, 18, 8, 8, dtype=torch.float64)
-    grown[:, :, 1:7, 1:7] = mixed.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
-    weight, bias = state["generator.4.weight"], state["generator.4.bias"]
-    expected = torch.zeros(2, 12, 6, 6, dtype=torch.float64)
+    weight, bias = state["generator.3.weight"], state["generator.3.bias"]
+    grown = torch.zeros(2, 12, 8, 8, dtype=torch.float64)
     for plane in range(3):  # Groups: each plane's features come from its own.
-        own = slice(4 * plane, 4 * plane + 4)
-        for dy in range(3):
-            for dx in range(3):
-                window = grown[:, 6 * plane : 6 * plane + 6, dy : dy + 6, dx : dx + 6]
-                expected[:, own] += torch.einsum("oi,sihw->sohw", weight[own, :, dy, dx], window)
-        expected[:, own] += bias[own, None, None]
+        inside, outside = slice(6 * plane, 6 * plane + 6), slice(4 * plane, 4 * plane + 4)
+        for row in range(3):
+            for column in range(
+                3
+            ):  # Each cell paints its kernel, two cells from the next one's; one cell around is cut off.
+                painted = torch.einsum("si,iohw->sohw", mixed[:, inside, row, column], weight[inside])
+                grown[:, outside, 2 * row : 2 * row + 4, 2 * column : 2 * column + 4] += painted
+    expected = grown[:, :, 1:7, 1:7] + bias[:, None, None]
     torch.testing.assert_close(decoder.prepare(codes)[0].flatten(1, 2), expected, rtol=0, atol=1e-12)
 
 
 def test_gradients_of_code_and_points_agree_with_finite_differences() -> None:
-    decoder = TriplaneDecoder(SMALL, seed=0).double()
+    decoder = started()
     codes, points = inputs()
     codes, points = codes.requires_grad_(), points[:, :6].clone().requires_grad_()
     assert torch.autograd.gradcheck(decoder, (codes, points), eps=1e-7, atol=1e-5)
@@ -103,12 +126,20 @@ def test_it_starts_as_a_sphere_of_radius_one_half_with_a_gradient() -> None:
     codes = 0.1 * torch.randn((4, 64), generator=generator)
     points = torch.randn((4, 400, 3), generator=generator)
     points = (
-        points / points.norm(dim=-1, keepdim=True) * torch.rand((4, 400, 1), generator=generator)
+        points / points.norm(dim=-1, keepdim=True) * (0.2 + 0.7 * torch.rand((4, 400, 1), generator=generator))
     ).requires_grad_()
     field = decoder(codes, points)
     assert (field - (points.norm(dim=-1) - 0.5)).abs().max() < 0.1
     (gradient,) = torch.autograd.grad(field.sum(), points)
     assert gradient.norm(dim=-1).median() == pytest.approx(1.0, abs=0.1)
+
+
+def test_beyond_the_unit_sphere_the_field_rises_as_the_distance_to_it() -> None:
+    decoder = build_decoder(preset("triplane-64").decoder, seed=0)
+    codes = 0.1 * torch.randn((1, 64), generator=torch.Generator().manual_seed(0))
+    direction = torch.tensor([0.48, 0.6, 0.64])
+    near, far = decoder(codes, torch.stack([2.0 * direction, 7.0 * direction])[None])[0]
+    assert float((far - near).detach()) == pytest.approx(5.0, abs=1.0)  # The correction goes on linearly.
 
 
 def test_seed_decides_the_weights_and_nothing_else_does() -> None:
@@ -131,7 +162,7 @@ def test_a_single_level_of_planes_works() -> None:
 
 
 @pytest.mark.parametrize(
-    "fields", [{"code_size": 0}, {"channels": ()}, {"channels": (4, 0)}, {"base": 0}, {"width": 0}]
+    "fields", [{"code_size": 0}, {"channels": ()}, {"channels": (4, 0)}, {"base": 0}, {"width": 0}, {"volume": 0}]
 )
 def test_impossible_sizes_are_refused(fields: dict[str, object]) -> None:
     with pytest.raises(ConfigError, match="below 1"):

@@ -5,6 +5,7 @@ predecessor atomically. The format is on one page, docs/formats.md.
 """
 
 import json
+import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +16,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from shapeprior.bounded_build import build_bounded
 from shapeprior.config import config_from_json, config_to_json
 from shapeprior.decoder import Decoder
 from shapeprior.deepsdf import DeepSdfConfig
 from shapeprior.errors import CheckpointError, ConfigError
 from shapeprior.mesh_io import write_bytes
-from shapeprior.presets import DecoderConfig, build_decoder
+from shapeprior.presets import DecoderConfig
 from shapeprior.train_config import TrainConfig
 from shapeprior.triplane import TriplaneConfig
 
@@ -97,7 +99,8 @@ class Checkpoint:
     codes: Tensor
     """One row a training shape, float32, shape (shapes, code)."""
     optimizer: dict[str, Tensor]
-    """Moments and steps by name; empty in weights made for use alone."""
+    """Moments and steps by name: `<weight>.exp_avg`, `.exp_avg_sq`, `.step`, and the same of `codes`, with a step count for each
+    row; empty in weights made for use alone."""
 
 
 def write_checkpoint(run: Path, checkpoint: Checkpoint) -> None:
@@ -111,35 +114,35 @@ def write_checkpoint(run: Path, checkpoint: Checkpoint) -> None:
 
 
 def read_checkpoint(run: str | os.PathLike[str], config: RunConfig) -> Checkpoint:
-    """Read the run's checkpoint; half precision is widened. Raises CheckpointError on anything but a whole, matching one."""
+    """Read the run's checkpoint; half precision is widened. Raises CheckpointError on anything but a whole, matching one.
+
+    Neither file is believed: a decoder larger than what the checkpoint holds is refused before memory is asked for.
+    """
     path = Path(run) / "checkpoint.safetensors"
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a dict)
+            shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118  (not a dict)
+            if (metadata.get("format"), metadata.get("version")) != (FORMAT, str(VERSION)):
+                raise CheckpointError(
+                    f"{path}: format {metadata.get('format')} version {metadata.get('version')}; "
+                    f"expected {FORMAT} version {VERSION}; train again"
+                )
+            decoder = _matching_decoder(config, shapes, path)
+            tensors = {name: file.get_tensor(name) for name in shapes}
     except FileNotFoundError:
         raise CheckpointError(f"{path}: missing; expected a checkpoint; run `shapeprior train` first") from None
     except (OSError, SafetensorError) as error:
         raise CheckpointError(
             f"{path}: truncated or not a checkpoint ({error}); expected a safetensors file; train again"
         ) from None
-    if (metadata.get("format"), metadata.get("version")) != (FORMAT, str(VERSION)):
-        raise CheckpointError(
-            f"{path}: format {metadata.get('format')} version {metadata.get('version')}; "
-            f"expected {FORMAT} version {VERSION}; train again"
-        )
-    decoder = build_decoder(config.decoder, seed=config.seed)
-    expected = {f"decoder.{name}": tuple(value.shape) for name, value in decoder.state_dict().items()}
-    expected["codes"] = (len(config.shape_ids), config.decoder.code_size)
-    for name, shape in expected.items():
-        found = tuple(tensors[name].shape) if name in tensors else None
-        if found != shape:
-            raise CheckpointError(f"{path}: {name} is {found}; expected {shape} by config.json; train again")
-        if not tensors[name].is_floating_point() or not torch.isfinite(tensors[name].float()).all():
+    weights = {name: tensors[f"decoder.{name}"] for name in decoder.state_dict()}
+    for name, value in [*((f"decoder.{name}", value) for name, value in weights.items()), ("codes", tensors["codes"])]:
+        if not value.is_floating_point() or not torch.isfinite(value.float()).all():
             raise CheckpointError(
                 f"{path}: {name} holds NaN, infinity or integers; expected finite weights; train again"
             )
-    decoder.load_state_dict({name: tensors[f"decoder.{name}"].float() for name in decoder.state_dict()})
+    decoder.load_state_dict({name: value.float() for name, value in weights.items()})
     return Checkpoint(
         epoch=_epoch(metadata, path),
         decoder=decoder,
@@ -148,6 +151,23 @@ def read_checkpoint(run: str | os.PathLike[str], config: RunConfig) -> Checkpoin
             name.removeprefix("optimizer."): value for name, value in tensors.items() if name.startswith("optimizer.")
         },
     )
+
+
+def _matching_decoder(config: RunConfig, shapes: dict[str, tuple[int, ...]], path: Path) -> Decoder:
+    """The decoder of config.json, its weights still to be read, if the checkpoint holds tensors of its sizes."""
+    expected = {"codes": (len(config.shape_ids), config.decoder.code_size)}
+    held = [math.prod(shape) for name, shape in shapes.items() if name.startswith("decoder.")]
+    decoder = build_bounded(config.decoder, seed=config.seed, tensors=len(held), numbers=sum(held))
+    if decoder is None:
+        raise CheckpointError(
+            f"{path}: {len(held)} tensors of {sum(held)} weights; expected those of the decoder in config.json, which has far "
+            "more; train again"
+        )
+    expected |= {f"decoder.{name}": tuple(value.shape) for name, value in decoder.state_dict().items()}
+    for name, shape in expected.items():
+        if shapes.get(name) != shape:
+            raise CheckpointError(f"{path}: {name} is {shapes.get(name)}; expected {shape} by config.json; train again")
+    return decoder
 
 
 def _with_sorted_header(data: bytes) -> bytes:

@@ -6,15 +6,14 @@ Nothing heavy is imported until a command runs, so that `--help` answers at once
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 import tyro
-from tyro.conf import Positional, arg
+from tyro.conf import Positional
 
 from shapeprior.console import complain, say, say_table
 from shapeprior.errors import ShapePriorError
-
-Seed = Annotated[int, arg(help="Seed of every random choice; the same seed gives the same result.")]
+from shapeprior.prior_commands import Seed, complete, encode, interpolate, nearest, sample
 
 
 def demo(out: Path = Path("shapeprior-demo")) -> None:
@@ -144,78 +143,41 @@ def train(
     out: Path,
     preset: str = "triplane-64",
     epochs: int | None = None,
+    compile: tyro.conf.FlagCreatePairsOff[bool] = False,
     seed: Seed = 0,
     device: str = "cpu",
 ) -> None:
     """Train a prior on a data set; an interrupted run goes on when started again.
+
+    Several processes train one prior together: torchrun --nproc-per-node 4 -m shapeprior train ...
 
     Args:
         dataset: Folder that `prepare` wrote.
         out: Folder for the run.
         preset: Decoder and recipe: triplane-64, or the faithful deepsdf-256 and deepsdf-512.
         epochs: Passes over the shapes; the preset's if not given.
-        device: Where to train, as PyTorch names it: cpu, cuda, mps.
+        compile: Compile the decoder for the device, which takes minutes at the start.
+        device: Where to train, as PyTorch names it: cpu, cuda, mps. Several processes on cuda take one GPU each.
     """
     import dataclasses
 
     from shapeprior.console import train_progress
     from shapeprior.dataset import Dataset
     from shapeprior.presets import preset as named_preset
+    from shapeprior.ranks import rank_of_environment
     from shapeprior.train import train_prior
 
     recipe = named_preset(preset)
     if epochs is not None:
         recipe = dataclasses.replace(recipe, train=dataclasses.replace(recipe.train, epochs=epochs))
     data = Dataset.open(dataset)
+    if rank_of_environment() > 0:  # One process speaks for all.
+        train_prior(data, out, preset=recipe, seed=seed, device=device, compiled=compile)
+        return
     say(f"{len(data.split('train'))} training shapes, preset {preset}, {recipe.train.epochs} epochs")
     with train_progress() as progress:
-        train_prior(data, out, preset=recipe, seed=seed, device=device, progress=progress)
+        train_prior(data, out, preset=recipe, seed=seed, device=device, compiled=compile, progress=progress)
     say(f"prior {out}, log {out / 'log.jsonl'}")
-
-
-def complete(
-    scan: Positional[Path],
-    *,
-    prior: str,
-    out: Path,
-    intrinsics: Path | None = None,
-    mask: Path | None = None,
-    sensor: tuple[float, float, float] | None = None,
-    pose: Path | None = None,
-    resolution: int = 128,
-    seed: Seed = 0,
-) -> None:
-    """Complete one partial view into a closed mesh in the scan's own frame and unit.
-
-    Args:
-        scan: Depth image (16-bit PNG, NPY) or point cloud (PLY, NPY, XYZ).
-        prior: A run folder, or a bundled prior: can, mug, bowl, camera, airplane.
-        out: The mesh to write: .ply, .obj, .stl or .glb.
-        intrinsics: JSON with the camera's focal lengths and centre, for a depth image.
-        mask: Image that is nonzero where the depth image shows the object.
-        sensor: Where the sensor stood, in the frame of the point cloud.
-        pose: JSON with the object's placement, scan from unit frame. Without it the scan's axes must be
-            the unit frame's (+y up), and scale and position are estimated.
-        resolution: Cells along each axis of the unit cube.
-    """
-    from shapeprior.errors import ScanError
-    from shapeprior.pose_io import read_pose
-    from shapeprior.prior import load
-    from shapeprior.scan_io import read_scan
-
-    if intrinsics is not None and pose is None:
-        raise ScanError(
-            f"{scan}: a depth image without a pose, so its axes are the camera's; expected to know which way the object "
-            "stands; pass --pose with the map from the unit frame to the camera"
-        )
-    view = read_scan(scan, intrinsics=intrinsics, mask=mask, sensor=sensor)
-    T_unit_scan = None if pose is None else read_pose(pose).inverse()
-    completion = load(prior).complete(view, T_unit_world=T_unit_scan, seed=seed, resolution=resolution)
-    completion.save(out)
-    say(
-        f"{out}: {len(completion.mesh.faces)} faces in {completion.seconds:.1f} s; median distance of the scan's points "
-        f"{completion.residual:.3g} scan units, {completion.explained:.0%} explained"
-    )
 
 
 def evaluate(
@@ -260,6 +222,10 @@ COMMANDS = {
     "train": train,
     "complete": complete,
     "evaluate": evaluate,
+    "encode": encode,
+    "nearest": nearest,
+    "interpolate": interpolate,
+    "sample": sample,
 }
 
 

@@ -15,6 +15,8 @@ class Decoder(nn.Module, ABC):
     """
 
     code_size: int
+    coarse_cells: int = 16
+    """Cells along each axis of the field that `start_from` takes."""
 
     @abstractmethod
     def prepare(self, codes: Float[Tensor, "shapes code"]) -> tuple[Tensor, ...]:
@@ -31,6 +33,12 @@ class Decoder(nn.Module, ABC):
     ) -> Float[Tensor, "shapes points"]:
         """Signed distances of each code's shape at its own points; differentiable in all three."""
         return self.query(self.prepare(codes), points_unit)
+
+    def start_from(self, mean: Float[Tensor, "cells"], basis: Float[Tensor, "code cells"]) -> None:
+        """Begin with a field that is linear in the code, before training (`shapeprior.warm_start.WarmStart`).
+
+        Decoders without a coarse field of their own have no use for it.
+        """
 
     def parameter_count(self) -> int:
         """Trainable numbers, the codes not counted."""

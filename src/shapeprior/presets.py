@@ -37,13 +37,15 @@ def presets() -> dict[str, Preset]:
         "triplane-64": Preset(
             decoder=TriplaneConfig(),
             train=TrainConfig(
-                epochs=200,
-                shapes_per_batch=4,
-                points_per_shape=2048,
-                decoder_rate=5e-3,
-                code_rate=3e-2,
+                epochs=250,
+                shapes_per_batch=8,
+                points_per_shape=1024,
+                decoder_rate=3e-3,
+                code_rate=3e-3,
                 code_prior=1e-5,
+                code_init_deviation=0.3,
                 loss="banded",
+                start="linear",
             ),
         ),
     }

@@ -3,6 +3,7 @@
 import os
 import time
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -13,17 +14,29 @@ from torch.nn.utils import parametrize
 
 from shapeprior.bundled import bundled_prior_path, bundled_priors
 from shapeprior.checkpoint import RunConfig, read_checkpoint
+from shapeprior.code_mixture import CodeMixture
+from shapeprior.code_space import CodeSpace
 from shapeprior.decoder import Decoder
-from shapeprior.errors import CheckpointError, CompletionError
+from shapeprior.encode_mesh import EncodedMesh, encode_mesh, encoding_preparation
+from shapeprior.encode_samples import EncodeConfig
+from shapeprior.errors import CheckpointError, CompletionError, ConfigError
 from shapeprior.extract import ExtractConfig, extract_mesh
 from shapeprior.frames import Similarity
+from shapeprior.hub import hub_prior_path
 from shapeprior.infer import InferConfig, LatentEstimate, infer_latent
+from shapeprior.interpolate import CodePath, interpolate_codes
 from shapeprior.mesh import TriangleMesh
-from shapeprior.mesh_io import save_mesh
+from shapeprior.mesh_io import load_mesh, save_mesh
+from shapeprior.nearest_shapes import NearbyShape, nearest_shapes
 from shapeprior.observation import Observation
+from shapeprior.prepare_shape import UpSetting
+from shapeprior.units import file_up_axis
 
 QUERY_POINTS = 4096
 """Points in one call of the decoder: activations of so many points stay in the cache."""
+
+Code = Float[Tensor, "code"] | Float[np.ndarray, "code"]
+"""A latent code, as `Completion` and `EncodedMesh` hold it or as the codes of training are."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -94,13 +107,71 @@ class ShapePrior:
         """Only the code and the placement; see `shapeprior.infer.infer_latent`."""
         return infer_latent(self.decoder, self.codes, view, T_unit_world=T_unit_world, seed=seed, config=config)
 
-    def extract(self, code: Float[Tensor, "code"], *, resolution: int = 128) -> TriangleMesh:
+    @cached_property
+    def space(self) -> CodeSpace:
+        """Whitened coordinates of the training codes."""
+        return CodeSpace.fit(self.codes)
+
+    @cached_property
+    def mixture(self) -> CodeMixture:
+        """The density that the training codes follow; fitted in a few seconds when first asked for."""
+        return CodeMixture.fit(self.codes)
+
+    def code(self, shape_id: str) -> Float[Tensor, "code"]:
+        """The code of a training shape. Raises ConfigError if there is no such shape."""
+        ids = self.config.shape_ids
+        if shape_id not in ids:
+            raise ConfigError(
+                f"no training shape {shape_id!r}; expected one of {len(ids)} such as {', '.join(ids[:3])}"
+            )
+        return self.codes[ids.index(shape_id)]
+
+    def encode(
+        self,
+        mesh: TriangleMesh | str | os.PathLike[str],
+        *,
+        up: UpSetting = "auto",
+        seed: int = 0,
+        config: EncodeConfig | None = None,
+    ) -> EncodedMesh:
+        """The code of a full mesh, prepared as for training; of a file, auto takes the up axis that its format states, or y.
+
+        Raises MeshError, with the reason, for what preparation would refuse.
+        """
+        path = None if isinstance(mesh, TriangleMesh) else Path(mesh)
+        return encode_mesh(
+            self.decoder,
+            self.space,
+            mesh if isinstance(mesh, TriangleMesh) else load_mesh(mesh),
+            name=str(path or "mesh"),
+            up=((path and file_up_axis(path)) or "y") if up == "auto" else up,
+            clamp=self.config.train.clamp,
+            config=config or EncodeConfig(),
+            prepare=encoding_preparation(self.config.dataset),
+            seed=seed,
+        )
+
+    def interpolate(
+        self, first: Code, last: Code, *, steps: int = 7, path: CodePath = "straight"
+    ) -> Float[Tensor, "steps code"]:
+        """Codes from one code to another, both included; see `shapeprior.interpolate.interpolate_codes`."""
+        return interpolate_codes(self.space, self._as_code(first), self._as_code(last), steps=steps, path=path)
+
+    def sample(self, count: int, *, temperature: float = 1.0, seed: int = 0) -> Float[Tensor, "count code"]:
+        """New codes; see `shapeprior.code_mixture.CodeMixture.sample`."""
+        return self.mixture.sample(count, temperature=temperature, seed=seed)
+
+    def nearest(self, code: Code, *, count: int = 5) -> list[NearbyShape]:
+        """The training shapes with the nearest codes; see `shapeprior.nearest_shapes.nearest_shapes`."""
+        return nearest_shapes(self.space, self.codes, self.config.shape_ids, self._as_code(code), count=count)
+
+    def extract(self, code: Code, *, resolution: int = 128) -> TriangleMesh:
         """The closed mesh of a code, in the unit frame.
 
         Raises CompletionError if the field has no zero, ConfigError if 32 does not divide `resolution`.
         """
         with torch.no_grad(), parametrize.cached():
-            prepared = self.decoder.prepare(code[None])
+            prepared = self.decoder.prepare(self._as_code(code)[None])
 
             def field(points: Float[np.ndarray, "points 3"]) -> Float[np.ndarray, "points"]:
                 tensor = torch.from_numpy(np.ascontiguousarray(points)).float()
@@ -112,16 +183,28 @@ class ShapePrior:
             raise CompletionError("the field of this code has no surface; expected a code near the training codes")
         return mesh
 
+    def _as_code(self, code: Code) -> Float[Tensor, "code"]:
+        found = torch.as_tensor(code).to(self.codes)
+        if found.shape != self.codes.shape[1:]:
+            raise ConfigError(f"a code of shape {tuple(found.shape)}; expected {tuple(self.codes.shape[1:])} numbers")
+        return found
+
 
 def load(prior: str | os.PathLike[str]) -> ShapePrior:
-    """Load a run folder, or a bundled prior by its name (such as ``mug``).
+    """Load a run folder, a bundled prior by its name (such as ``mug``), or a downloaded one by its id on the Hugging Face Hub.
 
-    Raises CheckpointError if there is no such folder or name, or the files are not a whole checkpoint of this version.
+    A path that exists is meant before a name, and a name before an id. Ids (``owner/name``, ``owner/name@revision``) are looked
+    up in the local cache of the Hub's clients; nothing is downloaded. Raises CheckpointError if there is no such prior, or its
+    files are not a whole checkpoint of this version.
     """
     path = bundled_prior_path(prior) or Path(prior)
     if not path.exists():
+        # A path object is meant as a path.
+        path = (hub_prior_path(prior) if isinstance(prior, str) else None) or path
+    if not path.exists():
         raise CheckpointError(
-            f"{prior}: no such folder and no bundled prior; expected a run folder, or one of {', '.join(bundled_priors())}"
+            f"{prior}: no such folder and no bundled prior; expected a run folder, one of {', '.join(bundled_priors())}, or "
+            "the id owner/name of a downloaded prior"
         )
     config = RunConfig.read(path)
     checkpoint = read_checkpoint(path, config)

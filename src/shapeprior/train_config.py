@@ -7,6 +7,7 @@ from typing import Literal, get_args
 from shapeprior.errors import ConfigError
 
 LossName = Literal["clamped", "banded"]
+StartName = Literal["random", "linear"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,8 +32,11 @@ class TrainConfig:
     """clamped: the paper's clamped L1; banded: the same within the clamp, with a gradient beyond it."""
     code_prior: float = 1e-4
     """Weight of the squared length of codes (1 / sigma² in equation 9)."""
+    start: StartName = "random"
+    """random: the paper's normally distributed codes; linear: codes, and the coarse field of a decoder that has one, from a
+    linear model of the samples (`shapeprior.warm_start.WarmStart`)."""
     code_init_deviation: float = 0.1
-    """Standard deviation of each entry of a new code."""
+    """Standard deviation of the entries of new codes; for a linear start, of the first entry, the largest."""
 
     def __post_init__(self) -> None:
         for name in ("epochs", "shapes_per_batch", "points_per_shape"):
@@ -45,5 +49,6 @@ class TrainConfig:
             raise ConfigError(f"code_prior = {self.code_prior}; expected 0 or a positive, finite number")
         if not 0 <= self.final_rate_share <= 1:
             raise ConfigError(f"final_rate_share = {self.final_rate_share}; expected 0 to 1")
-        if self.loss not in get_args(LossName):
-            raise ConfigError(f"loss = {self.loss!r}; expected one of {', '.join(map(repr, get_args(LossName)))}")
+        for name, known in (("loss", get_args(LossName)), ("start", get_args(StartName))):
+            if getattr(self, name) not in known:
+                raise ConfigError(f"{name} = {getattr(self, name)!r}; expected one of {', '.join(map(repr, known))}")

@@ -6,7 +6,7 @@ convolutional generator small enough for a CPU.
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from jaxtyping import Float
@@ -31,17 +31,20 @@ class TriplaneConfig:
     """Features at each cell, at the base and after each doubling of the side: 8 cells and 3 doublings give 64 × 64."""
     width: int = 64
     """Outputs of the two hidden layers of the reading network."""
+    volume: int = 16
+    """Cells along each axis of the coarse field."""
 
     def __post_init__(self) -> None:
-        if min(self.code_size, self.base, self.width, len(self.channels), *self.channels) < 1:
+        if min(self.code_size, self.base, self.width, self.volume, len(self.channels), *self.channels) < 1:
             raise ConfigError("triplane sizes: found a size below 1; expected positive sizes")
 
 
 class TriplaneDecoder(Decoder):
-    """Planes over (x, y), (y, z) and (z, x) of the cube [−1, 1]³, read bilinearly, concatenated, and decoded by two hidden layers.
+    """A coarse field that is linear in the code, corrected by what a small network reads from three feature planes.
 
-    The output is a correction of the distance to a sphere of radius 0.5: a field that starts constant, beyond the clamp
-    of the loss, has no gradient to learn from.
+    The planes lie over (x, y), (y, z) and (z, x) of the cube [−1, 1]³ and are read bilinearly, the coarse field trilinearly.
+    It starts as the distance to a sphere, or as the linear model of the training shapes (`start_from`): a field that starts
+    constant, beyond the clamp of the loss, has no gradient to learn from.
     """
 
     START_RADIUS = 0.5
@@ -50,6 +53,8 @@ class TriplaneDecoder(Decoder):
         super().__init__()
         self.config = config
         self.code_size = config.code_size
+        self.coarse_cells = config.volume
+        self.coarse = cast(nn.Linear, skip_init(nn.Linear, config.code_size, config.volume**3))
         self.seed_planes = skip_init(nn.Linear, config.code_size, 3 * config.channels[0] * config.base**2)
         # Layers are made without torch's initialisation, which would draw from its global generator.
         blocks: list[nn.Module] = []
@@ -60,8 +65,8 @@ class TriplaneDecoder(Decoder):
                 # Planes exchange features once a level: a wing seen from above is also seen from the front.
                 skip_init(nn.Conv2d, 3 * inputs, 3 * inputs, 1),
                 nn.LeakyReLU(0.1),
-                nn.Upsample(scale_factor=2, mode="nearest"),
-                skip_init(nn.Conv2d, 3 * inputs, 3 * outputs, 3, padding=1, groups=3),
+                # Four products a feature and cell, where doubling first and a 3 × 3 convolution then take nine.
+                skip_init(nn.ConvTranspose2d, 3 * inputs, 3 * outputs, 4, stride=2, padding=1, groups=3),
             ]
         self.generator = nn.Sequential(*blocks)
         planes = config.channels[-1]
@@ -75,17 +80,18 @@ class TriplaneDecoder(Decoder):
         _initialise(self, seed)
 
     def prepare(self, codes: Float[Tensor, "shapes code"]) -> tuple[Tensor, ...]:
-        """Feature planes of shape (shapes, 3, channels, side, side)."""
+        """Feature planes of shape (shapes, 3, channels, side, side), and the coarse field, (shapes, 1, x, y, z)."""
         base, shapes = self.config.base, codes.shape[0]
         grown = self.generator(self.seed_planes(codes).view(shapes, -1, base, base))
         side = grown.shape[-1]
-        return (grown.view(shapes, 3, self.config.channels[-1], side, side),)
+        planes = grown.view(shapes, 3, self.config.channels[-1], side, side)
+        return planes, self.coarse(codes).view(shapes, 1, *(self.config.volume,) * 3)
 
     def query(
         self, prepared: tuple[Tensor, ...], points_unit: Float[Tensor, "shapes points 3"]
     ) -> Float[Tensor, "shapes points"]:
         """Signed distances; see `Decoder.query`."""
-        (planes,) = prepared
+        planes, volume = prepared
         shapes, count, _ = points_unit.shape
         x, y, z = points_unit.unbind(-1)
         where = torch.stack([torch.stack(pair, dim=-1) for pair in ((x, y), (y, z), (z, x))], dim=1)
@@ -98,17 +104,43 @@ class TriplaneDecoder(Decoder):
         )
         features = features.view(shapes, 3 * self.config.channels[-1], count).transpose(1, 2)
         correction = self.reader(torch.cat([features, points_unit], dim=-1)).squeeze(-1)
-        return torch.linalg.vector_norm(points_unit, dim=-1) - self.START_RADIUS + correction
+        # torch's last coordinate is the first axis of the volume.
+        coarse = nn.functional.grid_sample(
+            volume,
+            points_unit.flip(-1).view(shapes, count, 1, 1, 3),
+            mode="bilinear",
+            padding_mode="border",
+            align_corners=False,
+        ).view(shapes, count)
+        # Beyond the unit sphere, which holds all shapes, the field goes on rising, so that a search that strays there finds back.
+        beyond = torch.relu(torch.linalg.vector_norm(points_unit, dim=-1) - 1.0)
+        return coarse + beyond + correction
+
+    def start_from(self, mean: Float[Tensor, "cells"], basis: Float[Tensor, "code cells"]) -> None:
+        """The coarse field becomes what it is given; see `Decoder.start_from`."""
+        with torch.no_grad():
+            self.coarse.bias.copy_(mean)
+            self.coarse.weight.copy_(basis.T)
 
 
-def _initialise(module: nn.Module, seed: int) -> None:
-    """Draw every weight from a generator of our own (He initialisation), biases at zero; the last layer starts small."""
+def _initialise(decoder: TriplaneDecoder, seed: int) -> None:
+    """Draw every weight from a generator of our own (He initialisation), biases at zero; the last layer starts small.
+
+    The coarse field starts as the same sphere for every code.
+    """
     generator = seeded(seed)
-    layers = [layer for layer in module.modules() if isinstance(layer, nn.Linear | nn.Conv2d)]
+    layers = [layer for layer in decoder.modules() if isinstance(layer, nn.Linear | nn.Conv2d | nn.ConvTranspose2d)]
     with torch.no_grad():
         for layer in layers:
-            inputs = layer.weight[0].numel()
+            # A transposed convolution has its inputs along the first axis, and a quarter of its kernel meets each cell.
+            transposed = isinstance(layer, nn.ConvTranspose2d)
+            inputs = 4 * layer.weight.shape[0] // layer.groups if transposed else layer.weight[0].numel()
             layer.weight.normal_(0.0, math.sqrt(2.0 / inputs), generator=generator)
             if layer.bias is not None:
                 layer.bias.zero_()
         layers[-1].weight.mul_(0.1)
+        cells = decoder.config.volume
+        axis = (torch.arange(cells) + 0.5) / cells * 2.0 - 1.0
+        centers = torch.cartesian_prod(axis, axis, axis)
+        decoder.coarse.weight.zero_()
+        decoder.coarse.bias.copy_(torch.linalg.vector_norm(centers, dim=1) - decoder.START_RADIUS)

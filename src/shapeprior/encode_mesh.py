@@ -1,0 +1,113 @@
+"""The code of a full mesh: prepared and sampled as for training, then fitted with the decoder frozen."""
+
+import io
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+
+from shapeprior.code_space import CodeSpace
+from shapeprior.decoder import Decoder
+from shapeprior.encode_samples import EncodeConfig, encode_samples
+from shapeprior.errors import ConfigError, MeshError, OutputError
+from shapeprior.frames import Similarity
+from shapeprior.losses import clamped_l1
+from shapeprior.mesh import TriangleMesh
+from shapeprior.mesh_io import write_bytes
+from shapeprior.mesh_source import UpAxis
+from shapeprior.prepare_shape import NEAR_SURFACE, PrepareConfig, prepare_mesh
+from shapeprior.sampling import SamplingConfig, sample_sdf
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class EncodedMesh:
+    """The code that fits a mesh best, and where the mesh lies."""
+
+    code: Float[np.ndarray, "code"]
+    T_unit_world: Similarity
+    """Maps the mesh's own frame to the unit frame."""
+    error: float
+    """Mean |f − s| at the samples, both clamped as in training (DeepSDF, equation 4), in unit-sphere radii."""
+    mesh_unit: TriangleMesh
+    """The mesh as it was prepared: cleaned, upright, in the unit frame."""
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write `code` (code), `T_unit_world` (4, 4) and `error` () as an NPZ file, atomically. Raises OutputError."""
+        path = Path(path)
+        if path.suffix.lower() != ".npz":
+            raise OutputError(f"{path}: suffix '{path.suffix}'; expected .npz; name the code so")
+        buffer = io.BytesIO()
+        np.savez(buffer, code=self.code, T_unit_world=self.T_unit_world.matrix(), error=np.array(self.error))
+        write_bytes(path, buffer.getvalue())
+        return path
+
+
+def encode_mesh(
+    decoder: Decoder,
+    space: CodeSpace,
+    mesh_world: TriangleMesh,
+    *,
+    name: str,
+    up: UpAxis,
+    clamp: float,
+    config: EncodeConfig,
+    prepare: PrepareConfig,
+    seed: int,
+) -> EncodedMesh:
+    """Clean, turn upright, normalise, sign, sample and fit a mesh; `seed` decides the samples and their order.
+
+    Raises MeshError, naming `name`, for what preparation would refuse.
+    """
+    prepared = prepare_mesh(mesh_world, name=name, up=up, sheet_half_thickness=prepare.sheet_half_thickness)
+    if prepared.distance.confidence < prepare.min_confidence:
+        raise MeshError(
+            f"{name}: the sign tests agree on {prepared.distance.confidence:.1%} of the surface; expected "
+            f"{prepare.min_confidence:.1%}; close the mesh"
+        )
+    samples = sample_sdf(prepared.distance, prepare.sampling, rng=np.random.default_rng(seed))
+    points_unit, sdf = (torch.from_numpy(np.float32(part))[None] for part in (samples.points_unit, samples.sdf))
+    near = sdf[sdf.abs() < NEAR_SURFACE]
+    inside = float((near < 0).double().mean()) if len(near) else 0.0
+    if inside < prepare.min_inside_share:
+        raise MeshError(
+            f"{name}: {inside:.1%} of the samples near the surface are inside; expected at least "
+            f"{prepare.min_inside_share:.1%}; close the mesh, or thicken its sheets"
+        )
+    code = encode_samples(decoder, space, points_unit, sdf, clamp=clamp, config=config, seed=seed)
+    device = next(decoder.parameters()).device
+    with torch.no_grad():
+        predicted = decoder(code.to(device), points_unit.to(device)).cpu()
+    return EncodedMesh(
+        code=code[0].double().cpu().numpy(),
+        T_unit_world=prepared.T_unit_world,
+        error=float(clamped_l1(predicted, sdf, clamp).mean()),
+        mesh_unit=prepared.mesh_unit,
+    )
+
+
+def encoding_preparation(dataset: dict[str, Any], *, samples: int = 10_000) -> PrepareConfig:
+    """How a mesh is prepared for a prior: what its data set's settings say of sheets, with DeepSDF's mix of samples.
+
+    `dataset` is that of a run's config. What it does not say, or says wrongly, is as in preparation by default.
+    """
+    settings = dataset.get("settings")
+    stated = settings.get("prepare") if isinstance(settings, dict) else None
+    usual = PrepareConfig(sampling=SamplingConfig.deepsdf(samples))
+
+    def number(name: str) -> float:
+        value = stated.get(name) if isinstance(stated, dict) else None
+        return float(value) if isinstance(value, int | float) else getattr(usual, name)
+
+    try:
+        return replace(
+            usual,
+            sheet_half_thickness=number("sheet_half_thickness"),
+            min_confidence=number("min_confidence"),
+            min_inside_share=number("min_inside_share"),
+        )
+    except ConfigError:
+        return usual

@@ -1,0 +1,125 @@
+"""What training changes: the decoder, the codes that this process owns, and their optimisers."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Int
+from torch import Tensor, nn
+
+from shapeprior.batch_order import BatchOrder
+from shapeprior.checkpoint import Checkpoint, RunConfig
+from shapeprior.errors import CheckpointError
+from shapeprior.objective import Objective, TrainingBatch, batch_objective
+from shapeprior.ranks import Ranks
+from shapeprior.row_adam import RowAdam
+
+FUSED = ("cpu", "cuda")
+"""Devices on which torch steps all weights in one call."""
+
+
+class Learner:
+    """One process's part of a run between two steps.
+
+    Every process has the whole decoder and the same of it; of the table of codes it has its own rows, and their moments.
+    """
+
+    def __init__(self, config: RunConfig, order: BatchOrder, ranks: Ranks, checkpoint: Checkpoint, path: Path) -> None:
+        """Go on from a checkpoint read from `path`; raises CheckpointError if it has no optimiser state, but for the first one."""
+        self.config, self.order, self.ranks = config, order, ranks
+        self.rows = order.owned(ranks.rank, ranks.size)
+        """The training shapes whose codes are here."""
+        self._place = np.zeros(len(config.shape_ids), dtype=np.int64)
+        self._place[self.rows] = np.arange(len(self.rows))
+        self.epoch = checkpoint.epoch
+        """Epochs finished."""
+        self.decoder = checkpoint.decoder
+        self.decoder.to(ranks.device).train()
+        self.codes = RowAdam(checkpoint.codes[torch.from_numpy(self.rows)].to(ranks.device))
+        """The codes, by their place in `rows`."""
+        self.parameters: list[nn.Parameter] = list(self.decoder.parameters())
+        """The decoder's."""
+        self._fused = ranks.device.type in FUSED
+        self._adam = torch.optim.Adam(self.parameters, lr=config.train.decoder_rate, fused=self._fused)
+        if checkpoint.epoch > 0:
+            self._restore(checkpoint, path)
+
+    def step(
+        self, rows: Int[np.ndarray, "part"], batch: TrainingBatch | None, *, shapes: int, done: float, rate_share: float
+    ) -> Objective | None:
+        """One step on these rows, this process's part of a batch of `shapes` shapes; None if it has none, and the others have.
+
+        The gradient is that of the mean over the whole batch.
+        """
+        settings = self.config.train
+        self._adam.param_groups[0]["lr"] = settings.decoder_rate * rate_share
+        self._adam.zero_grad(set_to_none=True)
+        if batch is None:
+            self.ranks.sum_gradients(self.parameters)
+            self._adam.step()
+            return None
+        places = self._place[rows]
+        codes = self.codes.take(places)
+        objective = batch_objective(self.decoder, codes, batch, settings, done)
+        (objective.value.sum() / shapes).backward()
+        self.ranks.sum_gradients(self.parameters)
+        self._adam.step()
+        assert codes.grad is not None
+        self.codes.step(places, codes.grad, rate=settings.code_rate * rate_share)
+        return Objective(value=objective.value.detach(), error=objective.error)
+
+    def finite(self) -> bool:
+        """Whether all weights and codes are: the last step of an epoch may break some that its loss has not seen."""
+        return all(bool(torch.isfinite(value).all()) for value in (*self.parameters, self.codes.values))
+
+    def checkpoint(self) -> Checkpoint | None:
+        """The state of all processes together, for the first of them; None for the others. All must call it."""
+        tables = {"": self.codes.values, ".exp_avg": self.codes.exp_avg, ".exp_avg_sq": self.codes.exp_avg_sq}
+        tables[".step"] = torch.from_numpy(self.codes.steps).to(self.ranks.device)
+        gathered = {f"codes{name}": self._gather(table) for name, table in tables.items()}
+        if not self.ranks.first:
+            return None
+        optimizer = {name: table for name, table in gathered.items() if name != "codes" and table is not None}
+        for name, parameter in self.decoder.named_parameters():
+            for key, value in self._adam.state.get(parameter, {}).items():
+                optimizer[f"{name}.{key}"] = torch.as_tensor(value, dtype=torch.float32)
+        codes = gathered["codes"]
+        assert codes is not None
+        return Checkpoint(epoch=self.epoch, decoder=self.decoder, codes=codes, optimizer=optimizer)
+
+    def _gather(self, table: Tensor) -> Tensor | None:
+        """Rows of all processes in the order of the training shapes."""
+        if not self.ranks.first:
+            self.ranks.send_to_first(table)
+            return None
+        whole = torch.zeros((len(self._place), *table.shape[1:]), dtype=table.dtype)
+        for rank in range(self.ranks.size):
+            rows = self.order.owned(rank, self.ranks.size)
+            if rank == 0:
+                part = table
+            else:
+                part = self.ranks.receive(table.new_zeros((len(rows), *table.shape[1:])), rank=rank)
+            whole[torch.from_numpy(rows)] = part.detach().cpu()
+        return whole
+
+    def _restore(self, checkpoint: Checkpoint, path: Path) -> None:
+        """Take over moments and steps."""
+
+        def stored(name: str, shape: torch.Size) -> Tensor:
+            found = checkpoint.optimizer.get(name)
+            if found is None or found.shape != shape or not torch.isfinite(found).all():
+                raise CheckpointError(
+                    f"{path}: no usable optimizer.{name} beside the weights of epoch {checkpoint.epoch}; expected the "
+                    "optimiser's state, without which training cannot go on; these weights are for completion only"
+                )
+            return found
+
+        for name, parameter in self.decoder.named_parameters():
+            moments = {key: stored(f"{name}.{key}", parameter.shape) for key in ("exp_avg", "exp_avg_sq")}
+            state = {key: value.to(parameter) for key, value in moments.items()}
+            step = stored(f"{name}.step", torch.Size()).float()
+            self._adam.state[parameter] = {**state, "step": step.to(parameter.device) if self._fused else step}
+        own = torch.from_numpy(self.rows)
+        self.codes.exp_avg[:] = stored("codes.exp_avg", checkpoint.codes.shape)[own].to(self.codes.values)
+        self.codes.exp_avg_sq[:] = stored("codes.exp_avg_sq", checkpoint.codes.shape)[own].to(self.codes.values)
+        self.codes.steps[:] = stored("codes.step", checkpoint.codes.shape[:1])[own].numpy()

@@ -1,0 +1,163 @@
+"""Samples of the training shapes, block by block: held in memory where they fit, or read from the data set's files."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from shapeprior.dataset import Dataset
+from shapeprior.errors import DatasetError
+from shapeprior.objective import TrainingBatch
+from shapeprior.records import READERS, ShapeRecord
+from shapeprior.shape_files import Rows, SampleFile, samples_name
+
+HELD_BYTES = 1 << 30
+"""Samples that take no more than this, in a process, are held on the device; others are read when their turn comes."""
+OPEN_FILES = 256
+"""Files that stay open in between: many systems allow a process about a thousand."""
+
+Block = tuple[Tensor, ...]
+"""Rows of one shape: points and distances, then surface points and normals where they are asked for."""
+Step = tuple[Int[np.ndarray, "_"], Float[np.ndarray, "_"]]
+"""Shapes of a batch, by their place among the training shapes, and where the block of each begins, as a share of its rows."""
+
+
+class TrainingSamples:
+    """Blocks of equal length of some training shapes, in the type they are stored in until they become a batch."""
+
+    def __init__(
+        self,
+        data: Dataset,
+        shapes: Sequence[ShapeRecord],
+        rows: Int[np.ndarray, "rows"],
+        *,
+        points: int,
+        surface: int,
+        device: torch.device,
+        held_bytes: int = HELD_BYTES,
+    ) -> None:
+        """Reads all samples of the shapes with these rows among `shapes` if they fit into `held_bytes`.
+
+        A block is `points` samples, or as many as the poorest of all shapes has, and `surface` points of the surface. Raises
+        DatasetError, naming the shape, if there are no samples, or less than `surface` points of the surface, or numbers that
+        are not finite; where samples are not held, `batches` does so when it meets them.
+        """
+        self._data, self._shapes, self._surface, self._device = data, shapes, surface, device
+        poorest = min(shapes, key=lambda shape: shape.samples)
+        if poorest.samples == 0:
+            raise DatasetError(
+                f"{data.root}: shape {poorest.id} has no samples; expected at least 1; prepare the data set again"
+            )
+        self.points = min(points, poorest.samples)
+        """Samples of a block."""
+        self._open = lru_cache(maxsize=OPEN_FILES)(self._opened)
+        self.held = self._bytes(rows) <= held_bytes
+        """Whether the samples are in memory."""
+        self._mapped = data.store.memory_map(samples_name(shapes[int(rows[0])].id)) is not None
+        self._memory: dict[int, Block] = {}
+        if self.held:
+            with ThreadPoolExecutor(READERS) as pool:
+                self._memory = dict(zip(rows.tolist(), pool.map(self._whole, rows.tolist()), strict=True))
+
+    def batches(self, steps: Iterable[Step]) -> Iterator[TrainingBatch]:
+        """The batches of some steps. Over a network, the blocks of a step are read together, while the step before is used: with
+        files of this machine that would take longer."""
+        if self.held or self._mapped:
+            block = self._cut if self.held else self._read
+            for rows, starts in steps:
+                yield self._batch(rows, [block(*place) for place in _places(rows, starts)])
+            return
+        with ThreadPoolExecutor(READERS) as pool:
+            asked = (
+                (rows, [pool.submit(self._read, *place) for place in _places(rows, starts)]) for rows, starts in steps
+            )
+            current = next(asked, None)
+            while current is not None:
+                following = next(asked, None)
+                yield self._batch(current[0], [block.result() for block in current[1]])
+                current = following
+
+    def _batch(self, rows: Int[np.ndarray, "shapes"], blocks: Sequence[Block]) -> TrainingBatch:
+        parts = [torch.stack(part).to(self._device).float() for part in zip(*blocks, strict=True)]
+        return TrainingBatch(
+            rows=torch.from_numpy(rows).to(self._device),
+            points_unit=parts[0],
+            sdf=parts[1],
+            surface_points_unit=parts[2] if self._surface else None,
+            surface_normals=parts[3] if self._surface else None,
+        )
+
+    def _cut(self, row: int, start: float) -> Block:
+        """A block of a shape that is held."""
+        whole = self._memory[row]
+        counts = (self.points, self.points, self._surface, self._surface)[: len(whole)]
+        return tuple(_cyclic(tensor, count, start) for tensor, count in zip(whole, counts, strict=True))
+
+    def _read(self, row: int, start: float) -> Block:
+        """A block of a shape, out of its file."""
+        file = self._open(row)
+        samples = _cyclic_rows(self.points, file.count, start)
+        return self._load(row, file, samples, _cyclic_rows(self._surface, file.surface_count or 0, start))
+
+    def _whole(self, row: int) -> Block:
+        """All rows of a shape, on the device."""
+        file = self._opened(row)
+        block = self._load(row, file, [(0, file.count)], [(0, file.surface_count or 0)])
+        return tuple(tensor.to(self._device) for tensor in block)
+
+    def _load(self, row: int, file: SampleFile, samples: Sequence[Rows], surface: Sequence[Rows]) -> Block:
+        read = file.samples(samples)
+        arrays = [read.points_unit, read.sdf]
+        if self._surface:
+            on_surface = file.surface(surface)
+            arrays += [on_surface.points_unit, on_surface.normals_unit]
+        if not all(np.isfinite(array).all() for array in arrays):
+            raise DatasetError(
+                f"{self._data.root}: samples of shape {self._shapes[row].id} hold NaN or infinity; expected finite numbers; "
+                "prepare it again"
+            )
+        return tuple(map(torch.from_numpy, arrays))
+
+    def _opened(self, row: int) -> SampleFile:
+        shape = self._shapes[row]
+        file = SampleFile(self._data.store, shape.id)
+        if file.count != shape.samples:
+            raise DatasetError(
+                f"{file.place}: {file.count} samples; expected {shape.samples} by the manifest; prepare the data set again"
+            )
+        if (file.surface_count or 0) < self._surface:
+            raise DatasetError(
+                f"{file.place}: {file.surface_count or 0} points of the surface; expected at least {self._surface}; "
+                "prepare the data set with more, or set surface_per_shape = 0"
+            )
+        return file
+
+    def _bytes(self, rows: Int[np.ndarray, "rows"]) -> int:
+        """What all rows of these shapes take, if all are stored as the first is."""
+        if len(rows) == 0:
+            return 0
+        first = self._open(int(rows[0]))
+        number = first.samples([(0, 1)]).sdf.itemsize
+        surface = 24 * (first.surface_count or 0) if self._surface else 0
+        return sum(4 * number * self._shapes[row].samples + surface for row in rows.tolist())
+
+
+def _places(rows: Int[np.ndarray, "shapes"], starts: Float[np.ndarray, "shapes"]) -> Iterator[tuple[int, float]]:
+    return zip(rows.tolist(), starts.tolist(), strict=True)
+
+
+def _cyclic_rows(count: int, total: int, start: float) -> list[Rows]:
+    """`count` ≤ `total` successive rows from a share of them on, going on at row 0 after the last."""
+    first = int(start * total)
+    stop = min(first + count, total)
+    rest = count - (stop - first)
+    return [(first, stop), (0, rest)] if rest else [(first, stop)]
+
+
+def _cyclic(tensor: Tensor, count: int, start: float) -> Tensor:
+    parts = [tensor[first:stop] for first, stop in _cyclic_rows(count, len(tensor), start)]
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
