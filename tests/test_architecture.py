@@ -206,7 +206,7 @@ COMMAND_LINE = {
         "--seed",
     },
     "inspect": {"PATH", "--out", "--up"},
-    "train": {"PATH", "--out", "--preset", "--epochs", "--seed", "--device"},
+    "train": {"PATH", "--out", "--preset", "--epochs", "--seed", "--device", "--compile"},
     "complete": {
         "PATH",
         "--prior",

@@ -6,8 +6,9 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from shapeprior.deepsdf import DeepSdfConfig
 from shapeprior.presets import Preset
@@ -27,7 +28,16 @@ LEFT_BY_TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_P
 
 
 def start(
-    data: Path | str, run: Path, preset: str, *, checkpoint_seconds: float, rank: int = 0, size: int = 1, port: int = 0
+    data: Path | str,
+    run: Path,
+    preset: str,
+    *,
+    checkpoint_seconds: float,
+    rank: int = 0,
+    size: int = 1,
+    port: int = 0,
+    flags: Sequence[str] = (),
+    variables: Mapping[str, str] = MappingProxyType({}),
 ) -> subprocess.Popen[str]:
     """`shapeprior train` of a tiny preset with seed 1; one of several processes if size > 1."""
     environment = {name: value for name, value in os.environ.items() if name not in LEFT_BY_TORCHRUN}
@@ -36,7 +46,19 @@ def start(
         names = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": size, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
         environment |= {name: str(value) for name, value in names.items()}
         environment["GLOO_SOCKET_IFNAME"] = "lo"
-    arguments = [str(checkpoint_seconds), "train", str(data), "--out", str(run), "--preset", preset, "--seed", "1"]
+    environment |= variables
+    arguments = [
+        str(checkpoint_seconds),
+        "train",
+        str(data),
+        "--out",
+        str(run),
+        "--preset",
+        preset,
+        "--seed",
+        "1",
+        *flags,
+    ]
     return subprocess.Popen(
         [sys.executable, __file__, *arguments],
         env=environment,
@@ -79,8 +101,13 @@ def epochs_of(run: Path) -> list[int]:
 
 
 def _main() -> None:
+    import torch
+
     from shapeprior import cli, presets, train
 
+    if "COMPILE_WITH" in os.environ:  # Something quick stands for the compiler.
+        compile_ = functools.partialmethod(torch.nn.Module.compile, backend=os.environ["COMPILE_WITH"])
+        setattr(torch.nn.Module, "compile", compile_)  # noqa: B010
     presets.presets = lambda: PRESETS
     faster: Callable[..., object] = functools.partial(train.train_prior, checkpoint_seconds=float(sys.argv.pop(1)))
     setattr(train, "train_prior", faster)  # noqa: B010  (a partial is not a function, type checkers say)

@@ -33,12 +33,12 @@ class CodeMixture:
     """A density over codes, in the whitened coordinates of a `CodeSpace`.
 
     Components have diagonal covariances and differ in the leading directions only; all others are one Gaussian as wide as the
-    training codes. The number of components is the one with the best log-likelihood of codes left out of the fit.
+    training codes. The number of components has the best log-likelihood of codes left out of the fit, or is smaller and as good.
 
-    Held-out likelihood gains little over the Gaussian of `CodeSpace` (0 to 1.2 nats of some 90 on five families), shapes gain
+    Held-out likelihood gains little over the Gaussian of `CodeSpace` (0 to 1.2 nats of some 90 on earlier priors), shapes gain
     more. The mean Chamfer distance (`chamfer_l1`, in radii) of 32 samples to the nearest of 100 training shapes, Gaussian against
-    mixture, and in brackets that between training shapes: bundled mug 0.103, 0.069 (0.046); can 0.070, 0.059 (0.040); airplane 0.045,
-    0.043 (0.033). One closed part: mug 16 %, 28 % (79 %); can 72 %, 75 % (73 %). So the mixture is the better of the two, and yet
+    mixture, and in brackets that between training shapes: bundled mug 0.103, 0.069 (0.046); can 0.070, 0.059 (0.040); airplane
+    0.045, 0.044 (0.033). One closed part: mug 16 %, 28 % (79 %); can 72 %, 75 % (73 %). The mixture is the better, and yet
     many samples are torn: thin walls are learnt where training codes are, and not between them. Lower temperatures hardly help.
     """
 
