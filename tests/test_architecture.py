@@ -120,6 +120,7 @@ LAYERS = [
     "batch_order",
     "train_log",
     "interruption",
+    "freed_memory",
     "hub",
     # Networks: from here on, torch.
     "decoder",

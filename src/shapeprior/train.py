@@ -16,6 +16,7 @@ from shapeprior.dataset import Dataset
 from shapeprior.epoch import own_steps, train_epoch
 from shapeprior.errors import CheckpointError, ConfigError, DatasetError
 from shapeprior.first_state import first_state
+from shapeprior.freed_memory import keep_freed_memory
 from shapeprior.interruption import Interruption
 from shapeprior.learner import Learner
 from shapeprior.presets import Preset
@@ -56,6 +57,7 @@ def train_prior(
     run = Path(run)
     if seed < 0:
         raise ConfigError(f"seed = {seed}; expected 0 or more")
+    keep_freed_memory()
     with joined_ranks(device) as ranks:
         config = _run_config(data, preset, seed)
         order = _batch_order(config, ranks)
