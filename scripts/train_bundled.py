@@ -53,7 +53,12 @@ def make(family: str, work: Path, count: int, epochs: int | None) -> tuple[str, 
             subprocess.run(words, cwd=work, env={**os.environ, **ONE_THREAD}, stdout=log, stderr=log, check=True)
         bundle = [sys.executable, str(Path(__file__).with_name("bundle_prior.py").resolve()), f"runs/{family}", family]
         subprocess.run(
-            [*bundle, "--commands", *commands], cwd=work, env={**os.environ, **ONE_THREAD}, stdout=log, stderr=log, check=True
+            [*bundle, "--commands", *commands],
+            cwd=work,
+            env={**os.environ, **ONE_THREAD},
+            stdout=log,
+            stderr=log,
+            check=True,
         )
     return family, time.monotonic() - started
 

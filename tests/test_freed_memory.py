@@ -39,5 +39,5 @@ def test_blocks_of_the_same_size_find_the_pages_of_the_last_ones() -> None:
 @pytest.mark.parametrize("platform", ["darwin", "win32"])
 def test_elsewhere_nothing_happens(monkeypatch: pytest.MonkeyPatch, platform: str) -> None:
     monkeypatch.setattr(sys, "platform", platform)
-    monkeypatch.setattr(ctypes, "CDLL", lambda name: pytest.fail("asked a C library"))
+    monkeypatch.setattr(ctypes, "CDLL", lambda _name: pytest.fail("asked a C library"))
     keep_freed_memory()
