@@ -242,7 +242,17 @@ def main() -> None:
         )
     except ShapePriorError as error:
         complain(f"shapeprior: {error}")
-        sys.exit(1)
+        _leave(1)
     except KeyboardInterrupt:
         complain("shapeprior: interrupted; start the same command again to go on")
-        sys.exit(130)
+        _leave(130)
+
+
+def _leave(code: int) -> NoReturn:
+    """End with an exit code."""
+    if os.environ.get("WORLD_SIZE", "1") != "1":
+        # A process group that has lost a member may abort while the interpreter is taken down, and with it the exit code.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
