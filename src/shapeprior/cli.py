@@ -6,7 +6,7 @@ Nothing heavy is imported until a command runs, so that `--help` answers at once
 import os
 import sys
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NoReturn
 
 import tyro
 from tyro.conf import Positional
