@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from small_dataset import COUNT, SURFACE_COUNT, WatchedStore, some_record, some_samples, write_shape
+from small_dataset import COUNT, WatchedStore, some_record, some_samples, write_shape
 
 from shapeprior import training_samples
 from shapeprior.dataset import Dataset
@@ -20,17 +20,14 @@ from shapeprior.training_samples import TrainingSamples
 WAYS = pytest.mark.parametrize("way", ["held", "mapped", "over a network"])
 
 
-def write(store: Store, names: str = "abcd", dtype: str = "float16", *, surface: bool = True) -> Dataset:
+def write(store: Store, names: str = "abcd", dtype: str = "float16") -> Dataset:
     shapes = tuple(
-        write_shape(store, some_record(name), some_samples(number, dtype, surface=surface))
-        for number, name in enumerate(names)
+        write_shape(store, some_record(name), some_samples(number, dtype)) for number, name in enumerate(names)
     )
     return Dataset(store=store, settings={}, shapes=shapes, refused=())
 
 
-def opened(
-    data: Dataset, way: str = "held", *, points: int = 50, surface: int = 0, rows: Any = None
-) -> TrainingSamples:
+def opened(data: Dataset, way: str = "held", *, points: int = 50, rows: Any = None) -> TrainingSamples:
     if way == "over a network":
         data = replace(data, store=WatchedStore(data.store))
     return TrainingSamples(
@@ -38,7 +35,6 @@ def opened(
         data.shapes,
         np.arange(len(data.shapes)) if rows is None else rows,
         points=points,
-        surface=surface,
         device=torch.device("cpu"),
         held_bytes=1 << 30 if way == "held" else 0,
     )
@@ -52,24 +48,18 @@ def batches(samples: TrainingSamples, *steps: tuple[list[int], list[float]]) -> 
 @pytest.mark.parametrize("dtype", ["float16", "float32"])
 def test_a_block_goes_on_at_the_first_row_after_the_last(tmp_path: Path, way: str, dtype: str) -> None:
     data = write(LocalStore(tmp_path), dtype=dtype)
-    samples = opened(data, way, points=60, surface=20)
+    samples = opened(data, way, points=60)
     assert samples.held == (way == "held")
     found = batches(samples, ([2, 0], [0.1, 0.95]), ([3], [0.0]), ([1, 2, 3], [0.999, 0.5, 0.7]))
     assert [batch.rows.tolist() for batch in found] == [[2, 0], [3], [1, 2, 3]]
     for batch, starts in zip(found, ([0.1, 0.95], [0.0], [0.999, 0.5, 0.7]), strict=True):
-        assert batch.surface_points_unit is not None
-        assert batch.surface_normals is not None
         assert {part.dtype for part in vars(batch).values()} == {torch.float32, torch.int64}
         for place, (row, start) in enumerate(zip(batch.rows.tolist(), starts, strict=True)):
             stored = data.samples(data.shapes[row].id)
-            assert stored.surface is not None
             columns = (int(start * COUNT) + np.arange(60)) % COUNT
-            on_surface = (int(start * SURFACE_COUNT) + np.arange(20)) % SURFACE_COUNT
             for ours, theirs in (
                 (batch.points_unit, stored.points_unit[columns]),
                 (batch.sdf, stored.sdf[columns]),
-                (batch.surface_points_unit, stored.surface.points_unit[on_surface]),
-                (batch.surface_normals, stored.surface.normals_unit[on_surface]),
             ):
                 np.testing.assert_array_equal(ours[place].numpy(), theirs.astype(np.float32))
 
@@ -86,7 +76,6 @@ def test_blocks_are_as_long_as_the_poorest_shape_allows(tmp_path: Path, way: str
         assert samples.points == expected
         (batch,) = batches(samples, ([0, 1], [0.9, 0.2]))
         assert batch.sdf.shape == (2, expected)
-        assert batch.surface_points_unit is None
 
 
 def test_all_rows_are_used(tmp_path: Path) -> None:
@@ -105,13 +94,9 @@ def test_samples_are_held_if_they_fit(tmp_path: Path) -> None:
     data = write(LocalStore(tmp_path), dtype="float32")
     rows, device = np.arange(4), torch.device("cpu")
     size = 4 * COUNT * 16
-    for surface, bytes_each in ((0, 0), (5, SURFACE_COUNT * 24)):
-        for spare, held in ((0, True), (-1, False)):
-            limit = size + 4 * bytes_each + spare
-            samples = TrainingSamples(
-                data, data.shapes, rows, points=9, surface=surface, device=device, held_bytes=limit
-            )
-            assert samples.held == held
+    for spare, held in ((0, True), (-1, False)):
+        samples = TrainingSamples(data, data.shapes, rows, points=9, device=device, held_bytes=size + spare)
+        assert samples.held == held
 
 
 def test_of_samples_that_are_not_held_only_blocks_are_read(tmp_path: Path) -> None:
@@ -135,16 +120,15 @@ def test_files_are_closed_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 @WAYS
-@pytest.mark.parametrize("field", ["points_unit", "sdf", "surface"])
+@pytest.mark.parametrize("field", ["points_unit", "sdf"])
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_numbers_that_are_not_finite_name_the_shape(tmp_path: Path, way: str, field: str, bad: float) -> None:
     data = write(LocalStore(tmp_path))
     broken = some_samples(1)
-    assert broken.surface is not None
-    (broken.surface.normals_unit if field == "surface" else getattr(broken, field))[7] = bad
+    getattr(broken, field)[7] = bad
     write_shape(data.store, some_record("b"), broken)
     with pytest.raises(DatasetError, match="samples of shape b hold NaN or infinity"):
-        batches(opened(data, way, surface=30), ([0], [0.0]), ([1], [0.0]))
+        batches(opened(data, way), ([0], [0.0]), ([1], [0.0]))
 
 
 @WAYS
@@ -158,16 +142,6 @@ def test_files_that_are_not_what_the_manifest_says(tmp_path: Path, way: str) -> 
     data.store.remove("samples/c.safetensors")
     with pytest.raises(DatasetError, match=r"c\.safetensors"):
         batches(opened(data, way, rows=np.array([0, 2])), ([2], [0.0]))
-
-
-@WAYS
-@pytest.mark.parametrize("surface", [False, True])
-def test_too_few_points_of_the_surface(tmp_path: Path, way: str, surface: bool) -> None:
-    data = write(LocalStore(tmp_path), surface=surface)
-    found = SURFACE_COUNT if surface else 0
-    with pytest.raises(DatasetError, match=f"{found} points of the surface; expected at least 31.*surface_per_shape"):
-        batches(opened(data, way, surface=31), ([0], [0.0]))
-    assert opened(data, way).points == 50
 
 
 def test_no_samples(tmp_path: Path) -> None:

@@ -122,7 +122,7 @@ def read_checkpoint(run: str | os.PathLike[str], config: RunConfig) -> Checkpoin
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118  (not a dict)
+            shapes = {name: tuple(file.get_slice(name).get_shape()) for name in list(file.keys())}
             if (metadata.get("format"), metadata.get("version")) != (FORMAT, str(VERSION)):
                 raise CheckpointError(
                     f"{path}: format {metadata.get('format')} version {metadata.get('version')}; "

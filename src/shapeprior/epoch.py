@@ -44,8 +44,7 @@ def train_epoch(
     plan, ranks = learner.order.epoch(learner.epoch), learner.ranks
     rows, seen = [], []
     batches = samples.batches(own_steps(plan, ranks))
-    steps = len(plan.rows)
-    for number, lanes in enumerate(plan.rows):
+    for lanes in plan.rows:
         if interruption.overdue:
             raise KeyboardInterrupt
         own = _own(lanes, ranks)
@@ -53,7 +52,6 @@ def train_epoch(
             own,
             next(batches) if len(own) else None,
             shapes=int(np.count_nonzero(lanes != ABSENT)),
-            done=(learner.epoch + number / steps) / learner.config.train.epochs,
             rate_share=rate_share,
         )
         if objective is not None:

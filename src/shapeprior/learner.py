@@ -45,7 +45,7 @@ class Learner:
             self._restore(checkpoint, path)
 
     def step(
-        self, rows: Int[np.ndarray, "part"], batch: TrainingBatch | None, *, shapes: int, done: float, rate_share: float
+        self, rows: Int[np.ndarray, "part"], batch: TrainingBatch | None, *, shapes: int, rate_share: float
     ) -> Objective | None:
         """One step on these rows, this process's part of a batch of `shapes` shapes; None if it has none, and the others have.
 
@@ -60,7 +60,7 @@ class Learner:
             return None
         places = self._place[rows]
         codes = self.codes.take(places)
-        objective = batch_objective(self.decoder, codes, batch, settings, done)
+        objective = batch_objective(self.decoder, codes, batch, settings)
         (objective.value.sum() / shapes).backward()
         self.ranks.sum_gradients(self.parameters)
         self._adam.step()

@@ -224,7 +224,6 @@ def _parse(path: Path, kind: str, data: bytes) -> tuple[np.ndarray, np.ndarray]:
         AssertionError,
         ArithmeticError,
         NameError,
-        NotImplementedError,
         OSError,
         RuntimeError,
     ) as error:

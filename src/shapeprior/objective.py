@@ -20,10 +20,6 @@ class TrainingBatch:
     points_unit: Float[Tensor, "shapes points 3"]
     sdf: Float[Tensor, "shapes points"]
     """Signed distances in unit-sphere radii, negative inside."""
-    surface_points_unit: Float[Tensor, "shapes surface 3"] | None = None
-    """Points on the surface, where the recipe asks for them."""
-    surface_normals: Float[Tensor, "shapes surface 3"] | None = None
-    """Unit normals there, outward."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -41,9 +37,8 @@ def batch_objective(
     codes: Float[Tensor, "shapes code"],
     batch: TrainingBatch,
     settings: TrainConfig,
-    done: float,  # noqa: ARG001  (no recipe of ours changes on the way yet)
 ) -> Objective:
-    """Evaluate the recipe on a batch; `done` is the share of the training that is over, 0 to 1."""
+    """Evaluate the recipe on a batch."""
     predicted = decoder(codes, batch.points_unit)
     measure = clamped_l1 if settings.loss == "clamped" else banded_l1
     value = measure(predicted, batch.sdf, settings.clamp).mean(dim=1)

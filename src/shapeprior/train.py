@@ -149,7 +149,6 @@ def _training_samples(
         data.split("train"),
         order.owned(ranks.rank, ranks.size),
         points=config.train.points_per_shape,
-        surface=getattr(config.train, "surface_per_shape", 0),
         device=ranks.device,
         held_bytes=held_bytes,
     )

@@ -20,8 +20,8 @@ HELD_BYTES = 1 << 30
 OPEN_FILES = 256
 """Files that stay open in between: many systems allow a process about a thousand."""
 
-Block = tuple[Tensor, ...]
-"""Rows of one shape: points and distances, then surface points and normals where they are asked for."""
+Block = tuple[Tensor, Tensor]
+"""Rows of one shape: points and distances."""
 Step = tuple[Int[np.ndarray, "_"], Float[np.ndarray, "_"]]
 """Shapes of a batch, by their place among the training shapes, and where the block of each begins, as a share of its rows."""
 
@@ -36,17 +36,16 @@ class TrainingSamples:
         rows: Int[np.ndarray, "rows"],
         *,
         points: int,
-        surface: int,
         device: torch.device,
         held_bytes: int = HELD_BYTES,
     ) -> None:
         """Reads all samples of the shapes with these rows among `shapes` if they fit into `held_bytes`.
 
-        A block is `points` samples, or as many as the poorest of all shapes has, and `surface` points of the surface. Raises
-        DatasetError, naming the shape, if there are no samples, or less than `surface` points of the surface, or numbers that
+        A block is `points` samples, or as many as the poorest of all shapes has. Raises
+        DatasetError, naming the shape, if there are no samples, or numbers that
         are not finite; where samples are not held, `batches` does so when it meets them.
         """
-        self._data, self._shapes, self._surface, self._device = data, shapes, surface, device
+        self._data, self._shapes, self._device = data, shapes, device
         poorest = min(shapes, key=lambda shape: shape.samples)
         if poorest.samples == 0:
             raise DatasetError(
@@ -82,45 +81,33 @@ class TrainingSamples:
                 current = following
 
     def _batch(self, rows: Int[np.ndarray, "shapes"], blocks: Sequence[Block]) -> TrainingBatch:
-        parts = [torch.stack(part).to(self._device).float() for part in zip(*blocks, strict=True)]
-        return TrainingBatch(
-            rows=torch.from_numpy(rows).to(self._device),
-            points_unit=parts[0],
-            sdf=parts[1],
-            surface_points_unit=parts[2] if self._surface else None,
-            surface_normals=parts[3] if self._surface else None,
-        )
+        points_unit, sdf = (torch.stack(part).to(self._device).float() for part in zip(*blocks, strict=True))
+        return TrainingBatch(rows=torch.from_numpy(rows).to(self._device), points_unit=points_unit, sdf=sdf)
 
     def _cut(self, row: int, start: float) -> Block:
         """A block of a shape that is held."""
-        whole = self._memory[row]
-        counts = (self.points, self.points, self._surface, self._surface)[: len(whole)]
-        return tuple(_cyclic(tensor, count, start) for tensor, count in zip(whole, counts, strict=True))
+        points_unit, sdf = self._memory[row]
+        return _cyclic(points_unit, self.points, start), _cyclic(sdf, self.points, start)
 
     def _read(self, row: int, start: float) -> Block:
         """A block of a shape, out of its file."""
         file = self._open(row)
-        samples = _cyclic_rows(self.points, file.count, start)
-        return self._load(row, file, samples, _cyclic_rows(self._surface, file.surface_count or 0, start))
+        return self._load(row, file, _cyclic_rows(self.points, file.count, start))
 
     def _whole(self, row: int) -> Block:
         """All rows of a shape, on the device."""
         file = self._opened(row)
-        block = self._load(row, file, [(0, file.count)], [(0, file.surface_count or 0)])
-        return tuple(tensor.to(self._device) for tensor in block)
+        points_unit, sdf = self._load(row, file, [(0, file.count)])
+        return points_unit.to(self._device), sdf.to(self._device)
 
-    def _load(self, row: int, file: SampleFile, samples: Sequence[Rows], surface: Sequence[Rows]) -> Block:
-        read = file.samples(samples)
-        arrays = [read.points_unit, read.sdf]
-        if self._surface:
-            on_surface = file.surface(surface)
-            arrays += [on_surface.points_unit, on_surface.normals_unit]
-        if not all(np.isfinite(array).all() for array in arrays):
+    def _load(self, row: int, file: SampleFile, rows: Sequence[Rows]) -> Block:
+        read = file.samples(rows)
+        if not (np.isfinite(read.points_unit).all() and np.isfinite(read.sdf).all()):
             raise DatasetError(
                 f"{self._data.root}: samples of shape {self._shapes[row].id} hold NaN or infinity; expected finite numbers; "
                 "prepare it again"
             )
-        return tuple(map(torch.from_numpy, arrays))
+        return torch.from_numpy(read.points_unit), torch.from_numpy(read.sdf)
 
     def _opened(self, row: int) -> SampleFile:
         shape = self._shapes[row]
@@ -129,21 +116,14 @@ class TrainingSamples:
             raise DatasetError(
                 f"{file.place}: {file.count} samples; expected {shape.samples} by the manifest; prepare the data set again"
             )
-        if (file.surface_count or 0) < self._surface:
-            raise DatasetError(
-                f"{file.place}: {file.surface_count or 0} points of the surface; expected at least {self._surface}; "
-                "prepare the data set with more, or set surface_per_shape = 0"
-            )
         return file
 
     def _bytes(self, rows: Int[np.ndarray, "rows"]) -> int:
         """What all rows of these shapes take, if all are stored as the first is."""
         if len(rows) == 0:
             return 0
-        first = self._open(int(rows[0]))
-        number = first.samples([(0, 1)]).sdf.itemsize
-        surface = 24 * (first.surface_count or 0) if self._surface else 0
-        return sum(4 * number * self._shapes[row].samples + surface for row in rows.tolist())
+        number = self._open(int(rows[0])).samples([(0, 1)]).sdf.itemsize
+        return sum(4 * number * self._shapes[row].samples for row in rows.tolist())
 
 
 def _places(rows: Int[np.ndarray, "shapes"], starts: Float[np.ndarray, "shapes"]) -> Iterator[tuple[int, float]]:

@@ -1,15 +1,19 @@
 """A function over many jobs in several local processes; whatever a job does to its process, the others go on."""
 
+import contextlib
 import queue
 import sys
 import threading
 from collections.abc import Callable, Generator, Iterable
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
-from typing import Generic
+from typing import Generic, TypeVar
 
 from shapeprior.worker_loop import Lost
 from shapeprior.worker_process import Job, Result, WorkerLimits, WorkerProcess, WorkerStoppedError
+
+Ended = TypeVar("Ended")
+WAIT_SECONDS = 0.5
 
 
 class WorkerPool(Generic[Job, Result]):
@@ -66,25 +70,43 @@ def run_jobs(
         for job in jobs:
             yield job, function(job)
         return
-    waiting = iter(jobs)
+    waiting, running = iter(jobs), 0
     pool = WorkerPool(function, limits)
-    running: dict[Future[Result | Lost], Job] = {}
+    # Not the futures' own `wait`: Ctrl-C in it may leave their locks taken, and their threads wait for ever.
+    done: queue.SimpleQueue[tuple[Job, Future[Result | Lost]]] = queue.SimpleQueue()
     # Threads, since all they do is wait for a process.
     threads = ThreadPoolExecutor(workers)
+
+    def work(job: Job) -> None:
+        outcome: Future[Result | Lost] = Future()
+        try:
+            outcome.set_result(pool.run(job))
+        except BaseException as error:
+            outcome.set_exception(error)
+        done.put((job, outcome))
+
     try:
         while True:
             # One job in reserve for each thread: no process waits while the caller looks at a result.
-            for job in islice(waiting, 2 * workers - len(running)):
-                running[threads.submit(pool.run, job)] = job
+            for job in islice(waiting, 2 * workers - running):
+                running += 1
+                threads.submit(work, job)
             if not running:
                 return
-            done, _ = wait(running, return_when=FIRST_COMPLETED)
-            for future in done:
-                yield running.pop(future), future.result()
+            job, outcome = _next(done)
+            running -= 1
+            yield job, outcome.result()
     finally:
         threads.shutdown(wait=False, cancel_futures=True)
         pool.stop()
         threads.shutdown()
+
+
+def _next(done: queue.SimpleQueue[Ended]) -> Ended:
+    """What ends next. A Ctrl-C that comes just before a wait begins does not end the wait, so that none is long."""
+    while True:
+        with contextlib.suppress(queue.Empty):
+            return done.get(timeout=WAIT_SECONDS)
 
 
 def peak_memory_gib() -> float | None:
