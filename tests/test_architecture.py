@@ -22,6 +22,7 @@ LAYERS = [
     "config",
     "frames",
     "row_codes",
+    "cell_grid",
     "mesh",
     # Mesh files and collections of them.
     "mesh_io",
@@ -207,7 +208,7 @@ COMMAND_LINE = {
         "--seed",
     },
     "inspect": {"PATH", "--out", "--up"},
-    "train": {"PATH", "--out", "--preset", "--epochs", "--seed", "--device", "--compile"},
+    "train": {"PATH", "--out", "--preset", "--epochs", "--seed", "--device", "--compile", "--license"},
     "complete": {
         "PATH",
         "--prior",

@@ -13,14 +13,14 @@ from jaxtyping import Float
 from shapeprior.code_space import CodeSpace
 from shapeprior.decoder import Decoder
 from shapeprior.encode_samples import EncodeConfig, encode_samples
-from shapeprior.errors import ConfigError, MeshError, OutputError
+from shapeprior.errors import ConfigError, OutputError
 from shapeprior.frames import Similarity
 from shapeprior.losses import clamped_l1
 from shapeprior.mesh import TriangleMesh
 from shapeprior.mesh_io import write_bytes
 from shapeprior.mesh_source import UpAxis
-from shapeprior.prepare_shape import NEAR_SURFACE, PrepareConfig, prepare_mesh
-from shapeprior.sampling import SamplingConfig, sample_sdf
+from shapeprior.prepare_shape import PrepareConfig, prepare_mesh, sample_mesh
+from shapeprior.sampling import SamplingConfig
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -63,20 +63,8 @@ def encode_mesh(
     Raises MeshError, naming `name`, for what preparation would refuse.
     """
     prepared = prepare_mesh(mesh_world, name=name, up=up, sheet_half_thickness=prepare.sheet_half_thickness)
-    if prepared.distance.confidence < prepare.min_confidence:
-        raise MeshError(
-            f"{name}: the sign tests agree on {prepared.distance.confidence:.1%} of the surface; expected "
-            f"{prepare.min_confidence:.1%}; close the mesh"
-        )
-    samples = sample_sdf(prepared.distance, prepare.sampling, rng=np.random.default_rng(seed))
+    samples, _ = sample_mesh(prepared, prepare, name=name, rng=np.random.default_rng(seed))
     points_unit, sdf = (torch.from_numpy(np.float32(part))[None] for part in (samples.points_unit, samples.sdf))
-    near = sdf[sdf.abs() < NEAR_SURFACE]
-    inside = float((near < 0).double().mean()) if len(near) else 0.0
-    if inside < prepare.min_inside_share:
-        raise MeshError(
-            f"{name}: {inside:.1%} of the samples near the surface are inside; expected at least "
-            f"{prepare.min_inside_share:.1%}; close the mesh, or thicken its sheets"
-        )
     code = encode_samples(decoder, space, points_unit, sdf, clamp=clamp, config=config, seed=seed)
     device = next(decoder.parameters()).device
     with torch.no_grad():

@@ -4,6 +4,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy import ndimage
 
+from shapeprior.cell_grid import cell_centers
 from shapeprior.face_tree import FaceTree
 from shapeprior.rays import RayScene
 
@@ -40,7 +41,7 @@ class Pockets:
         """Tree and scene of the same mesh in the unit frame."""
         self._tree, self._scene = tree, scene
         self._width = 2.0 / CELLS
-        centers = _centers(CELLS)
+        centers = cell_centers(CELLS)
         # Meshes end before the cube does, and beyond it is nothing but the outside world.
         labels = _watershed(np.pad(self._clearances().reshape(CELLS, CELLS, CELLS), 1, constant_values=np.inf))
         self.open = _reaches_outside(labels)
@@ -79,11 +80,11 @@ class Pockets:
     def _clearances(self) -> Float[np.ndarray, "cells"]:
         """Distance at each centre, a little too large, but on the right side of `CLEARANCE`; from coarse to fine."""
         cells = CELLS // 2
-        distance, _, foot = self._tree.nearest(_centers(cells))
+        distance, _, foot = self._tree.nearest(cell_centers(cells))
         cube, children = (cells, 1) * 3, (1, 2) * 3
         foot = np.broadcast_to(foot.reshape(*cube, 3), (*np.multiply(cube, children), 3)).reshape(-1, 3)
         parent = np.broadcast_to(distance.reshape(cube), np.multiply(cube, children)).reshape(-1)
-        centers = _centers(CELLS)
+        centers = cell_centers(CELLS)
         result = np.linalg.norm(centers - foot, axis=1)
         # The distance changes by no more than the way from the parent's centre.
         near = (parent - np.sqrt(3.0) / CELLS <= CLEARANCE) & (result > CLEARANCE)
@@ -127,8 +128,3 @@ def _reaches_outside(labels: Int[np.ndarray, "x y z"]) -> Bool[np.ndarray, "pock
 def _components(free: Bool[np.ndarray, "x y z"]) -> Int[np.ndarray, "x y z"]:
     """Cells that hang together through faces, labelled from 1; 0 elsewhere."""
     return np.asarray(ndimage.label(free)[0]).astype(np.int64)  # pyright: ignore[reportIndexIssue]
-
-
-def _centers(cells: int) -> Float[np.ndarray, "cells 3"]:
-    axis = (np.arange(cells) + 0.5) * (2.0 / cells) - 1.0
-    return np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), axis=-1).reshape(-1, 3)

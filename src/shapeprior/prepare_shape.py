@@ -105,6 +105,25 @@ def prepare_mesh(mesh_world: TriangleMesh, *, name: str, up: UpAxis, sheet_half_
     return PreparedMesh(mesh_unit, T_unit_world, distance, report)
 
 
+def sample_mesh(
+    prepared: PreparedMesh, config: PrepareConfig, *, name: str, rng: np.random.Generator, flag: str | None = None
+) -> tuple[SdfSamples, float]:
+    """Samples of a prepared mesh, and the share of those near the surface that are inside.
+
+    Raises MeshError, naming `name`, if the sign tests agree on too little of it, or too little is inside. `flag` is the option
+    that a user may set to accept the mesh, if there is one.
+    """
+    confidence = prepared.distance.confidence
+    if confidence < config.min_confidence:
+        accept = f", or accept it with {flag} {math.floor(confidence * 100) / 100}" if flag else ""
+        raise MeshError(
+            f"{name}: the sign tests agree on {confidence:.1%} of the surface; expected {config.min_confidence:.1%}; close "
+            f"the mesh{accept}"
+        )
+    samples = sample_sdf(prepared.distance, config.sampling, rng=rng)
+    return samples, _inside_share(samples, config.min_inside_share, name=name)
+
+
 def prepare_shape(job: PrepareJob) -> Record:
     """Prepare one file and write its samples, mesh and record. A fault of the file is recorded as a refusal, never a gap.
 
@@ -161,14 +180,9 @@ def _prepare_mesh(job: PrepareJob, sha256: str) -> ShapeRecord:
     config, path = job.config, job.source.path
     up = source_up(job.source, config)
     prepared = prepare_mesh(load_mesh(path), name=str(path), up=up, sheet_half_thickness=config.sheet_half_thickness)
-    confidence = prepared.distance.confidence
-    if confidence < config.min_confidence:
-        raise MeshError(
-            f"{path}: the sign tests agree on {confidence:.1%} of the surface; expected {config.min_confidence:.1%}; close "
-            f"the mesh, or accept it with --min-confidence {math.floor(confidence * 100) / 100}"
-        )
-    samples = sample_sdf(prepared.distance, config.sampling, rng=shape_rng(job.seed, job.source.shape_id))
-    inside_share = _inside_share(samples, job)
+    samples, inside_share = sample_mesh(
+        prepared, config, name=str(path), rng=shape_rng(job.seed, job.source.shape_id), flag="--min-confidence"
+    )
     checks = {**asdict(prepared.clean_report), **asdict(prepared.distance.report), "inside_share": inside_share}
     del checks["confidence"]
     return ShapeRecord(
@@ -183,7 +197,7 @@ def _prepare_mesh(job: PrepareJob, sha256: str) -> ShapeRecord:
         T_unit_world=prepared.T_unit_world.to_json(),
         unit=source_unit(job.source, config),
         up=up,
-        confidence=confidence,
+        confidence=prepared.distance.confidence,
         checks=checks,
     )
 
@@ -197,7 +211,7 @@ def _prepare_samples(job: PrepareJob, sha256: str) -> ShapeRecord:
     up = source_up(job.source, job.config)
     turned = _upright(up).apply_vectors(samples.points_unit.astype(np.float64)).astype(np.float32)
     samples = SdfSamples(points_unit=turned, sdf=samples.sdf, strategy=samples.strategy)
-    inside_share = _inside_share(samples, job)
+    inside_share = _inside_share(samples, job.config.min_inside_share, name=str(path))
     placed_by = normalization_path(path)
     return ShapeRecord(
         id=job.source.shape_id,
@@ -216,7 +230,7 @@ def _prepare_samples(job: PrepareJob, sha256: str) -> ShapeRecord:
     )
 
 
-def _inside_share(samples: SdfSamples, job: PrepareJob) -> float:
+def _inside_share(samples: SdfSamples, least: float, *, name: str) -> float:
     """Share of the samples near the surface that are inside; raises MeshError if it is too small.
 
     Those of the strategy "near" tell, since others prefer one side: how many of them are asked for must not decide whether
@@ -227,10 +241,9 @@ def _inside_share(samples: SdfSamples, job: PrepareJob) -> float:
     by_area = near & (samples.strategy == STRATEGIES.index("near"))
     near = by_area if by_area.any() else near
     share = float(np.mean(sdf[near] < 0.0)) if near.any() else 0.0
-    least = job.config.min_inside_share
     if share < least:
         raise MeshError(
-            f"{job.source.path}: {share:.1%} of the samples near the surface are inside; expected at least {least:.1%}; "
+            f"{name}: {share:.2%} of the samples near the surface are inside; expected at least {least:.2%}; "
             "close the mesh, or thicken its sheets"
         )
     return share

@@ -7,6 +7,8 @@ import numpy as np
 from jaxtyping import Float
 from scipy.spatial import KDTree
 
+from shapeprior.cell_grid import cell_centers
+
 NEIGHBOURS = 4
 """Samples that a grid value is interpolated from."""
 MAX_FITTED = 1_000
@@ -63,7 +65,7 @@ def coarse_grid(
     points_unit: Float[np.ndarray, "samples 3"], sdf: Float[np.ndarray, "samples"], cells: int
 ) -> Float[np.ndarray, "cells"]:
     """Signed distance at the centres of cells³ cells of the cube [−1, 1]³, interpolated between the nearest samples."""
-    distance, nearest = KDTree(points_unit).query(_centers(cells), k=min(NEIGHBOURS, len(sdf)))
+    distance, nearest = KDTree(points_unit).query(cell_centers(cells), k=min(NEIGHBOURS, len(sdf)))
     distance, nearest = distance.reshape(cells**3, -1), nearest.reshape(cells**3, -1)
     weight = 1.0 / (distance + 1e-3) ** 2
     return (weight * sdf[nearest]).sum(axis=1) / weight.sum(axis=1)
@@ -74,8 +76,3 @@ def coarse_grids(
 ) -> Float[np.ndarray, "shapes cells"]:
     """`coarse_grid` of each shape's points and distances."""
     return np.stack([coarse_grid(points.astype(np.float64), sdf.astype(np.float64), cells) for points, sdf in samples])
-
-
-def _centers(cells: int) -> Float[np.ndarray, "cells 3"]:
-    axis = (np.arange(cells) + 0.5) / cells * 2.0 - 1.0
-    return np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), axis=-1).reshape(-1, 3)
