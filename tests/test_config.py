@@ -1,6 +1,7 @@
 """Settings as JSON: every value comes back, and whatever does not fit is named."""
 
 import json
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -8,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shapeprior.config import config_from_json, config_to_json
+from shapeprior.config import check_numbers, config_from_json, config_to_json
 from shapeprior.errors import ConfigError
 from shapeprior.prepare_shape import PrepareConfig
 from shapeprior.sampling import SamplingConfig
@@ -147,3 +148,31 @@ def test_any_json_is_read_or_refused(key: str, value: object) -> None:
     else:
         message = f"{WHERE}: was read as {config}"
     assert message.startswith(WHERE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Numbers:
+    count: float = 1
+    rate: float = 0.5
+    weight: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_numbers(self, at_least_one=("count",), positive=("rate",), not_negative=("weight",))
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "wanted"),
+    [
+        ("count", 0, "at least 1"),
+        ("count", math.nan, "at least 1"),
+        ("rate", 0.0, "a positive, finite number"),
+        ("rate", math.inf, "a positive, finite number"),
+        ("rate", math.nan, "a positive, finite number"),
+        ("weight", -1e-9, "0 or a positive, finite number"),
+        ("weight", math.inf, "0 or a positive, finite number"),
+    ],
+)
+def test_numbers_out_of_their_range_name_the_field(field: str, value: float, wanted: str) -> None:
+    Numbers()
+    with pytest.raises(ConfigError, match=f"^{field} = .*; expected {wanted}$"):
+        Numbers(**{field: value})

@@ -1,9 +1,11 @@
-"""Frozen dataclasses to plain JSON and back, strictly: unknown keys, missing keys and wrong types are errors."""
+"""Frozen dataclasses: what their numbers may be, and to plain JSON and back, where unknown keys and wrong types are errors."""
 
 import dataclasses
 import difflib
+import math
 import types
 import typing
+from collections.abc import Sequence
 from typing import Any, TypeVar
 
 from shapeprior.errors import ConfigError
@@ -73,3 +75,18 @@ def _from_plain(hint: Any, value: object, where: str) -> Any:
 
 def _kind(value: object) -> str:
     return f"found {type(value).__name__}"
+
+
+def check_numbers(
+    config: object, *, at_least_one: Sequence[str] = (), positive: Sequence[str] = (), not_negative: Sequence[str] = ()
+) -> None:
+    """Raise ConfigError, naming the field, for a number of a config that is not what its group says."""
+    for names, wanted, fits in (
+        (at_least_one, "at least 1", lambda value: value >= 1),
+        (positive, "a positive, finite number", lambda value: 0 < value < math.inf),
+        (not_negative, "0 or a positive, finite number", lambda value: 0 <= value < math.inf),
+    ):
+        for name in names:
+            value = getattr(config, name)
+            if not fits(value):
+                raise ConfigError(f"{name} = {value}; expected {wanted}")

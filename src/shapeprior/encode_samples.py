@@ -1,6 +1,5 @@
 """Codes of whole shapes: the field is known all around, the decoder is frozen (DeepSDF, equation 10)."""
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -8,8 +7,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from shapeprior.code_space import CodeSpace
+from shapeprior.config import check_numbers
 from shapeprior.decoder import Decoder, seeded
-from shapeprior.errors import CompletionError, ConfigError
+from shapeprior.errors import CompletionError
 from shapeprior.losses import banded_l1, code_prior
 
 
@@ -29,13 +29,9 @@ class EncodeConfig:
     """Shapes fitted at once; bounds the memory."""
 
     def __post_init__(self) -> None:
-        for name in ("steps", "points", "shapes"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} = {getattr(self, name)}; expected at least 1")
-        if not 0 < self.rate < math.inf:
-            raise ConfigError(f"rate = {self.rate}; expected a positive, finite number")
-        if not 0 <= self.prior_weight < math.inf:
-            raise ConfigError(f"prior_weight = {self.prior_weight}; expected 0 or a positive, finite number")
+        check_numbers(
+            self, at_least_one=("steps", "points", "shapes"), positive=("rate",), not_negative=("prior_weight",)
+        )
 
 
 def encode_samples(
@@ -66,7 +62,7 @@ def encode_samples(
     decoder.eval()
     try:
         codes = [
-            _encode_batch(decoder, space, points, distances, clamp=clamp, config=config, seed=seed)
+            _fitted(decoder, space, (points, distances), clamp, config, seeded(seed))
             for points, distances in zip(points_unit.split(config.shapes), sdf.split(config.shapes), strict=True)
             if len(points)
         ]
@@ -75,25 +71,23 @@ def encode_samples(
     return torch.cat(codes) if codes else space.mean.new_zeros((0, len(space.mean)))
 
 
-def _encode_batch(
+def _fitted(
     decoder: Decoder,
     space: CodeSpace,
-    points_unit: Float[Tensor, "shapes points 3"],
-    sdf: Float[Tensor, "shapes points"],
-    *,
+    samples: tuple[Tensor, Tensor],
     clamp: float,
     config: EncodeConfig,
-    seed: int,
+    generator: torch.Generator,
 ) -> Float[Tensor, "shapes code"]:
+    """The codes of one batch of shapes, from their points and distances."""
     weight = next(decoder.parameters())
     mean, axes = space.mean.to(weight), space.axes.to(weight)
-    points_unit, sdf = points_unit.to(weight), sdf.to(weight)
+    points_unit, sdf = (part.to(weight) for part in samples)
     count, total = min(config.points, points_unit.shape[1]), points_unit.shape[1]
     whitened = mean.new_zeros((len(points_unit), len(mean)), requires_grad=True)
     optimizer = torch.optim.Adam([whitened], lr=config.rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, config.steps)
     objective = mean.new_zeros(len(points_unit))
-    generator = seeded(seed)
     for _ in range(config.steps):
         # The same rows of every shape, so that a shape's result does not depend on its place in the batch.
         rows = torch.randint(total, (count,), generator=generator) if count < total else torch.arange(total)

@@ -8,8 +8,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from shapeprior.code_space import CodeSpace
+from shapeprior.config import check_numbers
 from shapeprior.decoder import Decoder, seeded
-from shapeprior.errors import CompletionError, ConfigError
+from shapeprior.errors import CompletionError
 from shapeprior.frames import Similarity
 from shapeprior.losses import code_prior, outside
 from shapeprior.observation import Observation
@@ -47,15 +48,12 @@ class InferConfig:
     """Weight of the mean squared whitened coordinate."""
 
     def __post_init__(self) -> None:
-        for name in ("starts", "short_steps", "kept", "steps", "points", "free_points"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} = {getattr(self, name)}; expected at least 1")
-        for name in ("rate", "placement_rate", "shell", "huber"):
-            if not 0 < getattr(self, name) < np.inf:
-                raise ConfigError(f"{name} = {getattr(self, name)}; expected a positive, finite number")
-        for name in ("free_weight", "prior_weight"):
-            if not 0 <= getattr(self, name) < np.inf:
-                raise ConfigError(f"{name} = {getattr(self, name)}; expected 0 or a positive, finite number")
+        check_numbers(
+            self,
+            at_least_one=("starts", "short_steps", "kept", "steps", "points", "free_points"),
+            positive=("rate", "placement_rate", "shell", "huber"),
+            not_negative=("free_weight", "prior_weight"),
+        )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

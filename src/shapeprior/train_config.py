@@ -1,9 +1,9 @@
 """Settings of training."""
 
-import math
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from shapeprior.config import check_numbers
 from shapeprior.errors import ConfigError
 
 LossName = Literal["clamped", "banded"]
@@ -39,14 +39,12 @@ class TrainConfig:
     """Standard deviation of the entries of new codes; for a linear start, of the first entry, the largest."""
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "shapes_per_batch", "points_per_shape"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} = {getattr(self, name)}; expected at least 1")
-        for name in ("decoder_rate", "code_rate", "clamp", "code_init_deviation"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise ConfigError(f"{name} = {getattr(self, name)}; expected a positive, finite number")
-        if not 0 <= self.code_prior < math.inf:
-            raise ConfigError(f"code_prior = {self.code_prior}; expected 0 or a positive, finite number")
+        check_numbers(
+            self,
+            at_least_one=("epochs", "shapes_per_batch", "points_per_shape"),
+            positive=("decoder_rate", "code_rate", "clamp", "code_init_deviation"),
+            not_negative=("code_prior",),
+        )
         if not 0 <= self.final_rate_share <= 1:
             raise ConfigError(f"final_rate_share = {self.final_rate_share}; expected 0 to 1")
         for name, known in (("loss", get_args(LossName)), ("start", get_args(StartName))):
