@@ -16,6 +16,7 @@ import torch
 from shapeprior.bundled import bundled_folder
 from shapeprior.checkpoint import RunConfig, read_checkpoint, write_checkpoint
 from shapeprior.mesh_io import write_bytes
+from shapeprior.model_card import write_model_card
 
 
 def main() -> None:
@@ -44,6 +45,7 @@ def main() -> None:
     write_bytes(folder / "config.json", (json.dumps(config.to_json(), indent=1) + "\n").encode())
     write_bytes(folder / "made_by.json", (json.dumps(made_by, indent=1) + "\n").encode())
     write_checkpoint(folder, checkpoint)
+    write_model_card(folder, config, seconds=last["seconds"], license=made_by["licence"].lower())
 
 
 if __name__ == "__main__":

@@ -251,3 +251,15 @@ def test_samples_that_are_not_held_train_the_same(tiny_data: Dataset, tmp_path: 
     held = train_prior(tiny_data, tmp_path / "held", preset=TINY[kind], seed=1)
     read = train_prior(tiny_data, tmp_path / "read", preset=TINY[kind], seed=1, held_bytes=0)
     assert checkpoint_bytes(held) == checkpoint_bytes(read)
+
+
+def test_a_finished_run_has_a_model_card(tiny_data: Dataset, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    with pytest.raises(Interruption):
+        train_prior(tiny_data, run, preset=TINY["triplane"], seed=1, progress=stop_after(2))
+    assert not (run / "README.md").exists()
+    train_prior(tiny_data, run, preset=TINY["triplane"], seed=1, license="cc-by-4.0")
+    card = (run / "README.md").read_text(encoding="utf-8")
+    assert "license: cc-by-4.0" in card
+    assert "| training shapes | 4 |" in card
+    assert str(tmp_path) not in card

@@ -144,6 +144,7 @@ def train(
     preset: str = "triplane-64",
     epochs: int | None = None,
     compile: tyro.conf.FlagCreatePairsOff[bool] = False,
+    license: str | None = None,
     seed: Seed = 0,
     device: str = "cpu",
 ) -> None:
@@ -157,27 +158,32 @@ def train(
         preset: Decoder and recipe: triplane-64, or the faithful deepsdf-256 and deepsdf-512.
         epochs: Passes over the shapes; the preset's if not given.
         compile: Compile the decoder for the device, which takes minutes at the start.
+        license: What you say of the weights in the model card, such as mit or cc-by-4.0; it claims nothing if not given.
         device: Where to train, as PyTorch names it: cpu, cuda, mps. Several processes on cuda take one GPU each.
     """
     import dataclasses
 
     from shapeprior.console import train_progress
     from shapeprior.dataset import Dataset
+    from shapeprior.freed_memory import keep_freed_memory
     from shapeprior.presets import preset as named_preset
     from shapeprior.ranks import rank_of_environment
     from shapeprior.train import train_prior
 
+    keep_freed_memory()
     recipe = named_preset(preset)
     if epochs is not None:
         recipe = dataclasses.replace(recipe, train=dataclasses.replace(recipe.train, epochs=epochs))
     data = Dataset.open(dataset)
     if rank_of_environment() > 0:  # One process speaks for all.
-        train_prior(data, out, preset=recipe, seed=seed, device=device, compiled=compile)
+        train_prior(data, out, preset=recipe, seed=seed, device=device, compiled=compile, license=license)
         return
     say(f"{len(data.split('train'))} training shapes, preset {preset}, {recipe.train.epochs} epochs")
     with train_progress() as progress:
-        train_prior(data, out, preset=recipe, seed=seed, device=device, compiled=compile, progress=progress)
-    say(f"prior {out}, log {out / 'log.jsonl'}")
+        train_prior(
+            data, out, preset=recipe, seed=seed, device=device, compiled=compile, license=license, progress=progress
+        )
+    say(f"prior {out}, model card {out / 'README.md'}, log {out / 'log.jsonl'}")
 
 
 def evaluate(

@@ -13,7 +13,8 @@ def keep_freed_memory() -> None:
     """Let the C library keep what is freed, for as long as the process lives; only on Linux with glibc, elsewhere nothing happens.
 
     Every step on the CPU frees its activations. By default they go back to the system, which must then clear every page anew at
-    the next step: a tenth to a fifth of the time of a step.
+    the next step: a tenth to a fifth of the time of a step. It is a setting of the whole process, so that the
+    command `train` makes it and the library does not.
     """
     if not sys.platform.startswith("linux"):
         return

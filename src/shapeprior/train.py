@@ -16,9 +16,9 @@ from shapeprior.dataset import Dataset
 from shapeprior.epoch import own_steps, train_epoch
 from shapeprior.errors import CheckpointError, ConfigError, DatasetError
 from shapeprior.first_state import first_state
-from shapeprior.freed_memory import keep_freed_memory
 from shapeprior.interruption import Interruption
 from shapeprior.learner import Learner
+from shapeprior.model_card import write_model_card
 from shapeprior.presets import Preset
 from shapeprior.ranks import Ranks, joined_ranks
 from shapeprior.run_folder import claim_run_folder
@@ -39,6 +39,7 @@ def train_prior(
     device: str = "cpu",
     progress: Callable[[EpochReport], None] | None = None,
     compiled: bool = False,
+    license: str | None = None,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
     held_bytes: int = HELD_BYTES,
 ) -> Path:
@@ -48,7 +49,8 @@ def train_prior(
     one would have, and several processes (started by torchrun, see `shapeprior.ranks`) what one would have, up to rounding.
     A checkpoint is written at the first end of an epoch that is `checkpoint_seconds` after the last one, and at the end; Ctrl-C
     ends training with the epoch if that takes a few seconds, at once otherwise. `compiled` runs the decoder through
-    torch.compile; samples of at most `held_bytes` stay in memory. `progress` is called by the first process.
+    torch.compile; `license` is what the model card, README.md, says of the weights; samples of at most `held_bytes` stay in
+    memory. `progress` is called by the first process.
 
     Raises DatasetError if there is nothing to train on or a file is broken or gone, CheckpointError if the folder holds another
     run, the numbers diverge or another process has ended, ConfigError if there is no such device, OutputError if the folder cannot
@@ -57,7 +59,6 @@ def train_prior(
     run = Path(run)
     if seed < 0:
         raise ConfigError(f"seed = {seed}; expected 0 or more")
-    keep_freed_memory()
     with joined_ranks(device) as ranks:
         config = _run_config(data, preset, seed)
         order = _batch_order(config, ranks)
@@ -66,7 +67,11 @@ def train_prior(
         if compiled and learner.epoch < preset.train.epochs:
             compile_decoder(learner.decoder, next(samples.batches(own_steps(order.epoch(0), ranks))), preset.train)
         with Interruption() as interruption:
-            _train(learner, samples, run, seconds, checkpoint_seconds, progress if ranks.first else None, interruption)
+            seconds = _train(
+                learner, samples, run, seconds, checkpoint_seconds, progress if ranks.first else None, interruption
+            )
+        if ranks.first:
+            write_model_card(run, config, seconds=seconds, license=license)
     return run
 
 
@@ -78,8 +83,8 @@ def _train(
     checkpoint_seconds: float,
     progress: Callable[[EpochReport], None] | None,
     interruption: Interruption,
-) -> None:
-    """The epochs that are left, after so many seconds of training."""
+) -> float:
+    """The epochs that are left, after so many seconds of training; returns the seconds at the end."""
     log, epochs = TrainLog(run / "log.jsonl"), learner.config.train.epochs
     saved = time.monotonic()
     started = saved - seconds
@@ -113,6 +118,7 @@ def _train(
             progress(report)
         if outcome.interrupted and learner.epoch < epochs:
             raise KeyboardInterrupt
+    return time.monotonic() - started
 
 
 def _run_config(data: Dataset, preset: Preset, seed: int) -> RunConfig:
@@ -127,7 +133,11 @@ def _run_config(data: Dataset, preset: Preset, seed: int) -> RunConfig:
         train=preset.train,
         seed=seed,
         shape_ids=tuple(shape.id for shape in shapes),
-        dataset={"settings": data.settings, "samples_sha256": digest.hexdigest()},
+        dataset={
+            "settings": data.settings,
+            "categories": sorted({shape.category for shape in shapes} - {""}),
+            "samples_sha256": digest.hexdigest(),
+        },
     )
 
 
