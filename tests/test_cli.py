@@ -1,30 +1,19 @@
 """The commands as a user types them: what they write, what they print, how they end."""
 
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from commands import run
 
 from shapeprior.bundled import bundled_folder, bundled_priors
-from shapeprior.cli import main
 from shapeprior.dataset import Dataset
 from shapeprior.mesh_io import load_mesh
 from shapeprior.pose_io import read_pose
 from shapeprior.scan_io import read_scan
 
 DEMO = bundled_folder() / "demo"
-
-
-def run(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
-    """Run a command in this process; returns its exit code."""
-    monkeypatch.setattr(sys, "argv", ["shapeprior", *map(str, arguments)])
-    try:
-        main()
-    except SystemExit as end:
-        return int(end.code or 0)
-    return 0
 
 
 def test_bundled_priors_are_the_five_families_and_fit_the_size_limit() -> None:

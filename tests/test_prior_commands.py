@@ -1,17 +1,16 @@
 """Commands on what a prior has learnt: what they write and print, on bundled priors and a small data set."""
 
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from commands import run
 from ellipsoids import ellipsoid_prior, ellipsoid_view
 from PIL import Image
 
 from shapeprior import find_code as find_code_module
 from shapeprior import write_shapes as write_shapes_module
-from shapeprior.cli import main
 from shapeprior.dataset import Dataset
 from shapeprior.errors import CompletionError, ConfigError, ScanError
 from shapeprior.find_code import find_code, holds_mesh
@@ -23,16 +22,6 @@ from shapeprior.placed_scan import read_placed_scan
 from shapeprior.prior import load
 from shapeprior.surface_distances import surface_distances
 from shapeprior.write_shapes import write_shapes
-
-
-def run(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
-    """Run a command in this process; returns its exit code."""
-    monkeypatch.setattr(sys, "argv", ["shapeprior", *map(str, arguments)])
-    try:
-        main()
-    except SystemExit as end:
-        return int(end.code or 0)
-    return 0
 
 
 @pytest.fixture(autouse=True)

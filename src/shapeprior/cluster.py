@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import importlib
 import logging
 import threading
 import time
@@ -43,7 +44,7 @@ def run_on_cluster(
     the end, however that happens. What was on its way then may still be done, and is not reported.
     """
     try:
-        import distributed  # noqa: F401
+        importlib.import_module("distributed")
     except ImportError:
         raise ConfigError(
             f"cluster = {address!r}: needs Dask, which is missing; expected it; `pip install 'shapeprior[cluster]'`"

@@ -123,7 +123,7 @@ class PrepareProgress:
         self.seconds = 0.0
         """Time since the start."""
 
-    def update(self, done: int, total: int, source: str) -> None:  # noqa: ARG002  (the callback's signature)
+    def update(self, done: int, total: int, _source: str) -> None:
         """Show a file as done."""
         if self.done == 0:
             # What an earlier run did must not count for the rate.

@@ -1,5 +1,6 @@
 """What a ray meets first on a mesh."""
 
+import importlib
 from typing import Literal, Protocol, cast
 
 import igl
@@ -112,7 +113,7 @@ class _LibiglCaster:
 
 def _has_embree() -> bool:
     try:
-        import embreex.rtcore_scene  # noqa: F401
+        importlib.import_module("embreex.rtcore_scene")
     except ImportError:
         return False
     return True

@@ -83,7 +83,7 @@ class RemoteStore:
         below = (file.strip("/")[start:].lstrip("/") for file in found)
         return sorted(name for name in below if NAME.fullmatch(name))
 
-    def memory_map(self, name: str) -> mmap.mmap | None:  # noqa: ARG002  (the protocol's name)
+    def memory_map(self, _name: str, /) -> mmap.mmap | None:
         """None: ranges are read instead."""
         return None
 

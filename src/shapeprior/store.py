@@ -50,7 +50,7 @@ class Store(Protocol):
         """Names of all files below a folder ("" for all of the store), sorted; none if there is no such folder."""
         ...
 
-    def memory_map(self, name: str) -> mmap.mmap | None:
+    def memory_map(self, name: str, /) -> mmap.mmap | None:
         """The file mapped into memory, read only; None from stores that have no such thing: ranges are read instead."""
         ...
 
@@ -104,7 +104,7 @@ class LocalStore:
         found = (Path(below) / name for below, _, names in os.walk(root) for name in names)
         return sorted(name for path in found if NAME.fullmatch(name := path.relative_to(self.root).as_posix()))
 
-    def memory_map(self, name: str) -> mmap.mmap | None:
+    def memory_map(self, name: str, /) -> mmap.mmap | None:
         """The file mapped into memory, read only."""
         with self._reading(name) as path, open(path, "rb") as file:
             if os.fstat(file.fileno()).st_size == 0:
