@@ -161,6 +161,22 @@ def test_stopping_ends_a_job_that_runs(worker: WorkerProcess[str, str]) -> None:
         worker.run("one more")
 
 
+def test_a_process_that_starts_no_more_costs_the_job_and_not_the_run(
+    worker: WorkerProcess[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert str(worker.run("first")).startswith("first by")
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "executable", "/bin/false")
+        lost = worker.run("exit 3")
+    assert isinstance(lost, Lost)
+    assert lost.kind == "crashed"
+    assert lost.reason == (
+        "a new process ended with exit status 1 before it could begin, 5 times, "
+        "and before that the process ended with exit status 3"
+    )
+    assert str(worker.run("next")).startswith("next by")
+
+
 @needs_proc
 def test_a_process_that_never_starts_is_said(worker: WorkerProcess[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", "/bin/false")

@@ -33,8 +33,10 @@ class TriangleMesh:
     @property
     def face_area_vectors(self) -> Float[np.ndarray, "faces 3"]:
         """Face normals whose length is the face's area."""
-        a, b, c = np.moveaxis(self.corners, 1, 0)
-        return 0.5 * np.cross(b - a, c - a)
+        a = self.vertices[self.faces[:, 0]]
+        b, c = self.vertices[self.faces[:, 1]] - a, self.vertices[self.faces[:, 2]] - a
+        del a
+        return 0.5 * np.cross(b, c)
 
     @cached_property
     def face_areas(self) -> Float[np.ndarray, "faces"]:

@@ -34,9 +34,13 @@ def orient_outward(mesh: TriangleMesh, patches: Int[np.ndarray, "faces"]) -> Tri
 def _closed_patches(mesh: TriangleMesh, patches: Int[np.ndarray, "faces"], count: int) -> Bool[np.ndarray, "patches"]:
     """A patch is closed if each of its edges has exactly two of its faces."""
     owner = np.repeat(patches, 3)
-    edges = np.sort(mesh.faces[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2), axis=1)
-    code = row_codes(np.column_stack([owner, row_codes(edges)]))
+    # Small integers, as these arrays are the largest of all.
+    edges = mesh.faces.astype(np.int32)[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2)
+    edges.sort(axis=1)
+    edge = row_codes(edges)
     del edges
+    code = row_codes(np.column_stack([owner, edge]))
+    del edge
     order = np.argsort(code, kind="stable")
     code = code[order]
     start = np.flatnonzero(np.concatenate([[True], code[1:] != code[:-1]]))

@@ -161,10 +161,14 @@ def plain_edges(mesh: TriangleMesh) -> tuple[Int[np.ndarray, "edges 2"], Int[np.
 
     Returns the faces, and the positions 3 * face + slot of the edge in both (slot k is corner k to k + 1).
     """
-    directed = mesh.faces[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2)
-    code = row_codes(np.sort(directed, axis=1))
+    # Small integers, as these arrays are the largest of all.
+    directed = mesh.faces.astype(np.int32)[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2)
+    forward = directed[:, 0] < directed[:, 1]
+    directed.sort(axis=1)
+    code = row_codes(directed)
+    del directed
     order = np.argsort(code, kind="stable")
-    code, forward = code[order], (directed[:, 0] < directed[:, 1])[order]
+    code, forward = code[order], forward[order]
     new = np.concatenate([[True], code[1:] != code[:-1]])
     start = np.flatnonzero(new)
     size = np.diff(np.append(start, len(code)))

@@ -25,7 +25,7 @@ Result = TypeVar("Result")
 THREADS = dict.fromkeys(("OMP_NUM_THREADS", "IGL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 """What keeps native libraries to one thread a process; what the environment says already stands."""
 START_ATTEMPTS = 5
-"""A process that dies so many times in a row before its first job will never start."""
+"""Processes may die so many times in a row before their first job. If none has ever begun, none will; else the job is lost."""
 _POLL_SECONDS = 0.1
 _BOOT = "import sys; sys.path[:] = sys.argv[1:]; from shapeprior.worker_loop import serve; serve()"
 
@@ -63,6 +63,7 @@ class WorkerProcess(Generic[Job, Result]):
         self._working = threading.Lock()
         self._starting = threading.Lock()
         self._stopped = False
+        self._has_begun = False
 
     def run(self, job: Job) -> Result | Lost:
         """The function's result. A job whose process dies or is too large is tried once more, in a new process.
@@ -76,10 +77,12 @@ class WorkerProcess(Generic[Job, Result]):
                 return outcome
             # What earlier jobs left behind may be to blame, so that the second process is new.
             self._end()
-            outcome = self._attempt(job)
-            if isinstance(outcome, Lost):
-                self._end()
-        return replace(outcome, reason=f"{outcome.reason}, twice") if isinstance(outcome, Lost) else outcome
+            first, outcome = outcome, self._attempt(job)
+            if not isinstance(outcome, Lost):
+                return outcome
+            self._end()
+        again = ", twice" if outcome.reason == first.reason else f", and before that {first.reason}"
+        return replace(outcome, reason=outcome.reason + again)
 
     def stop(self) -> None:
         """End the process at once, whatever it does; `run` in another thread raises WorkerStoppedError."""
@@ -94,6 +97,8 @@ class WorkerProcess(Generic[Job, Result]):
 
     def _attempt(self, job: Job) -> Result | Lost:
         process = self._send(job)
+        if isinstance(process, Lost):
+            return process
         killed: list[Lost] = []
         answered = threading.Event()
         watch = threading.Thread(target=self._watch, args=(process, answered, killed), daemon=True)
@@ -116,17 +121,19 @@ class WorkerProcess(Generic[Job, Result]):
             raise value
         return value
 
-    def _send(self, job: Job) -> subprocess.Popen[bytes]:
+    def _send(self, job: Job) -> subprocess.Popen[bytes] | Lost:
         """Hand the job to a process; one that died while it had nothing to do is replaced, and no job is to blame."""
         while True:
             process = self._process or self._start()
+            if isinstance(process, Lost):
+                return process
             try:
                 send(process.stdin, job)
                 return process
             except OSError:
                 self._end()
 
-    def _start(self) -> subprocess.Popen[bytes]:
+    def _start(self) -> subprocess.Popen[bytes] | Lost:
         status = 0
         for _ in range(START_ATTEMPTS):
             with self._starting, _interrupts_blocked():
@@ -150,10 +157,15 @@ class WorkerProcess(Generic[Job, Result]):
                 self._end()
                 raise
             if fault is None:
+                self._has_begun = True
                 return process
             self._end()
             raise fault[1]
         self._check_not_stopped()
+        if self._has_begun:
+            # Whatever ends them came later, such as a machine that is out of memory; it must not end a long run.
+            reason = f"a new process {_cause_of_death(status)} before it could begin, {START_ATTEMPTS} times"
+            return Lost(kind="crashed", reason=reason)
         raise ConfigError(
             f"{sys.executable}: a worker process {_cause_of_death(status)} before its first job, {START_ATTEMPTS} "
             "times; expected it to start; with workers=0 the work is done without"
