@@ -125,6 +125,7 @@ LAYERS = [
     "hub",
     # Networks: from here on, torch.
     "decoder",
+    "precision",
     "deepsdf",
     "triplane",
     "presets",

@@ -11,6 +11,7 @@ from torch.nn.utils.parametrizations import weight_norm
 
 from shapeprior.decoder import Decoder, seeded
 from shapeprior.errors import ConfigError
+from shapeprior.precision import exact
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +67,8 @@ class DeepSdfDecoder(Decoder):
         """The code's share of the first and of the skip layer, as biases of shape (shapes, 1, width)."""
         layers = [cast(nn.Linear, self.hidden[index]) for index in (0, self.config.skip_layer)]
         columns = slice(-3 - self.code_size, -3)
-        return tuple(torch.addmm(layer.bias, codes, layer.weight[:, columns].T)[:, None, :] for layer in layers)
+        with exact(codes.device):
+            return tuple(torch.addmm(layer.bias, codes, layer.weight[:, columns].T)[:, None, :] for layer in layers)
 
     def query(
         self, prepared: tuple[Tensor, ...], points_unit: Float[Tensor, "shapes points 3"]
@@ -76,15 +78,15 @@ class DeepSdfDecoder(Decoder):
         carried = points_unit
         for index, module in enumerate(self.hidden):
             layer = cast(nn.Linear, module)
-            if index == 0:
-                carried = points_unit @ layer.weight[:, -3:].T + bias_first
-            elif index == self.config.skip_layer:
-                weight = layer.weight
-                carried = carried @ weight[:, : -3 - self.code_size].T + points_unit @ weight[:, -3:].T + bias_skip
+            if index in (0, self.config.skip_layer):
+                with exact(points_unit.device):
+                    by_place = points_unit @ layer.weight[:, -3:].T + (bias_first if index == 0 else bias_skip)
+                carried = by_place if index == 0 else carried @ layer.weight[:, : -3 - self.code_size].T + by_place
             else:
                 carried = layer(carried)
             carried = torch.relu(carried)
-        return torch.tanh(self.output(carried)).squeeze(-1)
+        with exact(points_unit.device):
+            return torch.tanh(self.output(carried.to(points_unit.dtype))).squeeze(-1)
 
 
 def _linear(inputs: int, outputs: int, generator: torch.Generator) -> nn.Linear:

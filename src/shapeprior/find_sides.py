@@ -46,11 +46,13 @@ def find_sides(pieces: TriangleMesh, crossed: Bool[np.ndarray, "faces"], inside:
     front, back, certain = votes.front[part], votes.back[part], votes.certain[part]
     alone = np.flatnonzero(cut)
     centroid, step = pieces.vertices[pieces.faces[alone]].mean(axis=1), STEP * pieces.face_normals[alone]
-    certain[alone] = 1.0
-    for side, away in ((front, step), (back, -step)):
-        verdict = inside.judge(centroid + away, away=away, trust_winding=trusted)
-        side[alone] = verdict.inside
-        certain[alone] *= ~verdict.contested
+    ahead = inside.judge(centroid + step, away=step, trust_winding=trusted)
+    # Behind a face the winding number is one more than before it: what is inside before it, is so behind it.
+    asked = np.flatnonzero(~(ahead.inside & ~ahead.contested & trusted))
+    behind = inside.judge(centroid[asked] - step[asked], away=-step[asked], trust_winding=trusted)
+    front[alone], back[alone], back[alone[asked]] = ahead.inside, True, behind.inside
+    certain[alone] = ~ahead.contested
+    certain[alone[asked]] *= ~behind.contested
     pairs, _ = plain_edges(pieces)
     ends = pairs[(front[pairs[:, 0]] != front[pairs[:, 1]]) | (back[pairs[:, 0]] != back[pairs[:, 1]])]
     mixed = crossed.copy()

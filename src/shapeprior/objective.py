@@ -8,6 +8,7 @@ from torch import Tensor
 
 from shapeprior.decoder import Decoder
 from shapeprior.losses import banded_l1, clamped_l1, code_prior
+from shapeprior.precision import autocast
 from shapeprior.train_config import TrainConfig
 
 
@@ -39,7 +40,8 @@ def batch_objective(
     settings: TrainConfig,
 ) -> Objective:
     """Evaluate the recipe on a batch."""
-    predicted = decoder(codes, batch.points_unit)
+    with autocast(batch.sdf.device, settings.precision):
+        predicted = decoder(codes, batch.points_unit)
     measure = clamped_l1 if settings.loss == "clamped" else banded_l1
     value = measure(predicted, batch.sdf, settings.clamp).mean(dim=1)
     value = value + settings.code_prior * code_prior(codes)

@@ -28,11 +28,11 @@ def presets() -> dict[str, Preset]:
     return {
         "deepsdf-256": Preset(
             decoder=DeepSdfConfig(code_size=64, width=256),
-            train=TrainConfig(epochs=150, points_per_shape=2048),
+            train=TrainConfig(epochs=150, points_per_shape=2048, precision="auto"),
         ),
         "deepsdf-512": Preset(
             decoder=DeepSdfConfig(code_size=128, width=512),
-            train=TrainConfig(epochs=1000, points_per_shape=8192),
+            train=TrainConfig(epochs=1000, points_per_shape=8192, precision="auto"),
         ),
         "triplane-64": Preset(
             decoder=TriplaneConfig(),

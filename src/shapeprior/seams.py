@@ -22,21 +22,49 @@ def split_at_seams(mesh_unit: TriangleMesh) -> tuple[TriangleMesh, Bool[np.ndarr
     Returns the same surface in pieces, and which of them a seam passes through. A piece without a seam lies wholly on one
     side of every other face, whatever its size.
     """
-    vertices, faces, limit = mesh_unit.vertices, mesh_unit.faces, _longest_allowed(mesh_unit.vertices, mesh_unit.faces)
-    whole = [faces[~np.isfinite(limit)]]
+    vertices, faces, whole = mesh_unit.vertices, mesh_unit.faces, []
+    limit, pairs = _longest_allowed(vertices, faces)
     for _ in range(MAX_ROUNDS):
         # What crosses something was crossed from the start, so only those faces need another look.
-        faces, limit = faces[np.isfinite(limit)], limit[np.isfinite(limit)]
+        crossed = np.isfinite(limit)
+        whole.append(faces[~crossed])
+        pairs = (np.cumsum(crossed) - 1)[pairs]
+        faces, limit = faces[crossed], limit[crossed]
         long = _longest_edges(vertices, faces) > limit
         if not long.any() or len(faces) > MAX_PIECES:
             break
-        vertices, split = _split_in_four(vertices, faces[long])
-        faces = np.concatenate([faces[~long], split])
-        limit = _longest_allowed(vertices, faces)
-        whole.append(faces[~np.isfinite(limit)])
+        vertices, faces, limit, pairs = _split_round(vertices, faces, limit, pairs, long)
+    whole.append(faces[~np.isfinite(limit)])
     faces, whole = faces[np.isfinite(limit)], np.concatenate(whole)
     pieces = TriangleMesh(vertices=vertices, faces=np.concatenate([whole, faces]))
     return pieces, np.arange(len(pieces.faces)) >= len(whole)
+
+
+def _split_round(
+    vertices: np.ndarray,
+    faces: Int[np.ndarray, "faces 3"],
+    limit: Float[np.ndarray, "faces"],
+    pairs: Int[np.ndarray, "pairs 2"],
+    long: Bool[np.ndarray, "faces"],
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Split the long ones of faces that all meet others; returns vertices, faces, and what `_longest_allowed` says of them.
+
+    Faces that stay whole still meet what they met, if now in pieces. So only the new pieces are looked at, with
+    the faces that their parents met.
+    """
+    vertices, split = _split_in_four(vertices, faces[long])
+    met = np.zeros(len(faces), dtype=bool)
+    met[pairs[long[pairs].any(axis=1)].reshape(-1)] = True
+    met, kept = met[~long], np.flatnonzero(~long)
+    looked = np.concatenate([np.flatnonzero(met), np.arange(len(kept), len(kept) + len(split))])
+    rank = np.zeros(len(faces), dtype=np.int64)
+    rank[kept] = np.arange(len(kept))
+    pairs = rank[pairs[~long[pairs].any(axis=1)]]
+    faces = np.concatenate([faces[kept], split])
+    limit = np.concatenate([limit[kept], np.full(len(split), np.inf)])
+    found, new_pairs = _longest_allowed(vertices, faces[looked])
+    limit[len(kept) :] = found[int(met.sum()) :]
+    return vertices, faces, limit, np.concatenate([pairs, looked[new_pairs]])
 
 
 def split_to_size(
@@ -59,20 +87,23 @@ def split_to_size(
     return TriangleMesh(vertices=vertices, faces=np.concatenate(done)), np.concatenate(origin)
 
 
-def _longest_allowed(vertices: np.ndarray, faces: Int[np.ndarray, "faces 3"]) -> Float[np.ndarray, "faces"]:
-    """How long the edges of each face may be: infinite if it meets no other one but in shared corners.
+def _longest_allowed(
+    vertices: np.ndarray, faces: Int[np.ndarray, "faces 3"]
+) -> tuple[Float[np.ndarray, "faces"], Int[np.ndarray, "pairs 2"]]:
+    """How long the edges of each face may be: infinite if it meets no other one but in shared corners; and what meets what.
 
     By exact predicates (libigl).
     """
     result = np.full(len(faces), np.inf)
-    if len(faces):
-        _, pairs, flat = igl.predicates.find_self_intersections(
-            np.ascontiguousarray(vertices), np.ascontiguousarray(faces), first_only=False
-        )
-        pairs, flat = np.asarray(pairs).reshape(-1, 2).astype(np.int64), np.asarray(flat).reshape(-1).astype(bool)
-        result[pairs[flat].reshape(-1)] = CONTACT_EDGE
-        result[pairs[~flat].reshape(-1)] = SEAM_EDGE
-    return result
+    if len(faces) == 0:
+        return result, np.zeros((0, 2), dtype=np.int64)
+    _, pairs, flat = igl.predicates.find_self_intersections(
+        np.ascontiguousarray(vertices), np.ascontiguousarray(faces), first_only=False
+    )
+    pairs, flat = np.asarray(pairs).reshape(-1, 2).astype(np.int64), np.asarray(flat).reshape(-1).astype(bool)
+    result[pairs[flat].reshape(-1)] = CONTACT_EDGE
+    result[pairs[~flat].reshape(-1)] = SEAM_EDGE
+    return result, pairs
 
 
 def _longest_edges(vertices: np.ndarray, faces: Int[np.ndarray, "faces 3"]) -> np.ndarray:

@@ -8,6 +8,7 @@ from shapeprior.errors import ConfigError
 
 LossName = Literal["clamped", "banded"]
 StartName = Literal["random", "linear"]
+PrecisionName = Literal["auto", "float32", "bfloat16"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +38,8 @@ class TrainConfig:
     linear model of the samples (`shapeprior.warm_start.WarmStart`)."""
     code_init_deviation: float = 0.1
     """Standard deviation of the entries of new codes; for a linear start, of the first entry, the largest."""
+    precision: PrecisionName = "float32"
+    """Type of the decoder's large products: auto takes bfloat16 where the device multiplies in it (`shapeprior.precision`)."""
 
     def __post_init__(self) -> None:
         check_numbers(
@@ -47,6 +50,10 @@ class TrainConfig:
         )
         if not 0 <= self.final_rate_share <= 1:
             raise ConfigError(f"final_rate_share = {self.final_rate_share}; expected 0 to 1")
-        for name, known in (("loss", get_args(LossName)), ("start", get_args(StartName))):
+        for name, known in (
+            ("loss", get_args(LossName)),
+            ("start", get_args(StartName)),
+            ("precision", get_args(PrecisionName)),
+        ):
             if getattr(self, name) not in known:
                 raise ConfigError(f"{name} = {getattr(self, name)!r}; expected one of {', '.join(map(repr, known))}")

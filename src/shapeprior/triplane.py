@@ -48,6 +48,8 @@ class TriplaneDecoder(Decoder):
     """
 
     START_RADIUS = 0.5
+    interpolation = "bilinear"
+    """Of the planes, between cells."""
 
     def __init__(self, config: TriplaneConfig, *, seed: int) -> None:
         super().__init__()
@@ -98,7 +100,7 @@ class TriplaneDecoder(Decoder):
         features = nn.functional.grid_sample(
             planes.flatten(0, 1),
             where.view(shapes * 3, count, 1, 2),
-            mode="bilinear",
+            mode=self.interpolation,
             padding_mode="border",
             align_corners=False,
         )

@@ -1,0 +1,353 @@
+"""What each part of decoder and recipe does: arms that differ in one thing, trained for the same CPU time on the same shapes.
+
+    python benchmarks/ablation.py DATASET --seconds 60 --arms triplane "triplane, no linear start" --seeds 0
+
+DATASET must have surface points (`shapeprior prepare ... --samples near=8500,uniform=500,edges=1000,surface=3000`). One thread: set
+OMP_NUM_THREADS=1. The learning rates fall along half a cosine of CPU time. Errors are clamped L1 at 0.1, in radii:
+
+  train      on training shapes, all their samples;
+  full       on unseen shapes, with codes fitted to all their samples (`encode_samples`, 120 steps);
+  half       on the half of their samples that lies beyond a plane, with codes fitted to the other half: what a prior is for;
+  edges      mean angle between true normals and those of the nearest point of the mesh extracted from the fitted code (128³),
+             within 0.02 of edges sharper than 30 degrees (degrees; 90 for a failure);
+  normals    mean angle between true normals and the field's gradient at points of the true surface (degrees).
+"""
+
+import argparse
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from candidate_decoders import CubicTriplane, FourierDecoder, SineDecoder
+from edge_normals import edge_normal_error
+from tables import print_machine, print_table
+from torch import Tensor
+
+from shapeprior.code_space import CodeSpace
+from shapeprior.dataset import Dataset
+from shapeprior.decoder import Decoder, seeded
+from shapeprior.deepsdf import DeepSdfConfig, DeepSdfDecoder
+from shapeprior.encode_samples import EncodeConfig, encode_samples
+from shapeprior.errors import CompletionError
+from shapeprior.extract import ExtractConfig, extract_mesh
+from shapeprior.losses import banded_l1, clamped_l1, code_prior
+from shapeprior.precision import autocast
+from shapeprior.row_adam import RowAdam
+from shapeprior.sampling import STRATEGIES
+from shapeprior.triplane import TriplaneConfig, TriplaneDecoder
+from shapeprior.warm_start import WarmStart, coarse_grids
+
+CLAMP = 0.1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arm:
+    """One way to train."""
+
+    decoder: Callable[[int], Decoder]
+    shapes: int = 8
+    points: int = 1024
+    rate: float = 3e-3
+    code_rate: float = 3e-3
+    code_prior: float = 1e-5
+    start: str = "linear"
+    """linear, sphere (random codes, the decoder's own first field) or constant (the same, its field shifted beyond the clamp)."""
+    deviation: float = 0.3
+    loss: str = "banded"
+    """banded, clamped, or soft: both distances through clamp * tanh(d / clamp)."""
+    bf16: bool = False
+    eikonal: float = 0.0
+    """Weight of (|grad f| - 1)^2 at samples near the surface; gradients are differences over 0.01."""
+    normals: float = 0.0
+    """Weight of |grad f - n| at surface points, and a tenth of it of |f| there."""
+    hard: float = 0.0
+    """Curriculum DeepSDF's (Duan et al. 2020) weight of samples with a wrong sign, at the end of training."""
+    edges: bool = True
+    """Whether samples near sharp edges are used; if not, others take their place."""
+    max_shapes: int | None = None
+    smooth: float = 0.0
+    """Weight of the mean squared step between neighbouring cells of the feature planes."""
+    decay: float = 0.0
+    """Decoupled weight decay of the decoder (AdamW)."""
+    noise: float = 0.0
+    """Deviation of noise on codes, as a share of the codes' own."""
+
+
+def triplane(seed: int, **changes: object) -> Decoder:
+    return TriplaneDecoder(replace(TriplaneConfig(), **changes), seed=seed)  # pyright: ignore[reportArgumentType]
+
+
+def arms() -> dict[str, Arm]:
+    """All arms by name."""
+    plane = Arm(decoder=triplane)
+    mlp = Arm(
+        decoder=lambda seed: DeepSdfDecoder(DeepSdfConfig(), seed=seed),
+        points=2048, rate=1e-3, code_rate=2e-3, code_prior=1e-4, start="sphere", deviation=0.1, loss="clamped", bf16=True,
+    )  # fmt: skip
+    sine = replace(mlp, decoder=lambda seed: SineDecoder(seed=seed), loss="banded", code_prior=1e-5)
+    return {
+        "triplane": plane,
+        "triplane, random codes, sphere": replace(plane, start="sphere", deviation=0.1),
+        "triplane, random codes, constant": replace(plane, start="constant", deviation=0.1),
+        "triplane, clamped": replace(plane, loss="clamped"),
+        "triplane, soft clamp": replace(plane, loss="soft"),
+        "triplane, eikonal": replace(plane, eikonal=0.01),
+        "triplane, normals": replace(plane, normals=0.02),
+        "triplane, hard samples": replace(plane, hard=0.5),
+        "triplane, no edge samples": replace(plane, edges=False),
+        "triplane, bicubic": replace(plane, decoder=lambda seed: CubicTriplane(TriplaneConfig(), seed=seed)),
+        "triplane, 4096 points": replace(plane, points=4096),
+        "triplane, 512 points": replace(plane, points=512),
+        "triplane, 16 x 512 points": replace(plane, points=512, shapes=16),
+        "triplane, 2048 points": replace(plane, points=2048),
+        "triplane, 128 x 128": replace(plane, decoder=lambda seed: triplane(seed, channels=(48, 32, 24, 16, 8))),
+        "triplane, 32 x 32": replace(plane, decoder=lambda seed: triplane(seed, channels=(48, 32, 16))),
+        "triplane, slim": replace(plane, decoder=lambda seed: triplane(seed, channels=(32, 24, 16, 12))),
+        "triplane, wide": replace(plane, decoder=lambda seed: triplane(seed, channels=(96, 64, 32, 16))),
+        "triplane, code 128": replace(plane, decoder=lambda seed: triplane(seed, code_size=128)),
+        "triplane, code 32": replace(plane, decoder=lambda seed: triplane(seed, code_size=32)),
+        "triplane, 200 shapes": replace(plane, max_shapes=200),
+        "triplane, 400 shapes": replace(plane, max_shapes=400),
+        "triplane, code noise": replace(plane, noise=0.1),
+        "triplane, code rate 1e-2": replace(plane, code_rate=1e-2),
+        "triplane, code rate 1e-3": replace(plane, code_rate=1e-3),
+        "triplane, code prior 1e-3": replace(plane, code_prior=1e-3),
+        "triplane, rate 6e-3": replace(plane, rate=6e-3),
+        "triplane, smooth planes 1e-3": replace(plane, smooth=1e-3),
+        "triplane, smooth planes 1e-2": replace(plane, smooth=1e-2),
+        "triplane, smooth planes 1e-1": replace(plane, smooth=1e-1),
+        "triplane, decay 0.1": replace(plane, decay=0.1),
+        "triplane, decay 1": replace(plane, decay=1.0),
+        "deepsdf-256": mlp,
+        "deepsdf-256, fp32": replace(mlp, bf16=False),
+        "deepsdf-256, banded": replace(mlp, loss="banded"),
+        "deepsdf-256, linear start": replace(mlp, loss="banded", start="linear", deviation=0.3),
+        "deepsdf-256, soft clamp": replace(mlp, loss="soft"),
+        "deepsdf-256, eikonal": replace(mlp, eikonal=0.01),
+        "deepsdf-256, normals": replace(mlp, normals=0.02),
+        "deepsdf-256, hard samples": replace(mlp, hard=0.5),
+        "deepsdf-256, no edge samples": replace(mlp, edges=False),
+        "fourier": replace(mlp, decoder=lambda seed: FourierDecoder(seed=seed)),
+        "fourier, linear start": replace(
+            mlp, decoder=lambda seed: FourierDecoder(seed=seed), loss="banded", start="linear", deviation=0.3
+        ),
+        "fourier, normals": replace(mlp, decoder=lambda seed: FourierDecoder(seed=seed), normals=0.02),
+        "sine": sine,
+        "sine, linear start": replace(sine, start="linear", deviation=0.3),
+        "sine, constant start": replace(sine, start="constant"),
+        "sine, eikonal": replace(sine, eikonal=0.01),
+        "sine, normals": replace(sine, normals=0.02),
+        "sine, hard samples": replace(sine, hard=0.5),
+    }  # fmt: skip
+
+
+@dataclass(eq=False)
+class Shapes:
+    """Samples of a split, as many of each shape."""
+
+    ids: list[str]
+    points: Tensor
+    sdf: Tensor
+    surface: Tensor
+    normals: Tensor
+    calm: list[Tensor] = field(default_factory=list)
+    """Rows of each shape that are not of the strategy "edges"."""
+
+    @classmethod
+    def read(cls, data: Dataset, split: str, limit: int | None = None) -> "Shapes":
+        ids = [shape.id for shape in data.split(split)]
+        if limit is not None and limit < len(ids):
+            ids = [ids[i] for i in np.linspace(0, len(ids) - 1, limit).round().astype(int)]
+        samples = [data.samples(shape_id) for shape_id in ids]
+        least = min(len(s.sdf) for s in samples)
+        surfaces = [s.surface for s in samples]
+        if any(surface is None for surface in surfaces):
+            raise SystemExit("the data set has no surface points; prepare it with --samples near=8500,...,surface=3000")
+
+        def stack(arrays: Sequence[np.ndarray]) -> Tensor:
+            return torch.stack([torch.from_numpy(array.astype(np.float32)) for array in arrays])
+
+        edge = STRATEGIES.index("edges")
+        return cls(
+            ids=ids,
+            points=stack([s.points_unit[:least] for s in samples]),
+            sdf=stack([s.sdf[:least] for s in samples]),
+            surface=stack([s.points_unit for s in surfaces if s is not None]),
+            normals=stack([s.normals_unit for s in surfaces if s is not None]),
+            calm=[torch.from_numpy(np.flatnonzero(s.strategy[:least] != edge)) for s in samples],
+        )
+
+
+def train(arm: Arm, shapes: Shapes, seconds: float, *, seed: int) -> tuple[Decoder, Tensor, int]:
+    """Decoder, codes and steps after so many CPU seconds, the start included."""
+    started = time.process_time()
+    decoder = arm.decoder(seed)
+    count = min(len(shapes.ids), arm.max_shapes or len(shapes.ids))
+    if arm.start == "linear":
+        pairs = zip(shapes.points[:count].numpy(), shapes.sdf[:count].numpy(), strict=True)
+        grids = coarse_grids(pairs, decoder.coarse_cells)
+        start = WarmStart.fit(grids, code_size=decoder.code_size, clamp=CLAMP, deviation=arm.deviation)
+        first = torch.from_numpy(start.codes(grids)).float()
+        decoder.start_from(torch.from_numpy(start.mean).float(), torch.from_numpy(start.basis).float())
+    else:
+        first = torch.randn((count, decoder.code_size), generator=seeded(seed + 1)) * arm.deviation
+    shift = 0.5 if arm.start == "constant" else 0.0
+    codes = RowAdam(first)
+    optimizer = torch.optim.AdamW(decoder.parameters(), lr=arm.rate, weight_decay=arm.decay, fused=True)
+    generator, rng, steps = seeded(seed), np.random.default_rng(seed), 0
+    order: list[int] = []
+    while (share := (time.process_time() - started) / seconds) < 1.0:
+        fall = 0.02 + 0.98 * 0.5 * (1.0 + math.cos(math.pi * share))
+        optimizer.param_groups[0]["lr"] = arm.rate * fall
+        if isinstance(decoder, FourierDecoder):
+            decoder.opened = min(2.0 * share, 1.0)
+        if len(order) < min(arm.shapes, count):
+            order = rng.permutation(count).tolist()
+        rows, order = np.array(order[: arm.shapes]), order[arm.shapes :]
+        taken = codes.take(rows)
+        used = (
+            taken + arm.noise * codes.values.std() * torch.randn(taken.shape, generator=generator)
+            if arm.noise
+            else taken
+        )
+        optimizer.zero_grad(set_to_none=True)
+        value = objective(arm, decoder, used, shapes, rows, generator, share=share, shift=shift)
+        value.mean().backward()
+        optimizer.step()
+        assert taken.grad is not None
+        codes.step(rows, taken.grad, rate=arm.code_rate * fall)
+        steps += 1
+    if isinstance(decoder, FourierDecoder):
+        decoder.opened = 1.0
+    return decoder, codes.values, steps
+
+
+def objective(
+    arm: Arm, decoder: Decoder, codes: Tensor, shapes: Shapes, rows: np.ndarray, generator: torch.Generator,
+    *, share: float, shift: float,
+) -> Tensor:  # fmt: skip
+    """What an arm minimises, one value a shape."""
+    total = shapes.sdf.shape[1]
+    chosen = []
+    for row in rows:
+        calm = shapes.calm[row]
+        drawn = torch.randint(len(calm) if not arm.edges else total, (arm.points,), generator=generator)
+        chosen.append(drawn if arm.edges else calm[drawn])
+    index, row = torch.stack(chosen), torch.from_numpy(rows)
+    points, sdf = shapes.points[row[:, None], index], shapes.sdf[row[:, None], index]
+    with autocast(torch.device("cpu"), "auto" if arm.bf16 else "float32"):
+        prepared = decoder.prepare(codes)
+        predicted = decoder.query(prepared, points).float() + shift
+    if arm.loss == "soft":
+        error = (CLAMP * torch.tanh(predicted / CLAMP) - CLAMP * torch.tanh(sdf / CLAMP)).abs()
+    else:
+        error = (banded_l1 if arm.loss == "banded" else clamped_l1)(predicted, sdf, CLAMP)
+    if arm.hard:
+        sign = torch.sign(sdf)
+        error = error * (1.0 + arm.hard * share * sign * torch.sign(sdf - predicted.detach()))
+    value = error.mean(dim=1) + arm.code_prior * code_prior(codes)
+    if arm.smooth:
+        planes = prepared[0]
+        value = value + arm.smooth * (planes.diff(dim=-1).square().mean() + planes.diff(dim=-2).square().mean())
+    if arm.eikonal:
+        near = sdf.abs().topk(min(256, arm.points), largest=False).indices
+        where = torch.gather(points, 1, near[..., None].expand(-1, -1, 3))
+        value = value + arm.eikonal * (gradient(decoder, prepared, where).norm(dim=-1) - 1.0).square().mean(dim=1)
+    if arm.normals:
+        index = torch.randint(shapes.surface.shape[1], (len(rows), 256), generator=generator)
+        where, true = shapes.surface[row[:, None], index], shapes.normals[row[:, None], index]
+        lean = (gradient(decoder, prepared, where) - true).norm(dim=-1).mean(dim=1)
+        value = value + arm.normals * lean
+    return value
+
+
+def gradient(decoder: Decoder, prepared: tuple[Tensor, ...], where: Tensor, step: float = 0.01) -> Tensor:
+    """Gradient of the field by central differences, in float32: bilinear features have no useful second derivative."""
+    steps = step * torch.cat([torch.eye(3), -torch.eye(3)])
+    probes = (where[:, :, None] + steps).flatten(1, 2)
+    values = decoder.query(prepared, probes).view(*where.shape[:2], 6)
+    return (values[..., :3] - values[..., 3:]) / (2.0 * step)
+
+
+def fitted(decoder: Decoder, codes: Tensor, points: Tensor, sdf: Tensor) -> Tensor:
+    """Codes of unseen shapes."""
+    config = EncodeConfig(steps=120)
+    return encode_samples(decoder, CodeSpace.fit(codes), points, sdf, clamp=CLAMP, config=config, seed=0)
+
+
+@torch.no_grad()
+def error(decoder: Decoder, codes: Tensor, points: Tensor, sdf: Tensor) -> float:
+    parts = [
+        clamped_l1(decoder(c[None], p[None]), s[None], CLAMP).mean() for c, p, s in zip(codes, points, sdf, strict=True)
+    ]
+    return float(torch.stack(parts).mean())
+
+
+def measured(decoder: Decoder, codes: Tensor, seen: Shapes, unseen: Shapes, data: Dataset) -> dict[str, float]:
+    """The columns of the table."""
+    decoder.eval()
+    some = slice(None, min(len(codes), 40))
+    found = {"train": error(decoder, codes[some], seen.points[some], seen.sdf[some])}
+    new = fitted(decoder, codes, unseen.points, unseen.sdf)
+    found["full"] = error(decoder, new, unseen.points, unseen.sdf)
+    # Half of the samples of each shape, on one side of a plane through the middle one.
+    direction = torch.randn((len(unseen.ids), 3), generator=seeded(7))
+    order = torch.einsum("snx,sx->sn", unseen.points, direction).argsort(dim=1)
+    near, far = order.chunk(2, dim=1)
+    half = fitted(decoder, codes, *(rows_of(part, near) for part in (unseen.points, unseen.sdf)))
+    found["half"] = error(decoder, half, rows_of(unseen.points, far), rows_of(unseen.sdf, far))
+    edges, lean = [], []
+    for row, shape_id in enumerate(unseen.ids):
+        with torch.no_grad():
+            prepared = decoder.prepare(new[row : row + 1])
+            grad = gradient(decoder, prepared, unseen.surface[row : row + 1, :1000], 0.002)[0]
+        cosine = torch.nn.functional.cosine_similarity(grad, unseen.normals[row, :1000], dim=-1)
+        lean.append(float(torch.rad2deg(torch.arccos(cosine.clamp(-1.0, 1.0))).mean()))
+
+        def values(points: np.ndarray, prepared: tuple[Tensor, ...] = prepared) -> np.ndarray:
+            with torch.no_grad():
+                chunks = torch.from_numpy(points).float().split(4096)
+                return torch.cat([decoder.query(prepared, chunk[None])[0] for chunk in chunks]).double().numpy()
+
+        try:
+            mesh = extract_mesh(values, ExtractConfig(resolution=128)).mesh
+            edges.append(edge_normal_error(data.mesh_unit(shape_id), mesh, seed=0))
+        except CompletionError:
+            edges.append(90.0)
+    return {**found, "edges": float(np.nanmean(edges)), "normals": float(np.mean(lean))}
+
+
+def rows_of(values: Tensor, rows: Tensor) -> Tensor:
+    return torch.stack([value[row] for value, row in zip(values, rows, strict=True)])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("dataset", type=Path)
+    parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--arms", nargs="+", default=list(arms()))
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    parser.add_argument("--shapes", type=int, default=10, help="unseen shapes")
+    arguments = parser.parse_args()
+    print_machine()
+    data = Dataset.open(arguments.dataset)
+    seen, unseen = Shapes.read(data, "train"), Shapes.read(data, "test", arguments.shapes)
+    rows = []
+    for name in arguments.arms:
+        for seed in arguments.seeds:
+            decoder, codes, steps = train(arms()[name], seen, arguments.seconds, seed=seed)
+            found = measured(decoder, codes, seen, unseen, data)
+            cells = [f"{found[key]:.4f}" for key in ("train", "full", "half")]
+            cells += [f"{found[key]:.1f}" for key in ("edges", "normals")]
+            rows.append([name, str(seed), str(steps), *cells])
+            print(rows[-1], flush=True)
+    title = f"{arguments.dataset.name}: {len(seen.ids)} shapes, {arguments.seconds:.0f} CPU s, {len(unseen.ids)} unseen"
+    print_table(title, ["arm", "seed", "steps", "train", "full", "half", "edges, deg", "normals, deg"], rows)
+
+
+if __name__ == "__main__":
+    main()
