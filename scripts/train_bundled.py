@@ -24,7 +24,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("work", type=Path)
     parser.add_argument("--families", nargs="+", default=FAMILIES)
-    parser.add_argument("--count", type=int, default=220, help="shapes a family; one in eleven is kept for tests")
+    parser.add_argument("--count", type=int, default=440, help="shapes a family; one in eleven is kept for tests")
     parser.add_argument("--epochs", type=int, default=None, help="the preset's if not given")
     arguments = parser.parse_args()
     arguments.work.mkdir(parents=True, exist_ok=True)

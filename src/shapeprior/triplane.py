@@ -27,7 +27,7 @@ class TriplaneConfig:
     """Length of a latent code."""
     base: int = 8
     """Side of the planes that the code is mapped to, in cells."""
-    channels: tuple[int, ...] = (48, 32, 24, 16)
+    channels: tuple[int, ...] = (32, 24, 16, 12)
     """Features at each cell, at the base and after each doubling of the side: 8 cells and 3 doublings give 64 × 64."""
     width: int = 64
     """Outputs of the two hidden layers of the reading network."""
