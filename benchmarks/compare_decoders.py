@@ -2,8 +2,8 @@
 
     python benchmarks/compare_decoders.py DATASET OUT --arms deepsdf-256 triplane-64@0.1 triplane-64@1 --seeds 0 1 2
 
-An arm is a preset or one of `variants`. The first one is trained as its recipe says, and its CPU time is the budget; an arm with a
-share behind an @ gets that share of it: its epochs are chosen to take about so long (measured over its third and fourth epoch; the
+An arm is a preset or one of `variants`. The first one is trained as its recipe says, and its CPU time is the budget (if `--budget` does
+not state one); an arm with a share behind an @ gets that share of it: its epochs are chosen to take about so long (measured over its third and fourth epoch; the
 schedule fits the epochs, and what comes before the first one is within the time). Then, for shapes of the test split,
 
   full        the code is fitted to all samples (`encode_samples`), and the mesh compared with the true one;
@@ -13,8 +13,8 @@ schedule fits the epochs, and what comes before the first one is within the time
   fit         clamped L1 of the fitted field at all samples of those shapes;
   query       CPU time of a query of a prepared code, per point.
 
-Failures count with the worst score. A row an arm and seed goes to OUT/results.jsonl, and is not made again; means over the seeds at
-the end. One thread: set OMP_NUM_THREADS=1.
+Failures count with the worst score. A row an arm and seed goes to OUT/results.jsonl, and is not made again, nor are finished
+runs trained again; means over the seeds at the end. One thread: set OMP_NUM_THREADS=1.
 """
 
 import argparse
@@ -131,9 +131,12 @@ def query_us(prior: ShapePrior) -> float:
 
 def measured(data: Dataset, out: Path, recipe: Preset, truths: Any, *, seed: int, shapes: int) -> dict[str, float]:
     """Train one arm with one seed and measure it."""
-    started = time.process_time()
-    train_prior(data, out, preset=recipe, seed=seed)
-    spent = time.process_time() - started
+    timing = out / "cpu_s.json"
+    if not timing.exists():
+        started = time.process_time()
+        train_prior(data, out, preset=recipe, seed=seed)
+        timing.write_text(json.dumps(time.process_time() - started), encoding="utf-8")
+    spent = json.loads(timing.read_text(encoding="utf-8"))
     prior = load(out)
     ids = [shape.id for shape in data.split("test")]
     ids = [ids[i] for i in np.linspace(0, len(ids) - 1, min(shapes, len(ids))).round().astype(int)]
@@ -164,7 +167,8 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--arms", nargs="+", default=["deepsdf-256", "triplane-64@0.1", "triplane-64@1"])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    parser.add_argument("--shapes", type=int, default=10, help="test shapes")
+    parser.add_argument("--shapes", type=int, default=6, help="test shapes")
+    parser.add_argument("--budget", type=float, default=None, help="CPU seconds of which an arm gets its share")
     arguments = parser.parse_args()
     data = Dataset.open(arguments.dataset)
     truths = lru_cache(maxsize=None)(lambda shape_id: load_truth(data, shape_id))
@@ -173,7 +177,7 @@ def main() -> None:
     results = arguments.out / "results.jsonl"
     lines = results.read_text(encoding="utf-8").splitlines() if results.exists() else []
     found = {(row["arm"], row["seed"]): row for row in map(json.loads, lines)}
-    budget = None
+    budget = arguments.budget
     for arm in arguments.arms:
         name, _, share = arm.partition("@")
         recipe = variants().get(name) or preset(name)

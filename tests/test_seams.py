@@ -6,7 +6,15 @@ from plain_geometry import box, box_sdf, join, sphere, torus
 
 from shapeprior.clean import clean_mesh
 from shapeprior.mesh import TriangleMesh
-from shapeprior.seams import SEAM_EDGE, split_at_seams, split_to_size
+from shapeprior.seams import (
+    MAX_PIECES,
+    SEAM_EDGE,
+    _longest_allowed,
+    _longest_edges,
+    _split_in_four,
+    split_at_seams,
+    split_to_size,
+)
 from shapeprior.surface import sample_surface
 
 INNER = (0.6, 0.6, 0.6)
@@ -58,3 +66,40 @@ def test_split_to_size_knows_where_pieces_come_from() -> None:
     np.testing.assert_allclose(area, mesh.face_areas, rtol=1e-12)
     np.testing.assert_allclose(np.einsum("ij,ij->i", pieces.face_normals, mesh.face_normals[source]), 1.0)
     assert np.bincount(source)[~chosen].tolist() == [1] * int((~chosen).sum())
+
+
+def plainly_split(mesh: TriangleMesh) -> tuple[TriangleMesh, np.ndarray]:
+    """The same with every face that is left looked at again in every round."""
+    vertices, faces, whole = mesh.vertices, mesh.faces, []
+    while True:
+        limit, _ = _longest_allowed(vertices, faces)
+        whole.append(faces[~np.isfinite(limit)])
+        faces, limit = faces[np.isfinite(limit)], limit[np.isfinite(limit)]
+        long = _longest_edges(vertices, faces) > limit
+        if not long.any() or len(faces) > MAX_PIECES:
+            return TriangleMesh(vertices, np.concatenate([*whole, faces])), np.repeat(
+                [False, True], [sum(map(len, whole)), len(faces)]
+            )
+        vertices, split = _split_in_four(vertices, faces[long])
+        faces = np.concatenate([faces[~long], split])
+
+
+def triangles(mesh: TriangleMesh, chosen: np.ndarray) -> list[list[float]]:
+    return sorted(np.round(np.sort(mesh.corners[chosen], axis=1), 9).reshape(-1, 9).tolist())
+
+
+@pytest.mark.parametrize(
+    "mesh",
+    [
+        CROSSING,
+        join(box(extents=INNER), torus(major=0.4, minor=0.1), sphere(radius=0.35)),
+        join(box(), box(center=(0.9, 0.2, 0.1)), box(extents=(0.2, 1.7, 0.3), center=(0.43, 0.01, 0.02))),
+    ],
+    ids=["crossing", "three parts", "three boxes"],
+)
+def test_looking_only_at_what_was_split_finds_the_same(mesh: TriangleMesh) -> None:
+    pieces, crossed = split_at_seams(mesh)
+    expected, expected_crossed = plainly_split(mesh)
+    assert crossed.any()
+    assert triangles(pieces, crossed) == triangles(expected, expected_crossed)
+    assert triangles(pieces, ~crossed) == triangles(expected, ~expected_crossed)
