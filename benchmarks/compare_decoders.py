@@ -2,9 +2,10 @@
 
     python benchmarks/compare_decoders.py DATASET OUT --arms deepsdf-256 triplane-64@0.1 triplane-64@1 --seeds 0 1 2
 
-An arm is a preset or one of `variants`. The first one is trained as its recipe says, and its CPU time is the budget (if `--budget` does
-not state one); an arm with a share behind an @ gets that share of it: its epochs are chosen to take about so long (measured over its third and fourth epoch; the
-schedule fits the epochs, and what comes before the first one is within the time). Then, for shapes of the test split,
+An arm is a preset or one of `variants`. The first one is trained as its recipe says, and its CPU time is the budget (if `--budget`
+does not state one); an arm with a share behind an @ gets that share of it: its epochs are chosen to take about so long (measured
+over its third and fourth epoch; the schedule fits the epochs, and what comes before the first one is within the time). Then, for
+shapes of the test split,
 
   full        the code is fitted to all samples (`encode_samples`), and the mesh compared with the true one;
   view        one depth view is completed, at known placement, as `shapeprior evaluate` does;
