@@ -25,7 +25,7 @@ def main() -> None:
     parser.add_argument("work", type=Path)
     parser.add_argument("--families", nargs="+", default=FAMILIES)
     parser.add_argument("--count", type=int, default=440, help="shapes a family; one in eleven is kept for tests")
-    parser.add_argument("--epochs", type=int, default=None, help="the preset's if not given")
+    parser.add_argument("--epochs", type=int, default=180)
     arguments = parser.parse_args()
     arguments.work.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
@@ -37,13 +37,13 @@ def main() -> None:
     print(f"all: {time.monotonic() - started:.0f} s")
 
 
-def make(family: str, work: Path, count: int, epochs: int | None) -> tuple[str, float]:
+def make(family: str, work: Path, count: int, epochs: int) -> tuple[str, float]:
     """One family; returns its name and the seconds it took."""
     started = time.monotonic()
     commands = [
         f"shapeprior synthesize {family} --count {count} --out meshes/{family} --seed 0",
         f"shapeprior prepare meshes/{family} --out data/{family} --samples {SAMPLES} --test-share 0.0909 --seed 0 --workers 1",
-        f"shapeprior train data/{family} --out runs/{family} --seed 0" + (f" --epochs {epochs}" if epochs else ""),
+        f"shapeprior train data/{family} --out runs/{family} --seed 0 --epochs {epochs}",
     ]
     with open(work / f"{family}.log", "a", encoding="utf-8") as log:
         for command in commands:
