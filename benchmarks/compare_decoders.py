@@ -8,6 +8,7 @@ over its third and fourth epoch; the schedule fits the epochs, and what comes be
 shapes of the test split,
 
   full        the code is fitted to all samples (`encode_samples`), and the mesh compared with the true one;
+  refined     the same after `refine_prepared` with its default settings;
   view        one depth view is completed, at known placement, as `shapeprior evaluate` does;
   edges       mean angle between the true normal and that of the nearest point of the full reconstruction, at points of the true
               surface within 0.02 of an edge that bends by more than 30 degrees;
@@ -23,7 +24,6 @@ import contextlib
 import json
 import shutil
 import time
-from collections.abc import Iterator
 from dataclasses import asdict, replace
 from functools import lru_cache
 from pathlib import Path
@@ -44,10 +44,12 @@ from shapeprior.losses import clamped_l1
 from shapeprior.metrics import Metrics, MetricsConfig, summarize
 from shapeprior.presets import Preset, preset
 from shapeprior.prior import ShapePrior, load
+from shapeprior.refine import FieldSamples, RefineConfig, refine_prepared
 from shapeprior.train import train_prior
 
 COLUMNS = [
-    "epochs", "cpu_s", "loss", "fit", "full_chamfer_l1", "full_fscore_1", "full_iou", "edges_deg",
+    "epochs", "cpu_s", "loss", "full_fit", "full_chamfer_l1", "full_iou", "full_edges_deg",
+    "refined_fit", "refined_chamfer_l1", "refined_iou", "refined_edges_deg",
     "view_chamfer_l1", "view_fscore_2", "view_iou", "query_us",
 ]  # fmt: skip
 METRICS = MetricsConfig(surface_points=10_000, volume_points=30_000)
@@ -84,27 +86,38 @@ def fitted(data: Dataset, scratch: Path, recipe: Preset, seconds: float) -> Pres
     return replace(recipe, train=replace(recipe.train, epochs=max(int((seconds - before) / epoch), 1)))
 
 
-def full_fits(prior: ShapePrior, data: Dataset, ids: list[str]) -> Iterator[tuple[Any, float]]:
-    """Meshes of the test shapes from their fitted codes, None where there is no surface; and the fields' errors."""
+def full_part(prior: ShapePrior, data: Dataset, ids: list[str], truths: Any) -> dict[str, float]:
+    """Fits to all samples: what the code alone gives, and what is left after `refine_prepared`."""
     samples = [data.samples(shape_id) for shape_id in ids]
     points = torch.stack([torch.from_numpy(s.points_unit.astype(np.float32)) for s in samples])
     sdf = torch.stack([torch.from_numpy(s.sdf.astype(np.float32)) for s in samples])
-    codes = encode_samples(
-        prior.decoder,
-        CodeSpace.fit(prior.codes),
-        points,
-        sdf,
-        clamp=prior.config.train.clamp,
-        config=EncodeConfig(steps=120),
-        seed=0,
-    )
-    for code, where, distance in zip(codes, points, sdf, strict=True):
-        with torch.no_grad():
-            error = clamped_l1(prior.decoder(code[None], where[None])[0], distance, prior.config.train.clamp)
-        try:
-            yield prior.extract(code), float(error.mean())
-        except CompletionError:
-            yield None, float(error.mean())
+    clamp, decoder = prior.config.train.clamp, prior.decoder
+    config = EncodeConfig(steps=120)
+    codes = encode_samples(decoder, CodeSpace.fit(prior.codes), points, sdf, clamp=clamp, config=config, seed=0)
+    found: dict[str, float] = {}
+    for name, steps in (("full", 0), ("refined", RefineConfig().steps)):
+        metrics, edges, fit = [], [], []
+        for shape_id, code, where, distance in zip(ids, codes, points, sdf, strict=True):
+            truth = truths(shape_id)
+            known = FieldSamples.of_sdf(where, distance, clamp)
+            with torch.nn.utils.parametrize.cached():
+                with torch.no_grad():
+                    prepared = decoder.prepare(code[None])
+                prepared = refine_prepared(decoder, prepared, known, config=RefineConfig(steps=steps), seed=0)
+                with torch.no_grad():
+                    error = clamped_l1(decoder.query(prepared, where[None])[0], distance, clamp)
+            fit.append(float(error.mean()))
+            try:
+                mesh = prior.extract_prepared(prepared)
+            except CompletionError:
+                metrics.append(Metrics.worst())
+                edges.append(90.0)
+                continue
+            metrics.append(score(mesh, truth, seed=0, config=METRICS))
+            edges.append(edge_normal_error(truth.surface_unit, mesh, seed=0))
+        found |= {f"{name}_{key}": value for key, value in asdict(summarize(metrics).mean).items()}
+        found |= {f"{name}_edges_deg": float(np.nanmean(edges)), f"{name}_fit": float(np.mean(fit))}
+    return found
 
 
 def view_score(prior: ShapePrior, truth: Truth, shape_id: str) -> Metrics:
@@ -130,6 +143,12 @@ def query_us(prior: ShapePrior) -> float:
     return float(np.median(times)) / 4096 * 1e6
 
 
+def chosen_ids(data: Dataset, shapes: int) -> list[str]:
+    """Test shapes, spread evenly."""
+    ids = [shape.id for shape in data.split("test")]
+    return [ids[i] for i in np.linspace(0, len(ids) - 1, min(shapes, len(ids))).round().astype(int)]
+
+
 def measured(data: Dataset, out: Path, recipe: Preset, truths: Any, *, seed: int, shapes: int) -> dict[str, float]:
     """Train one arm with one seed and measure it."""
     timing = out / "cpu_s.json"
@@ -139,24 +158,14 @@ def measured(data: Dataset, out: Path, recipe: Preset, truths: Any, *, seed: int
         timing.write_text(json.dumps(time.process_time() - started), encoding="utf-8")
     spent = json.loads(timing.read_text(encoding="utf-8"))
     prior = load(out)
-    ids = [shape.id for shape in data.split("test")]
-    ids = [ids[i] for i in np.linspace(0, len(ids) - 1, min(shapes, len(ids))).round().astype(int)]
-    full, edges, view, fit = [], [], [], []
-    for shape_id, (mesh, error) in zip(ids, full_fits(prior, data, ids), strict=True):
-        truth = truths(shape_id)
-        failed = mesh is None
-        full.append(Metrics.worst() if failed else score(mesh, truth, seed=0, config=METRICS))
-        edges.append(90.0 if failed else edge_normal_error(truth.surface_unit, mesh, seed=0))
-        fit.append(error)
-        view.append(view_score(prior, truth, shape_id))
+    ids = chosen_ids(data, shapes)
+    view = [view_score(prior, truths(shape_id), shape_id) for shape_id in ids]
     log = [json.loads(line) for line in (out / "log.jsonl").read_text(encoding="utf-8").splitlines()]
     return {
         "epochs": recipe.train.epochs,
         "cpu_s": spent,
         "loss": log[-1]["loss"],
-        "fit": float(np.mean(fit)),
-        **{f"full_{name}": value for name, value in asdict(summarize(full).mean).items()},
-        "edges_deg": float(np.nanmean(edges)),
+        **full_part(prior, data, ids, truths),
         **{f"view_{name}": value for name, value in asdict(summarize(view).mean).items()},
         "query_us": query_us(prior),
     }

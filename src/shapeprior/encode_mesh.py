@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float
+from torch import Tensor
 
 from shapeprior.code_space import CodeSpace
 from shapeprior.decoder import Decoder
@@ -20,6 +21,7 @@ from shapeprior.mesh import TriangleMesh
 from shapeprior.mesh_io import write_bytes
 from shapeprior.mesh_source import UpAxis
 from shapeprior.prepare_shape import PrepareConfig, prepare_mesh, sample_mesh
+from shapeprior.refine import FieldSamples, RefineConfig, refine_prepared
 from shapeprior.sampling import SamplingConfig
 
 
@@ -34,6 +36,9 @@ class EncodedMesh:
     """Mean |f − s| at the samples, both clamped as in training (DeepSDF, equation 4), in unit-sphere radii."""
     mesh_unit: TriangleMesh
     """The mesh as it was prepared: cleaned, upright, in the unit frame."""
+    refined: tuple[Tensor, ...] | None = None
+    """What the decoder prepared of the code, refined to the mesh (`shapeprior.refine`), for `ShapePrior.extract_prepared`; None
+    if that was not asked for."""
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write `code` (code), `T_unit_world` (4, 4) and `error` () as an NPZ file, atomically. Raises OutputError."""
@@ -57,8 +62,11 @@ def encode_mesh(
     config: EncodeConfig,
     prepare: PrepareConfig,
     seed: int,
+    refine: RefineConfig | None = None,
 ) -> EncodedMesh:
     """Clean, turn upright, normalise, sign, sample and fit a mesh; `seed` decides the samples and their order.
+
+    With `refine`, the prepared decoder is fitted as well, which holds details that no code does; code and error stay.
 
     Raises MeshError, naming `name`, for what preparation would refuse.
     """
@@ -67,13 +75,17 @@ def encode_mesh(
     points_unit, sdf = (torch.from_numpy(np.float32(part))[None] for part in (samples.points_unit, samples.sdf))
     code = encode_samples(decoder, space, points_unit, sdf, clamp=clamp, config=config, seed=seed)
     device = next(decoder.parameters()).device
+    code, points_unit, sdf = code.to(device), points_unit.to(device), sdf.to(device)
     with torch.no_grad():
-        predicted = decoder(code.to(device), points_unit.to(device)).cpu()
+        first = decoder.prepare(code)
+        predicted = decoder.query(first, points_unit)
+    known = FieldSamples.of_sdf(points_unit[0], sdf[0], clamp)
     return EncodedMesh(
         code=code[0].double().cpu().numpy(),
         T_unit_world=prepared.T_unit_world,
         error=float(clamped_l1(predicted, sdf, clamp).mean()),
         mesh_unit=prepared.mesh_unit,
+        refined=refine_prepared(decoder, first, known, config=refine, seed=seed) if refine else None,
     )
 
 

@@ -23,7 +23,7 @@ def exact(device: torch.device) -> AbstractContextManager[Any]:
 
 
 def multiplies_bfloat16(device: torch.device) -> bool:
-    """Whether the device has instructions for products in bfloat16; without them, a CPU is 20 to 40 times slower than in float32."""
+    """Whether the device has instructions for products in bfloat16; a CPU without them is tens of times slower than in float32."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     if device.type != "cpu":

@@ -30,6 +30,7 @@ from shapeprior.mesh_io import load_mesh, save_mesh
 from shapeprior.nearest_shapes import NearbyShape, nearest_shapes
 from shapeprior.observation import Observation
 from shapeprior.prepare_shape import UpSetting
+from shapeprior.refine import RefineConfig
 from shapeprior.units import file_up_axis
 
 QUERY_POINTS = 4096
@@ -133,8 +134,11 @@ class ShapePrior:
         up: UpSetting = "auto",
         seed: int = 0,
         config: EncodeConfig | None = None,
+        refine: RefineConfig | None = None,
     ) -> EncodedMesh:
         """The code of a full mesh, prepared as for training; of a file, auto takes the up axis that its format states, or y.
+
+        With `refine`, the result also has what `extract_prepared` makes a mesh of that is nearer to the mesh than any code's.
 
         Raises MeshError, with the reason, for what preparation would refuse.
         """
@@ -149,6 +153,7 @@ class ShapePrior:
             config=config or EncodeConfig(),
             prepare=encoding_preparation(self.config.dataset),
             seed=seed,
+            refine=refine,
         )
 
     def interpolate(
@@ -171,7 +176,11 @@ class ShapePrior:
         Raises CompletionError if the field has no zero, ConfigError if 32 does not divide `resolution`.
         """
         with torch.no_grad(), parametrize.cached():
-            prepared = self.decoder.prepare(self._as_code(code)[None])
+            return self.extract_prepared(self.decoder.prepare(self._as_code(code)[None]), resolution=resolution)
+
+    def extract_prepared(self, prepared: tuple[Tensor, ...], *, resolution: int = 128) -> TriangleMesh:
+        """The closed mesh of what `Decoder.prepare` made of one code, or `refine_prepared` of that; as `extract`."""
+        with torch.no_grad(), parametrize.cached():
 
             def field(points: Float[np.ndarray, "points 3"]) -> Float[np.ndarray, "points"]:
                 tensor = torch.from_numpy(np.ascontiguousarray(points)).float()

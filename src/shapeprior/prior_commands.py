@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from tyro.conf import Positional, arg
 
 from shapeprior.console import say
+from shapeprior.errors import ConfigError
 
 Seed = Annotated[int, arg(help="Seed of every random choice; the same seed gives the same result.")]
 Up = Literal["auto", "x", "y", "z"]
@@ -57,6 +58,7 @@ def encode(
     *,
     out: Path,
     mesh_out: Annotated[Path | None, arg(name="mesh")] = None,
+    refine: bool = False,
     up: Up = "auto",
     steps: int | None = None,
     resolution: int = 128,
@@ -69,6 +71,7 @@ def encode(
         mesh: The mesh file; it is cleaned and sampled as for training, and refused for the same reasons.
         out: The code, an NPZ file: code, T_unit_world (4 x 4, from the mesh's frame to the unit frame) and error.
         mesh_out: Also write the mesh that the code decodes to, in the file's own frame and unit.
+        refine: Fit that mesh to the file beyond what the code can say; the code stays as it is.
         up: The axis that points up; auto takes what the file format says, or else y.
         steps: Steps of the fit, 200 if not given.
         resolution: Cells along each axis of the unit cube.
@@ -77,15 +80,22 @@ def encode(
     from shapeprior.mesh import TriangleMesh
     from shapeprior.mesh_io import save_mesh
     from shapeprior.prior import load
+    from shapeprior.refine import RefineConfig
 
+    if refine and mesh_out is None:
+        raise ConfigError("--refine without --mesh; expected a mesh to write: the code stays as it is; add --mesh FILE")
     loaded = load(prior)
     config = EncodeConfig() if steps is None else EncodeConfig(steps=steps)
-    encoded = loaded.encode(mesh, up=up, seed=seed, config=config)
+    wanted = RefineConfig() if refine else None
+    encoded = loaded.encode(mesh, up=up, seed=seed, config=config, refine=wanted)
     near = loaded.nearest(encoded.code, count=1)[0]
     encoded.save(out)
     say(f"{out}: mean error of the field {encoded.error:.4f} radii; nearest code {near.id} at {near.distance:.1f}")
     if mesh_out is not None:
-        decoded = loaded.extract(encoded.code, resolution=resolution)
+        if encoded.refined is not None:
+            decoded = loaded.extract_prepared(encoded.refined, resolution=resolution)
+        else:
+            decoded = loaded.extract(encoded.code, resolution=resolution)
         T_world_unit = encoded.T_unit_world.inverse()
         save_mesh(mesh_out, TriangleMesh(vertices=T_world_unit.apply(decoded.vertices), faces=decoded.faces))
         say(f"mesh     {mesh_out}")

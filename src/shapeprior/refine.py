@@ -1,0 +1,80 @@
+"""Beyond what a code can say: the prepared decoder of one shape is moved until its field fits what was seen of it."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from shapeprior.config import check_numbers
+from shapeprior.decoder import Decoder, seeded
+
+
+@dataclass(frozen=True, kw_only=True)
+class RefineConfig:
+    """Settings of the refinement."""
+
+    steps: int = 100
+    """Adam steps; 0 leaves the field as the code made it."""
+    points: int = 4096
+    """Samples in a step, drawn afresh."""
+    rate: float = 0.2
+    """Adam's learning rate at the start, as a share of each prepared tensor's standard deviation; it falls to 0 along half a
+    cosine."""
+
+    def __post_init__(self) -> None:
+        check_numbers(self, at_least_one=("points",), positive=("rate",), not_negative=("steps",))
+
+
+@dataclass(frozen=True, eq=False)
+class FieldSamples:
+    """What is known of one shape's field, in the unit frame."""
+
+    points: Float[Tensor, "samples 3"]
+    values: Float[Tensor, "samples"]
+    """Signed distances in unit-sphere radii."""
+    side: Float[Tensor, "samples"]
+    """0 where the field has this value, 1 where it has this or more, -1 where it has this or less."""
+    weight: Float[Tensor, "samples"]
+
+    @classmethod
+    def of_sdf(cls, points: Float[Tensor, "samples 3"], sdf: Float[Tensor, "samples"], clamp: float) -> "FieldSamples":
+        """Samples of a field that is known all around; beyond the clamp only that it is beyond."""
+        side = torch.where(sdf.abs() < clamp, 0.0, torch.sign(sdf))
+        return cls(points, sdf.clamp(-clamp, clamp), side, torch.ones_like(sdf))
+
+    def error(self, field: Float[Tensor, "drawn"], rows: Tensor) -> Float[Tensor, "drawn"]:
+        """How far values of the field at some samples are from what is known there."""
+        lacking = self.values[rows] - field
+        side = self.side[rows]
+        return self.weight[rows] * torch.where(side == 0.0, lacking.abs(), torch.relu(side * lacking))
+
+
+def refine_prepared(
+    decoder: Decoder, prepared: tuple[Tensor, ...], samples: FieldSamples, *, config: RefineConfig, seed: int
+) -> tuple[Tensor, ...]:
+    """What `Decoder.prepare` made of one code, changed so that the field fits the samples; weights and code stay.
+
+    A code of 64 numbers holds what shapes of a category have in common; the details of an unseen shape are not in it. What the
+    decoder makes of the code before any point is asked for (feature planes, or biases) has room for them. The idea of adapting
+    the decoder to one shape after its code: pivotal tuning (Roich et al. 2022, "Pivotal tuning for latent-based editing of real
+    images"); that it is enough to move the prepared tensors, and no weight, is ours. Where nothing is known, samples of the
+    field as it was must be among `samples`, or it drifts. Does not touch torch's global generator.
+    """
+    first = [tensor.detach() for tensor in prepared]
+    if config.steps == 0 or len(samples.points) == 0:
+        return tuple(first)
+    moved = [tensor.clone().requires_grad_() for tensor in first]
+    groups = [{"params": [tensor], "lr": config.rate * max(float(tensor.detach().std()), 1e-6)} for tensor in moved]
+    optimizer = torch.optim.Adam(groups, betas=(0.9, 0.98))
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, config.steps)
+    generator = seeded(seed)
+    for _ in range(config.steps):
+        rows = torch.randint(len(samples.points), (config.points,), generator=generator).to(samples.points.device)
+        field = decoder.query(tuple(moved), samples.points[rows][None])[0]
+        gradients = torch.autograd.grad(samples.error(field, rows).mean(), moved)
+        for tensor, gradient in zip(moved, gradients, strict=True):
+            tensor.grad = gradient
+        optimizer.step()
+        schedule.step()
+    return tuple(tensor.detach() for tensor in moved)
