@@ -436,7 +436,7 @@ def test_the_arguments_are_these(
 ) -> None:
     text = help_of([command], monkeypatch, capsys)
     # One row an argument: a flag, or a positional's placeholder, at the left of its box.
-    rows = set(re.findall(r"^[│| ] (--[a-z][a-z-]*|[A-Z]+|\{[a-z,]+\})(?= )", text, flags=re.MULTILINE))
+    rows = set(re.findall(r"^[│| ] (--[a-z][a-z-]*|[A-Z]+|\{[a-z,]+\})(?=[ ,])", text, flags=re.MULTILINE))
     assert rows == COMMAND_LINE[command]
 
 
