@@ -238,7 +238,6 @@ COMMAND_LINE = {
         "--out",
         "--mesh",
         "--refine",
-        "--no-refine",
         "--up",
         "--steps",
         "--resolution",
