@@ -43,6 +43,7 @@ def test_bfloat16_reaches_the_hidden_layers_but_neither_coordinates_nor_distance
     [
         ({}, False),
         ({"avx2": True}, False),
+        ({"neon": True, "bf16": True}, False),
         ({"avx512_bf16": True}, True),
         ({"amx_bf16": True, "avx512_bf16": False}, True),
     ],

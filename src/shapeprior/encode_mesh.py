@@ -81,7 +81,7 @@ def encode_mesh(
         predicted = decoder.query(first, points_unit)
     known = FieldSamples.of_sdf(points_unit[0], sdf[0], clamp)
     return EncodedMesh(
-        code=code[0].double().cpu().numpy(),
+        code=code[0].cpu().double().numpy(),
         T_unit_world=prepared.T_unit_world,
         error=float(clamped_l1(predicted, sdf, clamp).mean()),
         mesh_unit=prepared.mesh_unit,

@@ -35,19 +35,18 @@ class FieldSamples:
     """Signed distances in unit-sphere radii."""
     side: Float[Tensor, "samples"]
     """0 where the field has this value, 1 where it has this or more, -1 where it has this or less."""
-    weight: Float[Tensor, "samples"]
 
     @classmethod
     def of_sdf(cls, points: Float[Tensor, "samples 3"], sdf: Float[Tensor, "samples"], clamp: float) -> "FieldSamples":
         """Samples of a field that is known all around; beyond the clamp only that it is beyond."""
         side = torch.where(sdf.abs() < clamp, 0.0, torch.sign(sdf))
-        return cls(points, sdf.clamp(-clamp, clamp), side, torch.ones_like(sdf))
+        return cls(points, sdf.clamp(-clamp, clamp), side)
 
     def error(self, field: Float[Tensor, "drawn"], rows: Tensor) -> Float[Tensor, "drawn"]:
         """How far values of the field at some samples are from what is known there."""
         lacking = self.values[rows] - field
         side = self.side[rows]
-        return self.weight[rows] * torch.where(side == 0.0, lacking.abs(), torch.relu(side * lacking))
+        return torch.where(side == 0.0, lacking.abs(), torch.relu(side * lacking))
 
 
 def refine_prepared(
