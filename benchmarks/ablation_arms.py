@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from candidate_decoders import CubicTriplane, FourierDecoder, SineDecoder
+from candidate_decoders import CubicTriplane, FourierDecoder, SineDecoder, SmoothTriplane
 
 from shapeprior.decoder import Decoder
 from shapeprior.deepsdf import DeepSdfConfig, DeepSdfDecoder
@@ -66,6 +66,10 @@ def arms() -> dict[str, Arm]:
         "triplane, hard samples": replace(plane, hard=0.5),
         "triplane, no edge samples": replace(plane, edges=False),
         "triplane, bicubic": replace(plane, decoder=lambda seed: CubicTriplane(TriplaneConfig(), seed=seed)),
+        "triplane, smoothed": replace(plane, decoder=lambda seed: SmoothTriplane(TriplaneConfig(), seed=seed)),
+        "triplane, smoothed, normals": replace(
+            plane, decoder=lambda seed: SmoothTriplane(TriplaneConfig(), seed=seed), normals=0.02
+        ),
         "triplane, 4096 points": replace(plane, points=4096),
         "triplane, 512 points": replace(plane, points=512),
         "triplane, 16 x 512 points": replace(plane, points=512, shapes=16),

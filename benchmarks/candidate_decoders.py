@@ -94,3 +94,15 @@ class CubicTriplane(TriplaneDecoder):
     """Tri-planes read by bicubic instead of bilinear interpolation."""
 
     interpolation = "bicubic"
+
+
+class SmoothTriplane(TriplaneDecoder):
+    """Tri-planes that pass a binomial filter after the last doubling: what a transposed convolution leaves from cell to cell
+    (Odena et al. 2016, "Deconvolution and checkerboard artifacts") is gone before a point reads them."""
+
+    def prepare(self, codes: Float[Tensor, "shapes code"]) -> tuple[Tensor, ...]:
+        planes, volume = super().prepare(codes)
+        wide = nn.functional.pad(planes.flatten(1, 2), (1, 1, 1, 1), mode="replicate")
+        rows = wide[..., :-2, :] + 2.0 * wide[..., 1:-1, :] + wide[..., 2:, :]
+        smooth = 0.0625 * (rows[..., :-2] + 2.0 * rows[..., 1:-1] + rows[..., 2:])
+        return smooth.view(planes.shape), volume

@@ -103,6 +103,11 @@ LAYERS = [
     "observed_samples",
     "placement",
     # Surfaces out of fields, and how good they are.
+    "cube_cases",
+    "brick_grid",
+    "surface_grid",
+    "crossings",
+    "keep_components",
     "extract",
     "metrics",
     "surface_distances",

@@ -131,9 +131,9 @@ def test_a_field_without_a_surface_is_a_completion_error() -> None:
         )
 
 
-def test_a_resolution_that_does_not_split_is_refused() -> None:
+def test_a_resolution_without_a_corner_inside_is_refused() -> None:
     with pytest.raises(ConfigError, match="resolution"):
-        ellipsoid_prior().extract(torch.zeros(2), resolution=50)
+        ellipsoid_prior().extract(torch.zeros(2), resolution=1)
 
 
 def test_saving_a_completion(tmp_path: Path) -> None:

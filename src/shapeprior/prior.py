@@ -78,7 +78,7 @@ class ShapePrior:
         *,
         T_unit_world: Similarity | None = None,
         seed: int = 0,
-        resolution: int = 128,
+        resolution: int = 256,
         infer: InferConfig | None = None,
     ) -> Completion:
         """Complete one partial view into a closed mesh in the view's own frame and unit.
@@ -86,7 +86,7 @@ class ShapePrior:
         With `T_unit_world` the object's placement is known. Without it the view's axes must be those of the unit frame
         (+y up, see docs/conventions.md), and scale and position are found together with the shape. `resolution` is the number
         of cells along each axis of the unit frame's cube. Raises CompletionError if no surface comes out,
-        ScanError if the placement is unknown and all points lie in one place, ConfigError if 32 does not divide `resolution`.
+        ScanError if the placement is unknown and all points lie in one place, ConfigError if `resolution` is below 2.
         """
         started = time.perf_counter()
         estimate = self.infer(view, T_unit_world=T_unit_world, seed=seed, config=infer or InferConfig())
@@ -170,24 +170,24 @@ class ShapePrior:
         """The training shapes with the nearest codes; see `shapeprior.nearest_shapes.nearest_shapes`."""
         return nearest_shapes(self.space, self.codes, self.config.shape_ids, self._as_code(code), count=count)
 
-    def extract(self, code: Code, *, resolution: int = 128) -> TriangleMesh:
+    def extract(self, code: Code, *, resolution: int = 256) -> TriangleMesh:
         """The closed mesh of a code, in the unit frame.
 
-        Raises CompletionError if the field has no zero, ConfigError if 32 does not divide `resolution`.
+        Raises CompletionError if the field has no zero, ConfigError if `resolution` is below 2.
         """
         with torch.no_grad(), parametrize.cached():
             return self.extract_prepared(self.decoder.prepare(self._as_code(code)[None]), resolution=resolution)
 
-    def extract_prepared(self, prepared: tuple[Tensor, ...], *, resolution: int = 128) -> TriangleMesh:
+    def extract_prepared(self, prepared: tuple[Tensor, ...], *, resolution: int = 256) -> TriangleMesh:
         """The closed mesh of what `Decoder.prepare` made of one code, or `refine_prepared` of that; as `extract`."""
         with torch.no_grad(), parametrize.cached():
 
             def field(points: Float[np.ndarray, "points 3"]) -> Float[np.ndarray, "points"]:
                 tensor = torch.from_numpy(np.ascontiguousarray(points)).float()
                 parts = [self.decoder.query(prepared, chunk[None])[0] for chunk in tensor.split(QUERY_POINTS)]
-                return torch.cat(parts).double().numpy()
+                return torch.cat(parts).numpy()
 
-            mesh = extract_mesh(field, ExtractConfig(resolution=resolution, coarse=32)).mesh
+            mesh = extract_mesh(field, ExtractConfig(resolution=resolution)).mesh
         if len(mesh.faces) == 0:
             raise CompletionError("the field of this code has no surface; expected a code near the training codes")
         return mesh

@@ -24,7 +24,7 @@ def complete(
     mask: Path | None = None,
     sensor: tuple[float, float, float] | None = None,
     pose: Path | None = None,
-    resolution: int = 128,
+    resolution: int = 256,
     seed: Seed = 0,
 ) -> None:
     """Complete one partial view into a closed mesh in the scan's own frame and unit.
@@ -61,7 +61,7 @@ def encode(
     refine: bool = False,
     up: Up = "auto",
     steps: int | None = None,
-    resolution: int = 128,
+    resolution: int = 256,
     seed: Seed = 0,
 ) -> None:
     """Find the code of a full mesh.

@@ -42,8 +42,8 @@ def write_shapes(
 ) -> WrittenShapes:
     """Write `OUT/NAME_00.ply` and so on, in the unit frame, and `OUT/NAME.png` with all of them seen by one camera.
 
-    Raises CompletionError, naming which, if a code has no surface; OutputError if `out` cannot be written; ConfigError if 32 does
-    not divide `resolution`.
+    Raises CompletionError, naming which, if a code has no surface; OutputError if `out` cannot be written; ConfigError if
+    `resolution` is below 2.
     """
     out, meshes = Path(out), []
     for number, code in enumerate(codes):

@@ -1,0 +1,35 @@
+"""A second, plain way to the crossings of a grid: every corner is asked, in float32 as the package keeps them."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+Field = Callable[[np.ndarray], np.ndarray]
+
+
+def dense_values(field: Field, cells: int) -> np.ndarray:
+    """Values at all corners of the cube [-1, 1]^3, x slowest; its sides are outside, and nothing is zero."""
+    axis = np.arange(cells + 1) * (2.0 / cells) - 1.0
+    grid = np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), axis=-1)
+    values = field(grid.reshape(-1, 3)).astype(np.float32).reshape(grid.shape[:3])
+    tiny = np.float32(1e-9 / cells)
+    values[values == 0] = tiny
+    for side in (np.s_[[0, -1]], np.s_[:, [0, -1]], np.s_[:, :, [0, -1]]):
+        values[side] = np.where(values[side] < 0, tiny, values[side])
+    return values
+
+
+def dense_crossings(values: np.ndarray) -> np.ndarray:
+    """Where the linear interpolation of corner values is zero along an edge, in the unit frame, sorted."""
+    cells = len(values) - 1
+    found = []
+    for axis in range(3):
+        low = np.take(values, range(cells), axis=axis).astype(np.float64)
+        high = np.take(values, range(1, cells + 1), axis=axis).astype(np.float64)
+        where = np.argwhere((low < 0) != (high < 0))
+        share = low[tuple(where.T)] / (low[tuple(where.T)] - high[tuple(where.T)])
+        points = where.astype(np.float64)
+        points[:, axis] += np.clip(share, 1e-3, 1.0 - 1e-3)
+        found.append(points * (2.0 / cells) - 1.0)
+    points = np.concatenate(found)
+    return points[np.lexsort(np.round(points, 7).T)]
