@@ -68,6 +68,7 @@ LAYERS = [
     "manifest",
     "dataset",
     # Preparing them.
+    "variants",
     "prepare_shape",
     "worker_loop",
     "worker_process",
@@ -206,6 +207,7 @@ COMMAND_LINE = {
         "--samples",
         "--up",
         "--unit",
+        "--variants",
         "--test-share",
         "--min-confidence",
         "--workers",

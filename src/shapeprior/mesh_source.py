@@ -25,3 +25,5 @@ class MeshSource:
     """Up axis that the collection states; None leaves it to the settings."""
     unit: float | None = None
     """Metres in one unit of the file, if the collection states it."""
+    variant: int = 0
+    """0 for the mesh as it is; others are stretched copies of it (`shapeprior.variants`)."""

@@ -30,6 +30,7 @@ from shapeprior.records import READERS, Record, RefusedShape, ShapeRecord, read_
 from shapeprior.shape_files import mesh_name, samples_name
 from shapeprior.store import LocalStore, Store, open_store
 from shapeprior.tensor_file import TensorFile
+from shapeprior.variants import with_variants
 from shapeprior.worker_loop import Lost
 from shapeprior.worker_process import WorkerLimits
 from shapeprior.workers import run_jobs
@@ -37,8 +38,8 @@ from shapeprior.workers import run_jobs
 Progress = Callable[[int, int, str], None]
 """Called with (done, total, source) after each shape; what an earlier run did counts as done."""
 
-ACCEPTANCE = frozenset({"prepare.min_confidence", "prepare.min_inside_share"})
-"""Settings that a later run may change: they decide which shapes are refused, and nothing about the others."""
+ACCEPTANCE = frozenset({"prepare.min_confidence", "prepare.min_inside_share", "prepare.variants"})
+"""Settings that a later run may change: they decide which shapes are refused or added, and nothing about the others."""
 REMEDIES = {
     "crashed": "expected a mesh that the geometry libraries survive; repair or drop the file",
     "timeout": "expected less; simplify the mesh, or allow more time with --timeout",
@@ -138,6 +139,7 @@ def _jobs(
 ) -> list[PrepareJob]:
     sources = keep_ids(sources, records)
     splits = assign_splits(sources, records, test_share=config.test_share, seed=seed)
+    sources, splits = with_variants(sources, splits, config.variants)
     if isinstance(store, LocalStore):
         # Workers of a cluster may stand in another folder.
         store = LocalStore(store.root.absolute())

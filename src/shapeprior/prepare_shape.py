@@ -9,6 +9,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from shapeprior.clean import CleanReport, clean_mesh
+from shapeprior.config import check_numbers
 from shapeprior.deepsdf_samples import normalization_path, read_deepsdf_normalization, read_deepsdf_samples
 from shapeprior.errors import ConfigError, MeshError
 from shapeprior.frames import Similarity
@@ -21,6 +22,7 @@ from shapeprior.shape_files import mesh_name, samples_name, write_mesh_unit, wri
 from shapeprior.signed_distance import SHEET_HALF_THICKNESS, SignedDistance
 from shapeprior.store import Store
 from shapeprior.units import file_unit, file_up_axis
+from shapeprior.variants import stretched
 
 UpSetting = Literal["auto", "x", "y", "z"]
 UPRIGHT: dict[UpAxis, tuple[tuple[float, float, float], ...]] = {
@@ -46,6 +48,10 @@ class PrepareConfig:
     does."""
     test_share: float = 0.2
     """Share of shapes in the test split, of those whose collection states no split."""
+    variants: int = 0
+    """Stretched copies of each training shape, for small collections (`shapeprior.variants`)."""
+    stretch: float = 0.15
+    """Standard deviation of the logarithm of the factors by which those are stretched along each axis."""
     sheet_half_thickness: float = SHEET_HALF_THICKNESS
     """Half the thickness given to surfaces without an inside, in unit-sphere radii."""
     min_confidence: float = 0.3
@@ -61,6 +67,7 @@ class PrepareConfig:
         for name in ("test_share", "min_confidence", "min_inside_share"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise ConfigError(f"{name} = {getattr(self, name)}; expected 0 to 1")
+        check_numbers(self, not_negative=("variants", "stretch"))
         if not 0.0 <= self.sheet_half_thickness < 0.5:
             raise ConfigError(f"sheet_half_thickness = {self.sheet_half_thickness}; expected 0 to 0.5 radii")
 
@@ -179,7 +186,10 @@ def source_unit(source: MeshSource, config: PrepareConfig) -> float | None:
 def _prepare_mesh(job: PrepareJob, sha256: str) -> ShapeRecord:
     config, path = job.config, job.source.path
     up = source_up(job.source, config)
-    prepared = prepare_mesh(load_mesh(path), name=str(path), up=up, sheet_half_thickness=config.sheet_half_thickness)
+    mesh_world = load_mesh(path)
+    if job.source.variant:
+        mesh_world = stretched(mesh_world, config.stretch, rng=shape_rng(job.seed, f"{job.source.shape_id} factors"))
+    prepared = prepare_mesh(mesh_world, name=str(path), up=up, sheet_half_thickness=config.sheet_half_thickness)
     samples, inside_share = sample_mesh(
         prepared, config, name=str(path), rng=shape_rng(job.seed, job.source.shape_id), flag="--min-confidence"
     )
@@ -194,7 +204,8 @@ def _prepare_mesh(job: PrepareJob, sha256: str) -> ShapeRecord:
         samples=len(samples.sdf),
         samples_sha256=write_samples(job.store, job.source.shape_id, samples),
         mesh_sha256=write_mesh_unit(job.store, job.source.shape_id, prepared.mesh_unit),
-        T_unit_world=prepared.T_unit_world.to_json(),
+        # No similarity leads from the file to a stretched copy.
+        T_unit_world=None if job.source.variant else prepared.T_unit_world.to_json(),
         unit=source_unit(job.source, config),
         up=up,
         confidence=prepared.distance.confidence,
