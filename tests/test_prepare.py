@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from plain_geometry import box, from_trimesh, join, keep, sphere, sphere_sdf, to_trimesh, torus
 
+import shapeprior.prepare_shape
 from shapeprior.assign import assign_splits
 from shapeprior.dataset import Dataset
 from shapeprior.errors import ConfigError, DatasetError, MeshError, OutputError
@@ -537,3 +538,23 @@ def test_what_is_prepared_is_what_trimesh_reads(tmp_path: Path) -> None:
     back = data.T_unit_world("rings/two").inverse().apply(data.mesh_unit("rings/two").vertices)
     solid = to_trimesh(TriangleMesh(vertices=back, faces=data.mesh_unit("rings/two").faces))
     assert from_trimesh(solid).volume == pytest.approx(SHAPES["rings/two.glb"].volume, rel=1e-5)
+
+
+def test_a_fault_of_ours_costs_one_shape_and_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    meshes = write_meshes(tmp_path / "meshes")
+    honest = shapeprior.prepare_shape.prepare_mesh
+
+    def faulty(mesh_world: TriangleMesh, *, name: str, **rest: object) -> object:
+        if "ring.obj" in name:
+            raise RecursionError("maximum recursion depth exceeded")
+        return honest(mesh_world, name=name, **rest)  # pyright: ignore[reportArgumentType]
+
+    monkeypatch.setattr("shapeprior.prepare_shape.prepare_mesh", faulty)
+    data, _ = prepare(meshes, tmp_path / "out")
+    (refused,) = data.refused
+    assert (refused.id, refused.kind) == ("rings/ring", "crashed")
+    assert refused.reason.startswith("rings/ring.obj: RecursionError: maximum recursion depth exceeded; expected no")
+    monkeypatch.undo()
+    again, seen = prepare(meshes, tmp_path / "out")
+    assert not again.refused
+    assert seen.sources == ["rings/ring.obj"]

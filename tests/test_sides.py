@@ -104,3 +104,17 @@ def test_winding_and_confidence(seed: int) -> None:
     assert sides.skin.all()
     assert sides.confidence == 1.0
     assert sides.winding_trusted
+
+
+def test_few_points_at_the_hub_of_a_fan_are_told_their_side() -> None:
+    # All faces of a bipyramid meet at one of two corners, so that what lies around a face is all there is.
+    around = np.linspace(0.0, 2.0 * np.pi, 400, endpoint=False)
+    ring = np.stack([np.cos(around), np.zeros_like(around), np.sin(around)], axis=1)
+    index = np.arange(400)
+    upper = np.stack([index, np.full(400, 400), (index + 1) % 400], axis=1)
+    lower = np.stack([(index + 1) % 400, np.full(400, 401), index], axis=1)
+    mesh = TriangleMesh(np.concatenate([ring, [[0.0, 0.8, 0.0], [0.0, -0.8, 0.0]]]), np.concatenate([upper, lower]))
+    points = np.array([[0.0, 0.9, 0.0], [0.0, 0.7, 0.01], [0.02, -0.7, 0.0], [0.3, -0.79, 0.0]])
+    inside, told = signs(mesh, points)
+    np.testing.assert_array_equal(inside[told], [False, True, True, False])
+    assert told.all()

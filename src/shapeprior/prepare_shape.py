@@ -11,7 +11,7 @@ import numpy as np
 from shapeprior.clean import CleanReport, clean_mesh
 from shapeprior.config import check_numbers
 from shapeprior.deepsdf_samples import normalization_path, read_deepsdf_normalization, read_deepsdf_samples
-from shapeprior.errors import ConfigError, MeshError
+from shapeprior.errors import ConfigError, MeshError, ShapePriorError
 from shapeprior.frames import Similarity
 from shapeprior.mesh import TriangleMesh
 from shapeprior.mesh_io import load_mesh
@@ -143,6 +143,12 @@ def prepare_shape(job: PrepareJob) -> Record:
         # Paths differ between machines, and the data set must not.
         reason = str(error).replace(str(job.source.path), job.source.name)
         return refuse(job, kind="refused", reason=reason, sha256=sha256)
+    except ShapePriorError:
+        raise
+    except Exception as error:
+        # A fault of ours must not cost the other shapes of a long run; a later run tries this one again.
+        reason = f"{job.source.name}: {type(error).__name__}: {error}; expected no such thing: please report it with the file"
+        return refuse(job, kind="crashed", reason=reason, sha256=sha256)
     write_record(job.store, record)
     return record
 

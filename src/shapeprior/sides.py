@@ -56,8 +56,10 @@ class FaceSides:
         pseudonormal"), if one part surrounds it. At rims and seams nothing is told.
         """
         if FEW * len(points) < len(self.part):
-            nearby, face = self._around(face)
-            return nearby.sign_at(points, distance, face, foot)
+            nearby, place = self._around(face)
+            # Around the hub of a fan there is no less than the whole of it.
+            if 2 * len(nearby.part) < len(self.part):
+                return nearby.sign_at(points, distance, place, foot)
         away = points - foot
         height = np.einsum("ij,ij->i", away, self.pieces.face_normals[face])
         front, back = self.front_inside[face], self.back_inside[face]
