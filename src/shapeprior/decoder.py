@@ -1,10 +1,23 @@
 """What every decoder is to the rest of the package: codes and points in, signed distances out."""
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Differential:
+    """The field of one code at some points, and what it does when code and points move."""
+
+    value: Float[Tensor, "points"]
+    """Signed distances in unit-sphere radii."""
+    by_code: Float[Tensor, "points directions"]
+    """Change with a step along each direction of the code."""
+    by_point: Float[Tensor, "points 3"]
+    """Gradient."""
 
 
 class Decoder(nn.Module, ABC):
@@ -33,6 +46,27 @@ class Decoder(nn.Module, ABC):
     ) -> Float[Tensor, "shapes points"]:
         """Signed distances of each code's shape at its own points; differentiable in all three."""
         return self.query(self.prepare(codes), points_unit)
+
+    def tangents(self, code: Float[Tensor, "code"], directions: Float[Tensor, "directions code"]) -> tuple[Tensor, ...]:
+        """What `differentiate` needs of a code to tell how the field changes along `directions`; it serves codes nearby, too."""
+        del code
+        return (directions,)
+
+    def differentiate(
+        self, code: Float[Tensor, "code"], tangents: tuple[Tensor, ...], points_unit: Float[Tensor, "points 3"]
+    ) -> Differential:
+        """Values and derivatives of one code's field, for least squares.
+
+        Values and gradient are those of the code; derivatives by the code may be those of the code that `tangents` was made for.
+        Here, with the code given to each point of its own, all of them come from one backward pass.
+        """
+        (directions,) = tangents
+        with torch.enable_grad():
+            rows = code.detach().expand(len(points_unit), -1).clone().requires_grad_()
+            points = points_unit.detach().clone().requires_grad_()
+            value = self(rows, points[:, None])[:, 0]
+            by_row, by_point = torch.autograd.grad(value.sum(), (rows, points))
+        return Differential(value=value.detach(), by_code=by_row @ directions.T, by_point=by_point)
 
     def start_from(self, mean: Float[Tensor, "cells"], basis: Float[Tensor, "code cells"]) -> None:
         """Begin with a field that is linear in the code, before training (`shapeprior.warm_start.WarmStart`).

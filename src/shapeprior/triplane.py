@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from typing import Literal, cast
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.utils import skip_init
 
-from shapeprior.decoder import Decoder, seeded
+from shapeprior.decoder import Decoder, Differential, seeded
 from shapeprior.errors import ConfigError
 
 
@@ -93,6 +93,13 @@ class TriplaneDecoder(Decoder):
         self, prepared: tuple[Tensor, ...], points_unit: Float[Tensor, "shapes points 3"]
     ) -> Float[Tensor, "shapes points"]:
         """Signed distances; see `Decoder.query`."""
+        features, coarse = self._at_points(prepared, points_unit)
+        return self._read(features, coarse, points_unit)
+
+    def _at_points(
+        self, prepared: tuple[Tensor, ...], points_unit: Float[Tensor, "shapes points 3"]
+    ) -> tuple[Float[Tensor, "shapes points features"], Float[Tensor, "shapes points"]]:
+        """The planes' features, plane by plane, and the coarse field."""
         planes, volume = prepared
         shapes, count, _ = points_unit.shape
         x, y, z = points_unit.unbind(-1)
@@ -104,8 +111,6 @@ class TriplaneDecoder(Decoder):
             padding_mode="border",
             align_corners=False,
         )
-        features = features.view(shapes, 3 * self.config.channels[-1], count).transpose(1, 2)
-        correction = self.reader(torch.cat([features, points_unit], dim=-1)).squeeze(-1)
         # torch's last coordinate is the first axis of the volume.
         coarse = nn.functional.grid_sample(
             volume,
@@ -113,16 +118,98 @@ class TriplaneDecoder(Decoder):
             mode="bilinear",
             padding_mode="border",
             align_corners=False,
-        ).view(shapes, count)
+        )
+        features = features.view(shapes, 3 * self.config.channels[-1], count).transpose(1, 2)
+        return features, coarse.view(shapes, count)
+
+    def _read(
+        self,
+        features: Float[Tensor, "shapes points features"],
+        coarse: Float[Tensor, "shapes points"],
+        points_unit: Float[Tensor, "shapes points 3"],
+    ) -> Float[Tensor, "shapes points"]:
+        """Signed distances from what was found at the points."""
+        correction = self.reader(torch.cat([features, points_unit], dim=-1)).squeeze(-1)
         # Beyond the unit sphere, which holds all shapes, the field goes on rising, so that a search that strays there finds back.
         beyond = torch.relu(torch.linalg.vector_norm(points_unit, dim=-1) - 1.0)
         return coarse + beyond + correction
+
+    def tangents(self, code: Float[Tensor, "code"], directions: Float[Tensor, "directions code"]) -> tuple[Tensor, ...]:
+        """How planes and coarse field change along each direction: rows of (direction, feature) for each cell of the planes, and of
+        (direction) for each cell of the field.
+
+        The generator is linear but for its leaky ReLUs, so that a direction is pushed through it like another shape.
+        """
+        base, count = self.config.base, len(directions)
+        with torch.no_grad():
+            carried = self.seed_planes(code[None]).view(1, -1, base, base)
+            moved = (directions @ cast(nn.Linear, self.seed_planes).weight.T).view(count, -1, base, base)
+            for layer in self.generator:
+                if isinstance(layer, nn.LeakyReLU):
+                    moved = moved * torch.where(carried > 0, 1.0, layer.negative_slope)
+                else:
+                    moved = layer(moved) - cast(nn.Conv2d, layer).bias[:, None, None]  # pyright: ignore[reportOptionalSubscript]
+                carried = layer(carried)
+            planes = moved.view(count, 3, self.config.channels[-1], -1).permute(1, 3, 0, 2).flatten(0, 1).flatten(1)
+            return planes.contiguous(), (self.coarse.weight @ directions.T).contiguous()
+
+    def differentiate(
+        self, code: Float[Tensor, "code"], tangents: tuple[Tensor, ...], points_unit: Float[Tensor, "points 3"]
+    ) -> Differential:
+        """See `Decoder.differentiate`; the network that reads the features is differentiated where it is, the generator where
+        `tangents` was made."""
+        with torch.no_grad():
+            prepared = self.prepare(code[None])
+        with torch.enable_grad():
+            points = points_unit.detach().clone().requires_grad_()
+            features, coarse = self._at_points(prepared, points[None])
+            value = self._read(features, coarse, points[None])[0]
+            by_feature, by_point = torch.autograd.grad(value.sum(), (features, points))
+        planes, field = tangents
+        count, size = len(points_unit), self.config.channels[-1]
+        side = math.isqrt(len(planes) // 3)
+        with torch.no_grad():
+            x, y, z = points_unit.unbind(-1)
+            rows, shares = zip(
+                # torch's first coordinate is the one that varies fastest in memory.
+                *(
+                    grid_corners(torch.stack(pair, dim=-1), side, first=axis * side * side)
+                    for axis, pair in enumerate(((y, x), (z, y), (x, z)))
+                ),
+                strict=True,
+            )
+            moved = nn.functional.embedding_bag(
+                torch.cat(rows), planes, per_sample_weights=torch.cat(shares), mode="sum"
+            ).view(3, count, -1, size)
+            by_code = torch.einsum("pnkc,npc->nk", moved, by_feature[0].view(count, 3, size))
+            rows, shares = grid_corners(points_unit, self.config.volume)
+            by_code += nn.functional.embedding_bag(rows, field, per_sample_weights=shares, mode="sum")
+        return Differential(value=value.detach(), by_code=by_code, by_point=by_point)
 
     def start_from(self, mean: Float[Tensor, "cells"], basis: Float[Tensor, "code cells"]) -> None:
         """The coarse field becomes what it is given; see `Decoder.start_from`."""
         with torch.no_grad():
             self.coarse.bias.copy_(mean)
             self.coarse.weight.copy_(basis.T)
+
+
+def grid_corners(
+    points: Float[Tensor, "points axes"], side: int, *, first: int = 0
+) -> tuple[Int[Tensor, "points corners"], Float[Tensor, "points corners"]]:
+    """Cells whose values linear interpolation takes at each point, as rows of a flattened grid whose last axis varies fastest, and
+    their shares; as `grid_sample` does with values at cells' middles and the outermost ones kept beyond."""
+    place = (((points + 1.0) * side - 1.0) / 2.0).clamp(0.0, side - 1.0)
+    low = place.floor().clamp(max=max(side - 2.0, 0.0))
+    share = place - low
+    rows = torch.full((len(points), 1), first, dtype=torch.int64, device=points.device)
+    shares = torch.ones((len(points), 1), device=points.device)
+    for axis in range(points.shape[1]):
+        step = torch.stack([low[:, axis], (low[:, axis] + 1.0).clamp(max=side - 1.0)], dim=-1).long()
+        step = step * side ** (points.shape[1] - 1 - axis)
+        weight = torch.stack([1.0 - share[:, axis], share[:, axis]], dim=-1)
+        rows = (rows[:, :, None] + step[:, None]).flatten(1)
+        shares = (shares[:, :, None] * weight[:, None]).flatten(1)
+    return rows, shares
 
 
 def _initialise(decoder: TriplaneDecoder, seed: int) -> None:
