@@ -158,6 +158,8 @@ LAYERS = [
     "epoch",
     "train",
     # Completion.
+    "residuals",
+    "hypothesis",
     "infer",
     "prior",
     "find_code",

@@ -45,7 +45,7 @@ class Hasty(ShapePrior):
     """Takes few steps: what is tested is the bookkeeping, and ellipsoids with two numbers are soon found."""
 
     def complete(self, view: Observation, **kwargs: Any) -> Completion:
-        return super().complete(view, infer=InferConfig(short_steps=5, steps=40), **kwargs)
+        return super().complete(view, infer=InferConfig(steps=4), **kwargs)
 
 
 def hasty(decoder: Decoder | None = None) -> Hasty:

@@ -23,7 +23,7 @@ from shapeprior.train_config import TrainConfig
 
 CODE = np.array([0.4, -0.9])
 CELL = 2.0 / 64
-FAST = InferConfig(short_steps=10, steps=60)
+FAST = InferConfig()
 
 
 def turned(scale: float, offset: tuple[float, float, float]) -> Similarity:

@@ -31,6 +31,9 @@ class Decoder(nn.Module, ABC):
     coarse_cells: int = 16
     """Cells along each axis of the field that `start_from` takes."""
 
+    rough_is_cheap: bool = False
+    """Whether `rough` takes no more than a product of matrices."""
+
     @abstractmethod
     def prepare(self, codes: Float[Tensor, "shapes code"]) -> tuple[Tensor, ...]:
         """The part of the computation that the points do not enter; each tensor's first axis is `shapes`."""
@@ -67,6 +70,12 @@ class Decoder(nn.Module, ABC):
             value = self(rows, points[:, None])[:, 0]
             by_row, by_point = torch.autograd.grad(value.sum(), (rows, points))
         return Differential(value=value.detach(), by_code=by_row @ directions.T, by_point=by_point)
+
+    def rough(
+        self, codes: Float[Tensor, "shapes code"], points_unit: Float[Tensor, "points 3"]
+    ) -> Float[Tensor, "shapes points"]:
+        """About the field of many codes at the same points, to choose among them."""
+        return self(codes, points_unit.expand(len(codes), -1, -1))
 
     def start_from(self, mean: Float[Tensor, "cells"], basis: Float[Tensor, "code cells"]) -> None:
         """Begin with a field that is linear in the code, before training (`shapeprior.warm_start.WarmStart`).

@@ -1,6 +1,7 @@
-"""The completion solver: which code explains a partial view? (DeepSDF, section 4.3 and equation 10.)"""
+"""The completion solver: which code explains a partial view, and where is the object? (DeepSDF, section 4.3, equation 10.)"""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -10,34 +11,47 @@ from torch import Tensor
 from shapeprior.code_space import CodeSpace
 from shapeprior.config import check_numbers
 from shapeprior.decoder import Decoder, seeded
-from shapeprior.errors import CompletionError
+from shapeprior.errors import CompletionError, ConfigError
 from shapeprior.frames import Similarity
-from shapeprior.losses import code_prior, outside
+from shapeprior.hypothesis import Fitter, Hypothesis, Pose
 from shapeprior.observation import Observation
 from shapeprior.observed_samples import ObservedSamples, observed_samples
-from shapeprior.placement import first_placements
+from shapeprior.placement import Freedom, first_placements, first_turns
+from shapeprior.residuals import Residuals, ResidualSettings
+
+UNKNOWN: dict[Freedom, tuple[int, ...]] = {
+    "known": (),
+    "aligned": (0, 1, 2, 3),
+    "upright": (0, 1, 2, 3, 5),
+    "free": (0, 1, 2, 3, 4, 5, 6),
+}
+"""Entries of `Pose.stepped` that are solved for."""
+ROUGH_CODES = 16
+"""Training codes to start from, at most, of a decoder that has no quick look at them."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class InferConfig:
     """Settings of the solver."""
 
-    starts: int = 5
-    """Codes to start from: the mean of the training codes and those that explain the view best."""
-    short_steps: int = 20
-    """Adam steps for all starts, with a third of the points."""
-    kept: int = 2
-    """Starts that go on after these."""
-    steps: int = 90
-    """Adam steps for those."""
-    points: int = 384
-    """Surface points a step."""
-    free_points: int = 512
-    """Free-space points a step."""
-    rate: float = 0.08
-    """Adam's learning rate in whitened code coordinates."""
-    placement_rate: float = 0.01
-    """Adam's learning rate for scale and offset, where they are unknown, in unit-sphere radii."""
+    starts: int = 1
+    """Guesses to start from where the placement is known: the mean code, and training codes that explain the view best."""
+    placed_starts: int = 8
+    """Guesses to start from where it is not; twice as many if a turn about +y is unknown, four times if any turn is."""
+    short_steps: int = 3
+    """Steps of all starts, if there are several, with few points and derivatives that are made once."""
+    short_points: int = 160
+    """Surface points, and as many free points, in these."""
+    kept: int = 3
+    """Starts that go on after these, if there are so many."""
+    steps: int = 6
+    """Steps of those."""
+    fresh_every: int = 2
+    """Steps with the same derivatives of the decoder by its code."""
+    points: int = 400
+    """Surface points in these."""
+    free_points: int = 400
+    """Free-space points in these."""
     shell: float = 0.012
     """Distance of the points before and behind the surface whose signed distance is taken to be ± this."""
     huber: float = 0.02
@@ -50,10 +64,25 @@ class InferConfig:
     def __post_init__(self) -> None:
         check_numbers(
             self,
-            at_least_one=("starts", "short_steps", "kept", "steps", "points", "free_points"),
-            positive=("rate", "placement_rate", "shell", "huber"),
+            at_least_one=(
+                "starts",
+                "placed_starts",
+                "short_steps",
+                "short_points",
+                "kept",
+                "steps",
+                "fresh_every",
+                "points",
+                "free_points",
+            ),
+            positive=("shell", "huber"),
             not_negative=("free_weight", "prior_weight"),
         )
+
+    @property
+    def residuals(self) -> ResidualSettings:
+        """What is minimised."""
+        return ResidualSettings(shell=self.shell, huber=self.huber, free_weight=self.free_weight)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -71,180 +100,125 @@ class LatentEstimate:
     """What the solver minimised."""
 
 
-def infer_latent(
-    decoder: Decoder,
-    training_codes: Float[Tensor, "shapes code"],
-    view_world: Observation,
-    *,
-    T_unit_world: Similarity | None,
-    seed: int,
-    config: InferConfig,
-) -> LatentEstimate:
-    """Find the code of a partial view with the decoder frozen.
+class LatentSolver:
+    """Solves for the code, and for what is unknown of the placement, with a trained decoder."""
 
-    Without `T_unit_world` the view's axes must be the unit frame's, and scale and offset are solved for together with the
-    code. Raises CompletionError if no start leads to a finite objective, ScanError if the points of a view without a placement all
-    lie in one place.
-    """
-    placements = [T_unit_world] if T_unit_world is not None else first_placements(view_world)
-    space = CodeSpace.fit(training_codes)
-    solver = _Solver(decoder, space, config, seed, placed=T_unit_world is not None)
-    with _frozen(decoder):
-        samples = [
-            observed_samples(view_world.transformed(placement), max_points=4096, seed=seed) for placement in placements
+    def __init__(self, decoder: Decoder, training_codes: Float[Tensor, "shapes code"]) -> None:
+        self.decoder = decoder
+        self.codes = training_codes
+        self.space = CodeSpace.fit(training_codes)
+
+    def infer(
+        self,
+        view_world: Observation,
+        *,
+        T_unit_world: Similarity | None,
+        freedom: Freedom,
+        seed: int,
+        config: InferConfig,
+    ) -> LatentEstimate:
+        """Find the code of a partial view.
+
+        `T_unit_world` is the placement where `freedom` is "known", a first guess of it otherwise. Without it, guesses are made
+        of the view, whose axes must be the unit frame's where `freedom` is "aligned"; where it is "upright", the view's +y must
+        be the unit frame's. Raises CompletionError if no start leads to a finite objective, ScanError if the points of a view
+        without a placement all lie in one place, ConfigError if a known placement is not given.
+        """
+        if freedom == "known" and T_unit_world is None:
+            raise ConfigError("a known placement was asked for and none given; expected T_unit_world")
+        placements = [T_unit_world] if T_unit_world is not None else first_placements(view_world)
+        samples = observed_samples(view_world.transformed(placements[0]), max_points=4096, seed=seed)
+        fitter = Fitter(self.decoder, self.space, config.prior_weight, UNKNOWN[freedom])
+        starts = self._starts(samples, placements, freedom, seed, config)
+        if len(starts) > 1:
+            few = self._residuals(samples, config, config.short_points, config.short_points, seed)
+            moved = [
+                fitter.fit(start, few, steps=config.short_steps, fresh_every=config.short_steps) for start in starts
+            ]
+            starts = sorted(moved, key=lambda guess: guess.objective)[: config.kept]
+        all_residuals = self._residuals(samples, config, config.points, config.free_points, seed + 1)
+        fits = [
+            fitter.fit(start, all_residuals, steps=config.steps, fresh_every=config.fresh_every) for start in starts
         ]
-        starts = solver.best_starts(samples, training_codes)
-        starts = solver.descend(starts, samples, config.short_steps, thin=3)
-        starts = sorted(starts, key=lambda start: start.objective)[: config.kept]
-        starts = solver.descend(starts, samples, config.steps)
-        best = min(starts, key=lambda start: start.objective)
+        best = min(fits, key=lambda guess: guess.objective)
         if not np.isfinite(best.objective):
             raise CompletionError("every start ended without a finite objective; expected weights that were trained")
-        return solver.finish(best, samples[best.sample], placements[best.sample])
+        found = self._estimate(best, samples, placements[0])
+        return replace(found, T_unit_world=T_unit_world) if freedom == "known" and T_unit_world is not None else found
 
+    @cached_property
+    def _mean_tangents(self) -> tuple[Tensor, ...]:
+        """Derivatives at the mean code, which most searches start from."""
+        return self.decoder.tangents(self.space.mean, self.space.axes)
 
-@dataclass(eq=False)
-class _Start:
-    """One hypothesis: whitened code, log scale and offset relative to the placement of its samples."""
+    def _residuals(self, samples: ObservedSamples, config: InferConfig, points: int, free: int, seed: int) -> Residuals:
+        return Residuals.draw(samples, config.residuals, points=points, free=free, seed=seed, like=self.codes)
 
-    whitened: Tensor
-    log_scale: Tensor
-    offset: Tensor
-    sample: int
-    objective: float = float("inf")
-
-
-class _Solver:
-    def __init__(self, decoder: Decoder, space: CodeSpace, config: InferConfig, seed: int, *, placed: bool) -> None:
-        self.decoder, self.space, self.config, self.placed = decoder, space, config, placed
-        self.generator = seeded(seed)
-
-    def best_starts(self, samples: list[ObservedSamples], codes: Float[Tensor, "shapes code"]) -> list[_Start]:
-        """Rank the mean code and all training codes at every placement; keep the best, and the mean at its best placement."""
-        candidates = torch.cat([self.space.mean[None], codes])
-        ranked: list[tuple[float, int, int]] = []
+    def _starts(
+        self,
+        samples: ObservedSamples,
+        placements: list[Similarity],
+        freedom: Freedom,
+        seed: int,
+        config: InferConfig,
+    ) -> list[Hypothesis]:
+        """The mean code, and the training codes, at the placements where they explain the view best."""
+        to_first = placements[0].inverse()
+        poses = []
+        for placement in placements:
+            for turn in first_turns(freedom):
+                turned = Similarity(scale=1.0, rotation=turn, offset=np.zeros(3)) @ placement @ to_first
+                poses.append(
+                    Pose(
+                        *(
+                            torch.as_tensor(part).to(self.codes)
+                            for part in (turned.scale, turned.rotation, turned.offset)
+                        )
+                    )
+                )
+        wanted = config.starts if freedom == "known" else config.placed_starts
+        wanted *= {"upright": 2, "free": 4}.get(freedom, 1)
+        if len(poses) == 1 and wanted == 1:
+            return [self._from_mean(poses[0])]
+        codes = self.codes
+        if not self.decoder.rough_is_cheap and len(codes) > ROUGH_CODES:
+            codes = codes[torch.randperm(len(codes), generator=seeded(seed))[:ROUGH_CODES]]
+        codes = torch.cat([self.space.mean[None], codes])
+        few = self._residuals(samples, config, config.short_points, config.short_points, seed)
+        ranked = []
         with torch.no_grad():
-            for index, sample in enumerate(samples):
-                terms = self._draw(sample, 192, 192)
-                for chunk in torch.arange(len(candidates)).split(32):
-                    shared = tuple(term.expand(len(chunk), -1, -1) for term in terms)
-                    objective = self._objective(self.space.whiten(candidates[chunk]), shared)
-                    ranked += [(float(value), int(row), index) for value, row in zip(objective, chunk, strict=True)]
-        ranked.sort()
-        chosen = ranked[: max(self.config.starts - 1, 1)]
-        if self.config.starts > 1 and all(row != 0 for _, row, _ in chosen):
-            chosen.append(next(entry for entry in ranked if entry[1] == 0))
-        return [
-            _Start(self.space.whiten(candidates[row : row + 1])[0], torch.zeros(1), torch.zeros(3), index)
-            for _, row, index in chosen
-        ]
+            for pose in poses:
+                moved = few.moved(pose.scale, pose.rotation, pose.offset)
+                values = moved.value(self.decoder.rough(codes, moved.points))
+                # Of one placement, the mean and as many others as leave room for other placements.
+                best = values[1:].argsort()[: max(wanted * 2 // len(poses), 1)] + 1
+                ranked += [(float(values[row]), row, pose) for row in [0, *best.tolist()]]
+        ranked.sort(key=lambda entry: entry[0])
+        chosen = ranked[:wanted]
+        if all(row != 0 for _, row, _ in chosen):
+            chosen[-1] = next(entry for entry in ranked if entry[1] == 0)
+        whitened = self.space.whiten(codes)
+        return [self._from_mean(pose) if row == 0 else Hypothesis(whitened[row], pose) for _, row, pose in chosen]
 
-    def descend(
-        self, starts: list[_Start], samples: list[ObservedSamples], steps: int, *, thin: int = 1
-    ) -> list[_Start]:
-        """Adam on all starts at once, each on samples of its own placement."""
-        whitened = torch.stack([start.whitened for start in starts]).requires_grad_()
-        log_scale = torch.stack([start.log_scale for start in starts]).requires_grad_(not self.placed)
-        offset = torch.stack([start.offset for start in starts]).requires_grad_(not self.placed)
-        groups = [{"params": [whitened], "lr": self.config.rate}]
-        if not self.placed:
-            groups.append({"params": [log_scale, offset], "lr": self.config.placement_rate})
-        optimizer = torch.optim.Adam(groups, betas=(0.9, 0.98))
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-        points, free = max(self.config.points // thin, 1), max(self.config.free_points // thin, 1)
-        for _ in range(steps):
-            drawn = [self._draw(samples[start.sample], points, free) for start in starts]
-            terms = tuple(torch.stack(parts) for parts in zip(*drawn, strict=True))
-            objective = self._objective(whitened, terms, log_scale, offset)
-            optimizer.zero_grad(set_to_none=True)
-            objective.sum().backward()
-            optimizer.step()
-            schedule.step()
-        with torch.no_grad():
-            drawn = [self._draw(samples[start.sample], 1024, 1024, fresh=False) for start in starts]
-            terms = tuple(torch.stack(parts) for parts in zip(*drawn, strict=True))
-            final = self._objective(whitened, terms, log_scale, offset)
-        return [
-            _Start(whitened[i].detach(), log_scale[i].detach(), offset[i].detach(), start.sample, float(final[i]))
-            for i, start in enumerate(starts)
-        ]
+    def _from_mean(self, pose: Pose) -> Hypothesis:
+        return Hypothesis(torch.zeros_like(self.space.mean), pose, tangents=self._mean_tangents)
 
-    def finish(self, best: _Start, samples: ObservedSamples, placement: Similarity) -> LatentEstimate:
-        """The estimate of one start, with how well it explains all points."""
-        scale = float(best.log_scale.exp())
-        moved = Similarity(scale=scale, rotation=np.eye(3), offset=best.offset.double().numpy())
+    def _estimate(self, best: Hypothesis, samples: ObservedSamples, first: Similarity) -> LatentEstimate:
+        """The estimate of one guess, with how well it explains all points."""
+        pose = best.pose
+        moved = Similarity(
+            scale=float(pose.scale),
+            rotation=pose.rotation.double().cpu().numpy(),
+            offset=pose.offset.double().cpu().numpy(),
+        )
         code = self.space.codes(best.whitened[None])
-        points = torch.from_numpy(moved.apply(samples.surface)).float()
+        points = torch.from_numpy(moved.apply(samples.surface)).to(code)
         with torch.no_grad():
             residuals = self.decoder(code, points[None]).abs()[0]
         return LatentEstimate(
             code=code[0],
-            T_unit_world=moved @ placement if not self.placed else placement,
+            T_unit_world=moved @ first,
             residual=float(residuals.median()),
             explained=float((residuals < 0.02).float().mean()),
             objective=best.objective,
         )
-
-    def _draw(
-        self, samples: ObservedSamples, points: int, free: int, *, fresh: bool = True
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Random surface points, their normals, and free points (none stays none)."""
-        generator = self.generator if fresh else seeded(0)
-        surface = torch.randint(len(samples.surface), (points,), generator=generator)
-        count = free if len(samples.free) else 0
-        empty = torch.randint(max(len(samples.free), 1), (count,), generator=generator)
-        return (
-            torch.from_numpy(samples.surface[surface.numpy()]).float(),
-            torch.from_numpy(samples.normals[surface.numpy()]).float(),
-            torch.from_numpy(samples.free[empty.numpy()]).float().reshape(-1, 3),
-        )
-
-    def _objective(
-        self,
-        whitened: Float[Tensor, "starts code"],
-        terms: tuple[Tensor, ...],
-        log_scale: Float[Tensor, "starts 1"] | None = None,
-        offset: Float[Tensor, "starts 3"] | None = None,
-    ) -> Float[Tensor, "starts"]:
-        """Surface, shell, free space and prior, one value a start."""
-        surface, normals, free = terms
-        if log_scale is not None and offset is not None:
-            surface = surface * log_scale.exp()[:, None] + offset[:, None]
-            free = free * log_scale.exp()[:, None] + offset[:, None]
-        shell, count = self.config.shell, surface.shape[1]
-        stacked = torch.cat([surface, surface + shell * normals, surface - shell * normals, free], dim=1)
-        field = self.decoder(self.space.codes(whitened), stacked)
-        known = normals.abs().sum(dim=-1) > 0
-        on, before, behind, empty = field.split([count, count, count, free.shape[1]], dim=1)
-        value = self._huber(on).mean(dim=1)
-        value = value + 0.5 * (self._huber(before - shell) * known).mean(dim=1)
-        value = value + 0.5 * (self._huber(behind + shell) * known).mean(dim=1)
-        if free.shape[1]:
-            value = value + self.config.free_weight * outside(empty, shell).mean(dim=1)
-        value = value + self.config.prior_weight * code_prior(whitened) / whitened.shape[1]
-        # NaN would win or lose by chance in a comparison; as infinity it loses.
-        return torch.where(value.isnan(), torch.inf, value)
-
-    def _huber(self, residual: Tensor) -> Tensor:
-        """Huber's loss in units of distance: r²/(2h) up to h, |r| − h/2 beyond; bad starts keep a full gradient."""
-        return (
-            torch.nn.functional.huber_loss(
-                residual, torch.zeros_like(residual), reduction="none", delta=self.config.huber
-            )
-            / self.config.huber
-        )
-
-
-class _frozen:
-    """Within this block the decoder's weights take no gradients."""
-
-    def __init__(self, decoder: Decoder) -> None:
-        self.decoder = decoder
-
-    def __enter__(self) -> None:
-        self.before = [parameter.requires_grad for parameter in self.decoder.parameters()]
-        self.decoder.requires_grad_(False)
-
-    def __exit__(self, *_: object) -> None:
-        for parameter, wanted in zip(self.decoder.parameters(), self.before, strict=True):
-            parameter.requires_grad_(wanted)

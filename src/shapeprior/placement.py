@@ -1,11 +1,18 @@
 """First guesses of where and how large an object is, from one view of it."""
 
+from typing import Literal
+
 import numpy as np
+from scipy.spatial.transform import Rotation
 
 from shapeprior.errors import ScanError
 from shapeprior.frames import UNIT_SPHERE_BUFFER, Similarity
 from shapeprior.observation import Observation
 
+Freedom = Literal["known", "aligned", "upright", "free"]
+"""What is unknown of where an object lies: nothing; scale and offset; these and the turn about +y; these and every turn."""
+TURNS = 12
+"""Turns about +y to start from where that is unknown; the next one is 15 degrees away at most."""
 GROWTHS = (1.0, 1.2)
 """How much larger than its visible part the object may be."""
 RECESSIONS = (0.15, 0.45)
@@ -42,3 +49,12 @@ def first_placements(view_world: Observation) -> list[Similarity]:
             scale = 1.0 / (radius * growth * UNIT_SPHERE_BUFFER)
             candidates.append(Similarity(scale=scale, rotation=np.eye(3), offset=-scale * middle))
     return candidates
+
+
+def first_turns(freedom: Freedom) -> list[np.ndarray]:
+    """Rotations of the unit frame to start from: one, equal steps about +y, or the sixty of an icosahedron, no rotation being
+    farther than 45 degrees from one of these."""
+    if freedom == "free":
+        return list(Rotation.create_group("I").as_matrix())
+    turns = TURNS if freedom == "upright" else 1
+    return list(Rotation.from_rotvec(np.outer(np.arange(turns) * (2.0 * np.pi / turns), [0.0, 1.0, 0.0])).as_matrix())

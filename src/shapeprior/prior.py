@@ -23,12 +23,13 @@ from shapeprior.errors import CheckpointError, CompletionError, ConfigError
 from shapeprior.extract import ExtractConfig, extract_mesh
 from shapeprior.frames import Similarity
 from shapeprior.hub import hub_prior_path
-from shapeprior.infer import InferConfig, LatentEstimate, infer_latent
+from shapeprior.infer import InferConfig, LatentEstimate, LatentSolver
 from shapeprior.interpolate import CodePath, interpolate_codes
 from shapeprior.mesh import TriangleMesh
 from shapeprior.mesh_io import load_mesh, save_mesh
 from shapeprior.nearest_shapes import NearbyShape, nearest_shapes
 from shapeprior.observation import Observation
+from shapeprior.placement import Freedom
 from shapeprior.prepare_shape import UpSetting
 from shapeprior.refine import RefineConfig
 from shapeprior.units import file_up_axis
@@ -77,19 +78,23 @@ class ShapePrior:
         view: Observation,
         *,
         T_unit_world: Similarity | None = None,
+        placement: Freedom | None = None,
         seed: int = 0,
         resolution: int = 256,
         infer: InferConfig | None = None,
     ) -> Completion:
         """Complete one partial view into a closed mesh in the view's own frame and unit.
 
-        With `T_unit_world` the object's placement is known. Without it the view's axes must be those of the unit frame
-        (+y up, see docs/conventions.md), and scale and position are found together with the shape. `resolution` is the number
-        of cells along each axis of the unit frame's cube. Raises CompletionError if no surface comes out,
-        ScanError if the placement is unknown and all points lie in one place, ConfigError if `resolution` is below 2.
+        With `T_unit_world` the object's placement is known. Without it, what `placement` says is found together with the shape:
+        scale and position ("aligned", the default: the view's axes are those of the unit frame, see docs/conventions.md), the
+        turn about +y as well ("upright"), or any turn ("free"). `resolution` is the number of cells along each axis of the unit
+        frame's cube. Raises CompletionError if no surface comes out, ScanError if the placement is unknown and all points lie
+        in one place, ConfigError if `resolution` is below 2.
         """
         started = time.perf_counter()
-        estimate = self.infer(view, T_unit_world=T_unit_world, seed=seed, config=infer or InferConfig())
+        estimate = self.infer(
+            view, T_unit_world=T_unit_world, placement=placement, seed=seed, config=infer or InferConfig()
+        )
         mesh_unit = self.extract(estimate.code, resolution=resolution)
         T_world_unit = estimate.T_unit_world.inverse()
         return Completion(
@@ -103,10 +108,27 @@ class ShapePrior:
         )
 
     def infer(
-        self, view: Observation, *, T_unit_world: Similarity | None, seed: int, config: InferConfig
+        self,
+        view: Observation,
+        *,
+        T_unit_world: Similarity | None = None,
+        placement: Freedom | None = None,
+        seed: int = 0,
+        config: InferConfig | None = None,
     ) -> LatentEstimate:
-        """Only the code and the placement; see `shapeprior.infer.infer_latent`."""
-        return infer_latent(self.decoder, self.codes, view, T_unit_world=T_unit_world, seed=seed, config=config)
+        """Only the code and the placement; see `complete` and `shapeprior.infer.LatentSolver`."""
+        return self.solver.infer(
+            view,
+            T_unit_world=T_unit_world,
+            freedom=placement or ("aligned" if T_unit_world is None else "known"),
+            seed=seed,
+            config=config or InferConfig(),
+        )
+
+    @cached_property
+    def solver(self) -> LatentSolver:
+        """What `infer` uses; it keeps what does not depend on the view."""
+        return LatentSolver(self.decoder, self.codes)
 
     @cached_property
     def space(self) -> CodeSpace:

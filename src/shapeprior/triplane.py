@@ -48,6 +48,7 @@ class TriplaneDecoder(Decoder):
     """
 
     START_RADIUS = 0.5
+    rough_is_cheap = True
     interpolation = "bilinear"
     """Of the planes, between cells."""
 
@@ -130,9 +131,7 @@ class TriplaneDecoder(Decoder):
     ) -> Float[Tensor, "shapes points"]:
         """Signed distances from what was found at the points."""
         correction = self.reader(torch.cat([features, points_unit], dim=-1)).squeeze(-1)
-        # Beyond the unit sphere, which holds all shapes, the field goes on rising, so that a search that strays there finds back.
-        beyond = torch.relu(torch.linalg.vector_norm(points_unit, dim=-1) - 1.0)
-        return coarse + beyond + correction
+        return coarse + _beyond(points_unit) + correction
 
     def tangents(self, code: Float[Tensor, "code"], directions: Float[Tensor, "directions code"]) -> tuple[Tensor, ...]:
         """How planes and coarse field change along each direction: rows of (direction, feature) for each cell of the planes, and of
@@ -186,11 +185,25 @@ class TriplaneDecoder(Decoder):
             by_code += nn.functional.embedding_bag(rows, field, per_sample_weights=shares, mode="sum")
         return Differential(value=value.detach(), by_code=by_code, by_point=by_point)
 
+    def rough(
+        self, codes: Float[Tensor, "shapes code"], points_unit: Float[Tensor, "points 3"]
+    ) -> Float[Tensor, "shapes points"]:
+        """The coarse field alone, which is linear in the code."""
+        rows, shares = grid_corners(points_unit, self.config.volume)
+        by_code = nn.functional.embedding_bag(rows, self.coarse.weight, per_sample_weights=shares, mode="sum")
+        mean = (self.coarse.bias[rows] * shares).sum(dim=1)
+        return codes @ by_code.T + mean + _beyond(points_unit)
+
     def start_from(self, mean: Float[Tensor, "cells"], basis: Float[Tensor, "code cells"]) -> None:
         """The coarse field becomes what it is given; see `Decoder.start_from`."""
         with torch.no_grad():
             self.coarse.bias.copy_(mean)
             self.coarse.weight.copy_(basis.T)
+
+
+def _beyond(points_unit: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch"]:
+    """Beyond the unit sphere, which holds all shapes, the field goes on rising, so that a search that strays there finds back."""
+    return torch.relu(torch.linalg.vector_norm(points_unit, dim=-1) - 1.0)
 
 
 def grid_corners(

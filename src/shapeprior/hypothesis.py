@@ -1,0 +1,160 @@
+"""One guess of what a view shows, a code and a placement, and its steps to a better one: Levenberg and Marquardt's.
+
+The field at the view's points is linear enough in the code and in the placement that a handful of Gauss-Newton steps do what
+hundreds of gradient steps do (docs/benchmarks.md has by how much). The decoder's derivatives by the code are kept for some steps,
+since making them is most of a step's cost; values are always exact, and no step is taken that makes the fit worse.
+"""
+
+from dataclasses import dataclass, field, replace
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from shapeprior.code_space import CodeSpace
+from shapeprior.decoder import Decoder
+from shapeprior.residuals import Residuals
+
+POSE_SCALES = (0.1, 0.1, 0.1, 0.1, 0.2, 0.2, 0.2)
+"""Usual sizes of what is unknown of a placement: logarithm of the scale, offset, rotation (radians). One step of a code's whitened
+coordinate is as likely as these."""
+SCALE_DEVIATION = 0.5
+"""Of the logarithm of a placement's scale, by the prior on it."""
+DAMPING = 1e-3
+"""At the first step."""
+TRIES = 4
+"""Shorter steps that are tried before a step is given up."""
+
+
+@dataclass(frozen=True, eq=False)
+class Pose:
+    """A similarity as tensors: x → scale · rotation x + offset."""
+
+    scale: Float[Tensor, ""]
+    rotation: Float[Tensor, "3 3"]
+    offset: Float[Tensor, "3"]
+
+    @classmethod
+    def identity(cls, like: Tensor) -> "Pose":
+        """No motion, in type and device of `like`."""
+        return cls(like.new_ones(()), torch.eye(3).to(like), like.new_zeros(3))
+
+    def stepped(self, step: Float[Tensor, "7"]) -> "Pose":
+        """After it, a small motion: growth (logarithm), offset, rotation vector."""
+        growth, turn = step[0].exp(), torch.linalg.matrix_exp(_cross(step[4:]))
+        rotation = turn @ self.rotation
+        # Rounding must not add up to a shear.
+        left, _, right = torch.linalg.svd(rotation)
+        return Pose(growth * self.scale, left @ right, growth * (turn @ self.offset) + step[1:4])
+
+
+@dataclass(frozen=True, eq=False)
+class Hypothesis:
+    """A guess, with its objective on the points that it was last moved with."""
+
+    whitened: Float[Tensor, "code"]
+    pose: Pose
+    """Moves the view's samples from where they were made."""
+    objective: float = float("inf")
+    damping: float = DAMPING
+    tangents: tuple[Tensor, ...] | None = field(default=None, repr=False)
+    """The decoder's derivatives for a code near this one, if they are there already."""
+
+
+@dataclass(frozen=True, eq=False)
+class Fitter:
+    """Moves hypotheses of one view."""
+
+    decoder: Decoder
+    space: CodeSpace
+    prior_weight: float
+    """Weight of the mean squared whitened coordinate, and of the squared logarithm of the scale over its deviation."""
+    unknown: tuple[int, ...]
+    """Which entries of a pose's step are solved for."""
+
+    def fit(self, start: Hypothesis, residuals: Residuals, *, steps: int, fresh_every: int) -> Hypothesis:
+        """Some steps, the decoder's derivatives being made again after every few."""
+        now = replace(start, objective=self.objective(start, residuals))
+        if now.objective == float("inf"):
+            return now
+        age = 0
+        for _ in range(steps):
+            if now.tangents is None or age == fresh_every:
+                now = replace(now, tangents=self.decoder.tangents(self._code(now), self.space.axes))
+                age = 0
+            moved = self._step(now, residuals)
+            age += 1
+            if moved is None:
+                if age == 1:
+                    break
+                age = fresh_every  # Old derivatives may be why.
+                continue
+            now = moved
+        return now
+
+    def objective(self, guess: Hypothesis, residuals: Residuals) -> float:
+        """What is minimised."""
+        moved = residuals.moved(guess.pose.scale, guess.pose.rotation, guess.pose.offset)
+        with torch.no_grad():
+            value = moved.of(self.decoder, self._code(guess)[None])[0]
+        return float(value + self.prior_weight * guess.whitened.square().mean()) + self._far(guess)
+
+    def _code(self, guess: Hypothesis) -> Float[Tensor, "code"]:
+        return self.space.codes(guess.whitened[None])[0]
+
+    def _far(self, guess: Hypothesis) -> float:
+        """The prior on the scale: nothing else keeps a view from shrinking to a point of some surface."""
+        return self.prior_weight * float(guess.pose.scale.log() / SCALE_DEVIATION) ** 2 if self.unknown else 0.0
+
+    def _step(self, now: Hypothesis, residuals: Residuals) -> Hypothesis | None:
+        """One step; None if no length of it makes the fit better."""
+        assert now.tangents is not None
+        moved = residuals.moved(now.pose.scale, now.pose.rotation, now.pose.offset)
+        points = moved.points
+        found = self.decoder.differentiate(self._code(now), now.tangents, points)
+        by_pose = _by_pose(points, moved.anchors, found.by_point)[:, list(self.unknown)]
+        scales = by_pose.new_tensor(POSE_SCALES)[list(self.unknown)]
+        jacobian = torch.cat([found.by_code, by_pose * scales], dim=1)
+        weighted = jacobian * moved.weights(found.value)[:, None]
+        size = len(now.whitened)
+        pull = jacobian.new_zeros(jacobian.shape[1])
+        pull[:size] = 2.0 * self.prior_weight / size
+        slope = weighted.T @ moved.errors(found.value)
+        slope[:size] += pull[:size] * now.whitened
+        if 0 in self.unknown:
+            at = size + self.unknown.index(0)
+            pull[at] = 2.0 * self.prior_weight * (POSE_SCALES[0] / SCALE_DEVIATION) ** 2
+            slope[at] += pull[at] * now.pose.scale.log() / POSE_SCALES[0]
+        curvature = weighted.T @ jacobian + pull.diag()
+        damping = now.damping
+        for _ in range(TRIES):
+            step = -torch.linalg.solve_ex(curvature + damping * torch.eye(len(pull)).to(curvature), slope).result
+            if not bool(torch.isfinite(step).all()):
+                return None
+            pose_step = jacobian.new_zeros(7)
+            pose_step[list(self.unknown)] = step[size:] * scales
+            guess = replace(
+                now,
+                whitened=now.whitened + step[:size],
+                pose=now.pose.stepped(pose_step) if self.unknown else now.pose,
+            )
+            objective = self.objective(guess, residuals)
+            if objective < now.objective:
+                return replace(guess, objective=objective, damping=max(0.3 * damping, 1e-6))
+            damping *= 8.0
+        return None
+
+
+def _by_pose(
+    points: Float[Tensor, "all 3"], anchors: Float[Tensor, "all 3"], gradient: Float[Tensor, "all 3"]
+) -> Float[Tensor, "all 7"]:
+    """Change of the field with a step of `Pose.stepped`."""
+    growth = (gradient * anchors).sum(dim=1, keepdim=True)
+    return torch.cat([growth, gradient, torch.linalg.cross(points, gradient)], dim=1)
+
+
+def _cross(vector: Float[Tensor, "3"]) -> Float[Tensor, "3 3"]:
+    """The matrix whose product with x is vector × x."""
+    x, y, z = vector
+    zero = torch.zeros_like(x)
+    return torch.stack([torch.stack([zero, -z, y]), torch.stack([z, zero, -x]), torch.stack([-y, x, zero])])
