@@ -100,9 +100,9 @@ LAYERS = [
     "observation",
     "scan_io",
     "pose_io",
+    "placement",
     "placed_scan",
     "observed_samples",
-    "placement",
     # Surfaces out of fields, and how good they are.
     "cube_cases",
     "brick_grid",
@@ -110,6 +110,8 @@ LAYERS = [
     "crossings",
     "keep_components",
     "extract",
+    "support",
+    "verdict",
     "metrics",
     "surface_distances",
     "report_table",
@@ -167,6 +169,7 @@ LAYERS = [
     # What users start.
     "evaluate",
     "demo",
+    "complete_folder",
     "console",
     "prior_commands",
     "cli",
@@ -228,7 +231,9 @@ COMMAND_LINE = {
         "--mask",
         "--sensor",
         "--pose",
+        "--placement",
         "--resolution",
+        "--workers",
         "--seed",
     },
     "evaluate": {

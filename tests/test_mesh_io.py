@@ -527,3 +527,19 @@ def test_other_suffixes_are_not_written(name: str, tmp_path: Path) -> None:
     with pytest.raises(OutputError, match=r"expected \.ply \.obj \.stl or \.glb"):
         save_mesh(tmp_path / name, TETRA)
     assert names(tmp_path) == []
+
+
+def test_colours_and_values_of_vertices_are_written_where_there_is_a_place(tmp_path: Path) -> None:
+    mesh = box()
+    colors = np.arange(3 * len(mesh.vertices), dtype=np.uint8).reshape(-1, 3)
+    values = {"support": np.linspace(0.0, 1.0, len(mesh.vertices))}
+    for suffix in (".ply", ".obj", ".glb", ".stl"):
+        path = save_mesh(tmp_path / f"a{suffix}", mesh, colors=colors, values=values)
+        np.testing.assert_allclose(sorted(load_mesh(path).face_areas), sorted(mesh.face_areas), rtol=1e-6)
+        if suffix != ".stl":
+            read = trimesh.load(path, force="mesh", process=False)
+            np.testing.assert_array_equal(read.visual.vertex_colors[:, :3], colors)
+    header = (tmp_path / "a.ply").read_bytes().split(b"end_header")[0]
+    assert b"property float support" in header
+    raw = trimesh.load(tmp_path / "a.ply", process=False).metadata["_ply_raw"]["vertex"]["data"]
+    np.testing.assert_allclose(raw["support"].ravel(), values["support"], atol=1e-7)

@@ -12,7 +12,7 @@ import tyro
 from tyro.conf import Positional
 
 from shapeprior.console import complain, say, say_table
-from shapeprior.errors import ShapePriorError
+from shapeprior.errors import ShapePriorError, UnexplainedError
 from shapeprior.prior_commands import Seed, complete, encode, interpolate, nearest, sample
 
 
@@ -239,7 +239,8 @@ COMMANDS = {
 
 
 def main() -> None:
-    """Entry point of the `shapeprior` command. Exit codes: 0 done, 1 a fault of the input, 2 wrong usage, 130 interrupted."""
+    """Entry point of the `shapeprior` command. Exit codes: 0 done, 1 a fault of the input, 2 wrong usage, 3 a scan that no shape
+    explains, 130 interrupted."""
     # Threads that wait for work must not spin: on a machine that others use too, spinning made completion seven times slower.
     # OpenMP reads this when torch is first imported, which no command has done yet.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -251,7 +252,7 @@ def main() -> None:
         )
     except ShapePriorError as error:
         complain(f"shapeprior: {error}")
-        _leave(1)
+        _leave(3 if isinstance(error, UnexplainedError) else 1)
     except KeyboardInterrupt:
         complain("shapeprior: interrupted; start the same command again to go on")
         _leave(130)

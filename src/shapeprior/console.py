@@ -7,8 +7,11 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tqdm import tqdm
 
+    from shapeprior.complete_folder import CompletedScan
     from shapeprior.dataset import Dataset
     from shapeprior.evaluate import EvaluatedShape
     from shapeprior.metrics import Metrics
@@ -148,6 +151,31 @@ def prepare_progress() -> Iterator[PrepareProgress]:
 
     with tqdm(unit="file", dynamic_ncols=True, delay=0.5) as bar:
         yield PrepareProgress(bar)
+
+
+@contextmanager
+def complete_progress() -> Iterator[PrepareProgress]:
+    """A bar with rate and time left; counts scans."""
+    from tqdm import tqdm
+
+    with tqdm(unit="scan", dynamic_ncols=True, delay=0.5) as bar:
+        yield PrepareProgress(bar)
+
+
+def say_completed(rows: "Sequence[CompletedScan]", out: "Path") -> None:
+    """A line a scan, those that want attention with their reason, and how many there are of each kind."""
+    width = max(len(row.scan) for row in rows)
+    for row in rows:
+        figures = "" if row.residual is None else f"  residual {row.residual:<9.3g} seen {row.seen:4.0%}"
+        say(f"  {row.scan:{width}s}  {row.status:11s}{figures}")
+        if row.reason:
+            say(f"    {row.reason}")
+    kinds = {
+        kind: sum(row.status == kind for row in rows) for kind in ("explained", "doubtful", "unexplained", "failed")
+    }
+    say(
+        f"{len(rows)} scans: {', '.join(f'{count} {kind}' for kind, count in kinds.items() if count)}; table {out / 'summary.csv'}"
+    )
 
 
 @contextmanager

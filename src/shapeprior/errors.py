@@ -7,9 +7,11 @@ ShapePriorError          one line: the file, what was found, what was expected, 
 ├── CheckpointError      a run folder or weights file that is missing, truncated or of another version
 ├── ConfigError          a setting outside its range, an unknown key or name
 ├── OutputError          a place that cannot be written
-└── CompletionError      the solver found no surface
+├── CompletionError      the solver found no surface
+└── UnexplainedError     the command line's: a scan was completed by a shape that does not explain it
 
-The command line prints the message and exits with 1; anything else that escapes is a defect of this package.
+The command line prints the message and exits with 1, or with 3 for the last of them; anything else that escapes is a defect
+of this package.
 """
 
 
@@ -43,3 +45,7 @@ class OutputError(ShapePriorError):
 
 class CompletionError(ShapePriorError):
     """No surface came out of the solver."""
+
+
+class UnexplainedError(ShapePriorError):
+    """A scan was completed, and the result does not explain it."""

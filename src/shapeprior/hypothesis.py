@@ -5,6 +5,7 @@ hundreds of gradient steps do (docs/benchmarks.md has by how much). The decoder'
 since making them is most of a step's cost; values are always exact, and no step is taken that makes the fit worse.
 """
 
+import math
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -18,8 +19,8 @@ from shapeprior.residuals import Residuals
 POSE_SCALES = (0.1, 0.1, 0.1, 0.1, 0.2, 0.2, 0.2)
 """Usual sizes of what is unknown of a placement: logarithm of the scale, offset, rotation (radians). One step of a code's whitened
 coordinate is as likely as these."""
-SCALE_DEVIATION = 0.5
-"""Of the logarithm of a placement's scale, by the prior on it."""
+SCALE_DEVIATION = 0.2
+"""Of the logarithm of a placement's scale, by the prior on it, around the one that a search began with."""
 DAMPING = 1e-3
 """At the first step."""
 TRIES = 4
@@ -55,6 +56,8 @@ class Hypothesis:
     whitened: Float[Tensor, "code"]
     pose: Pose
     """Moves the view's samples from where they were made."""
+    first_scale: float = 1.0
+    """The pose's scale at the start of the search."""
     objective: float = float("inf")
     damping: float = DAMPING
     tangents: tuple[Tensor, ...] | None = field(default=None, repr=False)
@@ -104,7 +107,7 @@ class Fitter:
 
     def _far(self, guess: Hypothesis) -> float:
         """The prior on the scale: nothing else keeps a view from shrinking to a point of some surface."""
-        return self.prior_weight * float(guess.pose.scale.log() / SCALE_DEVIATION) ** 2 if self.unknown else 0.0
+        return self.prior_weight * (_growth(guess) / SCALE_DEVIATION) ** 2 if self.unknown else 0.0
 
     def _step(self, now: Hypothesis, residuals: Residuals) -> Hypothesis | None:
         """One step; None if no length of it makes the fit better."""
@@ -124,7 +127,7 @@ class Fitter:
         if 0 in self.unknown:
             at = size + self.unknown.index(0)
             pull[at] = 2.0 * self.prior_weight * (POSE_SCALES[0] / SCALE_DEVIATION) ** 2
-            slope[at] += pull[at] * now.pose.scale.log() / POSE_SCALES[0]
+            slope[at] += pull[at] * _growth(now) / POSE_SCALES[0]
         curvature = weighted.T @ jacobian + pull.diag()
         damping = now.damping
         for _ in range(TRIES):
@@ -143,6 +146,10 @@ class Fitter:
                 return replace(guess, objective=objective, damping=max(0.3 * damping, 1e-6))
             damping *= 8.0
         return None
+
+
+def _growth(guess: Hypothesis) -> float:
+    return math.log(float(guess.pose.scale) / guess.first_scale)
 
 
 def _by_pose(

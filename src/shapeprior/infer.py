@@ -18,6 +18,7 @@ from shapeprior.observation import Observation
 from shapeprior.observed_samples import ObservedSamples, observed_samples
 from shapeprior.placement import Freedom, first_placements, first_turns
 from shapeprior.residuals import Residuals, ResidualSettings
+from shapeprior.verdict import Verdict, judge
 
 UNKNOWN: dict[Freedom, tuple[int, ...]] = {
     "known": (),
@@ -94,10 +95,36 @@ class LatentEstimate:
     """The given placement, or the one that was found."""
     residual: float
     """Median |f| at the observed points, in unit-sphere radii."""
+    points: int
+    """Observed points, 4,096 at most, which the next numbers are of."""
     explained: float
     """Share of observed points with |f| below 0.02."""
+    violated: float
+    """Share of the points that were seen to be free with f below -0.01: the shape fills them."""
+    code_length: float
+    """Root mean square of the code's whitened coordinates: about 1 for training shapes."""
     objective: float
     """What the solver minimised."""
+
+    extent: float
+    """Largest distance between observed points along an axis, in unit-sphere radii."""
+    slope_error: float
+    """Mean of | |grad f| - 1 | at observed points: a distance grows as one goes, what a code far from all shapes gives does not."""
+    normal_agreement: float | None
+    """Mean cosine between the view's normals and the field's gradient; None where neither normals nor a sensor are known."""
+
+    @property
+    def verdict(self) -> Verdict:
+        """Whether the shape explains the view."""
+        return judge(
+            points=self.points,
+            explained=self.explained,
+            violated=self.violated,
+            code_length=self.code_length,
+            extent=self.extent,
+            slope_error=self.slope_error,
+            normal_agreement=self.normal_agreement,
+        )
 
 
 class LatentSolver:
@@ -198,10 +225,15 @@ class LatentSolver:
         if all(row != 0 for _, row, _ in chosen):
             chosen[-1] = next(entry for entry in ranked if entry[1] == 0)
         whitened = self.space.whiten(codes)
-        return [self._from_mean(pose) if row == 0 else Hypothesis(whitened[row], pose) for _, row, pose in chosen]
+        return [
+            self._from_mean(pose) if row == 0 else Hypothesis(whitened[row], pose, first_scale=float(pose.scale))
+            for _, row, pose in chosen
+        ]
 
     def _from_mean(self, pose: Pose) -> Hypothesis:
-        return Hypothesis(torch.zeros_like(self.space.mean), pose, tangents=self._mean_tangents)
+        return Hypothesis(
+            torch.zeros_like(self.space.mean), pose, first_scale=float(pose.scale), tangents=self._mean_tangents
+        )
 
     def _estimate(self, best: Hypothesis, samples: ObservedSamples, first: Similarity) -> LatentEstimate:
         """The estimate of one guess, with how well it explains all points."""
@@ -212,13 +244,24 @@ class LatentSolver:
             offset=pose.offset.double().cpu().numpy(),
         )
         code = self.space.codes(best.whitened[None])
-        points = torch.from_numpy(moved.apply(samples.surface)).to(code)
+        points, free = (torch.from_numpy(moved.apply(part)).to(code) for part in (samples.surface, samples.free[:4096]))
         with torch.no_grad():
             residuals = self.decoder(code, points[None]).abs()[0]
+            filled = self.decoder(code, free[None])[0] < -0.01 if len(free) else torch.zeros(1)
+        rows = torch.linspace(0, len(points) - 1, min(len(points), 1000)).long()
+        slope = self.decoder.differentiate(code[0], self._mean_tangents, points[rows]).by_point
+        normals = torch.from_numpy(moved.apply_vectors(samples.normals)).to(code)[rows]
+        cosines = torch.nn.functional.cosine_similarity(slope, normals, dim=1)
         return LatentEstimate(
             code=code[0],
             T_unit_world=moved @ first,
             residual=float(residuals.median()),
+            points=len(points),
             explained=float((residuals < 0.02).float().mean()),
+            violated=float(filled.float().mean()),
+            code_length=float(best.whitened.square().mean().sqrt()),
+            slope_error=float((slope.norm(dim=1) - 1.0).abs().mean()),
+            normal_agreement=float(cosines.mean()) if bool(normals.any()) else None,
+            extent=float((points.amax(dim=0) - points.amin(dim=0)).max()),
             objective=best.objective,
         )

@@ -8,10 +8,12 @@ import os
 import re
 import struct
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float, UInt8
 
 from shapeprior.errors import MeshError, OutputError
 from shapeprior.mesh import TriangleMesh
@@ -55,8 +57,14 @@ def load_mesh(path: str | os.PathLike[str]) -> TriangleMesh:
 def save_mesh(
     path: str | os.PathLike[str],
     mesh: TriangleMesh,
+    *,
+    colors: UInt8[np.ndarray, "vertices 3"] | None = None,
+    values: Mapping[str, Float[np.ndarray, "vertices"]] | None = None,
 ) -> Path:
     """Write PLY (binary), OBJ, STL (binary) or GLB, by the suffix; the file appears whole or not at all.
+
+    Colours of vertices go into all but STL, named values of vertices into PLY, as float32 properties; where a format has no place
+    for them, they are left out.
 
     Raises OutputError if the suffix is another one or the file cannot be written.
     """
@@ -66,7 +74,9 @@ def save_mesh(
     kind = path.suffix.lower()
     if kind not in (".ply", ".obj", ".stl", ".glb"):
         raise OutputError(f"{path}: suffix '{path.suffix}'; expected .ply .obj .stl or .glb; name the output so")
-    solid = trimesh.Trimesh(vertices=mesh.vertices, faces=mesh.faces, process=False)
+    solid = trimesh.Trimesh(vertices=mesh.vertices, faces=mesh.faces, vertex_colors=colors, process=False)
+    for name, value in (values or {}).items() if kind == ".ply" else ():
+        solid.vertex_attributes[name] = value.astype(np.float32)
     data = solid.export(file_type=kind[1:])
     if isinstance(data, str):
         data = data.encode()

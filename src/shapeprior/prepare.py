@@ -33,7 +33,7 @@ from shapeprior.tensor_file import TensorFile
 from shapeprior.variants import with_variants
 from shapeprior.worker_loop import Lost
 from shapeprior.worker_process import WorkerLimits
-from shapeprior.workers import run_jobs
+from shapeprior.workers import run_jobs, usable_cores
 
 Progress = Callable[[int, int, str], None]
 """Called with (done, total, source) after each shape; what an earlier run did counts as done."""
@@ -96,7 +96,9 @@ def prepare_dataset(
         store.remove(MANIFEST)
     limits = limits or WorkerLimits()
     if cluster is None:
-        running = run_jobs(prepare_shape, pending, workers=_cores() if workers is None else workers, limits=limits)
+        running = run_jobs(
+            prepare_shape, pending, workers=usable_cores() if workers is None else workers, limits=limits
+        )
     else:
         running = run_on_cluster(prepare_shape, pending, address=cluster, limits=limits)
     # Closed here, so that no process outlives an interrupt.
@@ -236,8 +238,3 @@ def _give_up(store: Store, records: Mapping[str, Record]) -> None:
         for folder, _, _ in os.walk(store.root, topdown=False):
             with contextlib.suppress(OSError):
                 os.rmdir(folder)
-
-
-def _cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

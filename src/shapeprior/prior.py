@@ -32,10 +32,15 @@ from shapeprior.observation import Observation
 from shapeprior.placement import Freedom
 from shapeprior.prepare_shape import UpSetting
 from shapeprior.refine import RefineConfig
+from shapeprior.support import Support
 from shapeprior.units import file_up_axis
+from shapeprior.verdict import Verdict
 
 QUERY_POINTS = 4096
 """Points in one call of the decoder: activations of so many points stay in the cache."""
+
+SUPPORT_POINTS = 20_000
+"""Points of a view that its support is measured by, at most."""
 
 Code = Float[Tensor, "code"] | Float[np.ndarray, "code"]
 """A latent code, as `Completion` and `EncodedMesh` hold it or as the codes of training are."""
@@ -57,12 +62,19 @@ class Completion:
     """Median distance of the observed points from the completed surface by the field, in the scan's unit."""
     explained: float
     """Share of observed points within 2 % of the object's radius from the surface."""
+    verdict: Verdict
+    """Whether the shape explains the view."""
+    support: Support
+    """How much of the surface was seen, vertex by vertex."""
     seconds: float
     """Wall time, loading left out."""
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write the mesh as PLY, OBJ, STL or GLB, by the suffix. Raises OutputError."""
-        return save_mesh(path, self.mesh)
+        """Write the mesh as PLY, OBJ, STL or GLB, by the suffix. Raises OutputError.
+
+        Vertices are blue where the surface was seen and orange where it is imagined; PLY has their property `support`, too.
+        """
+        return save_mesh(path, self.mesh, colors=self.support.colors, values={"support": self.support.value})
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,6 +116,8 @@ class ShapePrior:
             T_unit_world=estimate.T_unit_world,
             residual=estimate.residual * T_world_unit.scale,
             explained=estimate.explained,
+            verdict=estimate.verdict,
+            support=Support.of(mesh_unit, view.transformed(estimate.T_unit_world).thinned(SUPPORT_POINTS, seed=seed)),
             seconds=time.perf_counter() - started,
         )
 

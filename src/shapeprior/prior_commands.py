@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from tyro.conf import Positional, arg
 
 from shapeprior.console import say
-from shapeprior.errors import ConfigError
+from shapeprior.errors import ConfigError, ScanError, UnexplainedError
 
 Seed = Annotated[int, arg(help="Seed of every random choice; the same seed gives the same result.")]
 Up = Literal["auto", "x", "y", "z"]
@@ -24,32 +24,74 @@ def complete(
     mask: Path | None = None,
     sensor: tuple[float, float, float] | None = None,
     pose: Path | None = None,
+    placement: Literal["auto", "known", "aligned", "upright", "free"] = "auto",
     resolution: int = 256,
+    workers: int | None = None,
     seed: Seed = 0,
 ) -> None:
-    """Complete one partial view into a closed mesh in the scan's own frame and unit.
+    """Complete one partial view, or every one in a folder, into a closed mesh in the scan's own frame and unit.
+
+    Exit code 3 says that the shape does not explain the scan: the mesh is written, and means nothing.
 
     Args:
-        scan: Depth image (16-bit PNG, NPY) or point cloud (PLY, NPY, XYZ).
+        scan: Depth image (16-bit PNG, NPY) or point cloud (PLY, NPY, XYZ); or a folder of them, each with its own
+            NAME.intrinsics.json, NAME.mask.png and NAME.pose.json where these are there.
         prior: A run folder, a bundled prior (can, mug, bowl, camera, airplane), or the id owner/name of a downloaded one.
-        out: The mesh to write: .ply, .obj, .stl or .glb.
+        out: The mesh to write: .ply, .obj, .stl or .glb; for a folder of scans, the folder for the meshes and summary.csv.
         intrinsics: JSON with the camera's focal lengths and centre, for a depth image.
         mask: Image that is nonzero where the depth image shows the object.
         sensor: Where the sensor stood, in the frame of the point cloud.
-        pose: JSON with the object's placement, scan from unit frame. Without it the scan's axes must be
-            the unit frame's (+y up), and scale and position are estimated.
+        pose: JSON with the object's placement, scan from unit frame; a first guess if the placement is not known.
+        placement: What is known of it: known with --pose; aligned without (the scan's axes are the unit frame's, +y up, scale
+            and position are found); upright (the turn about +y is found, too); free (any turn is found).
         resolution: Cells along each axis of the unit cube.
+        workers: Processes for a folder; all cores if not given, and 0 for none but the command's own.
     """
     from shapeprior.placed_scan import read_placed_scan
     from shapeprior.prior import load
 
-    view, T_unit_scan = read_placed_scan(scan, intrinsics=intrinsics, mask=mask, sensor=sensor, pose=pose)
-    completion = load(prior).complete(view, T_unit_world=T_unit_scan, seed=seed, resolution=resolution)
-    completion.save(out)
-    say(
-        f"{out}: {len(completion.mesh.faces)} faces in {completion.seconds:.1f} s; median distance of the scan's points "
-        f"{completion.residual:.3g} scan units, {completion.explained:.0%} explained"
+    freedom = None if placement == "auto" else placement
+    if scan.is_dir():
+        from shapeprior.complete_folder import complete_folder
+        from shapeprior.console import complete_progress, say_completed
+        from shapeprior.workers import usable_cores
+
+        with complete_progress() as progress:
+            rows = complete_folder(
+                scan, out, prior=prior, placement=freedom, intrinsics=intrinsics, mask=mask, pose=pose, sensor=sensor,
+                resolution=resolution, seed=seed, workers=usable_cores() if workers is None else workers,
+                progress=progress.update,
+            )  # fmt: skip
+        say_completed(rows, out)
+        if any(row.status == "failed" for row in rows):
+            raise ScanError(
+                f"{out / 'summary.csv'}: {sum(row.status == 'failed' for row in rows)} of {len(rows)} scans failed; expected "
+                "a mesh of each; their reasons are in the table, and the same command tries them again"
+            )
+        return
+    view, T_unit_scan = read_placed_scan(
+        scan, intrinsics=intrinsics, mask=mask, sensor=sensor, pose=pose, placement=freedom
     )
+    completion = load(prior).complete(
+        view, T_unit_world=T_unit_scan, placement=freedom, seed=seed, resolution=resolution
+    )
+    completion.save(out)
+    verdict, support = completion.verdict, completion.support
+    say(
+        f"{out}: {len(completion.mesh.faces)} faces in {completion.seconds:.1f} s; {support.seen_share:.0%} of the surface seen, "
+        f"{support.imagined_share:.0%} imagined"
+    )
+    say(
+        f"  {verdict.kind}: median distance of the scan's points {completion.residual:.3g} scan units, "
+        f"{completion.explained:.0%} within 2 % of the object's radius"
+    )
+    for reason in verdict.reasons:
+        say(f"  but {reason}")
+    if verdict.kind == "unexplained":
+        raise UnexplainedError(
+            f"{scan}: no shape of prior {prior} explains it; expected a scan of its category, alone, in the frame that "
+            f"--placement states; {out} means nothing"
+        )
 
 
 def encode(

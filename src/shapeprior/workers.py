@@ -1,6 +1,7 @@
 """A function over many jobs in several local processes; whatever a job does to its process, the others go on."""
 
 import contextlib
+import os
 import queue
 import sys
 import threading
@@ -117,3 +118,8 @@ def peak_memory_gib() -> float | None:
         return None
     # In KiB, but on macOS in bytes.
     return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / (2**30 if sys.platform == "darwin" else 2**20)
+
+
+def usable_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,242 @@
+"""Many scans at once: every one ends as a mesh or as a row that says why not."""
+
+import csv
+import hashlib
+import io
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, fields
+from functools import lru_cache
+from pathlib import Path
+
+from shapeprior.errors import ConfigError, ScanError, ShapePriorError
+from shapeprior.mesh_io import write_bytes
+from shapeprior.placed_scan import read_placed_scan
+from shapeprior.placement import Freedom
+from shapeprior.prior import ShapePrior, load
+from shapeprior.worker_loop import Lost
+from shapeprior.worker_process import WorkerLimits
+from shapeprior.workers import run_jobs
+
+SCAN_SUFFIXES = (".png", ".npy", ".npz", ".ply", ".pcd", ".xyz", ".txt", ".exr", ".las", ".laz")
+"""Files of a folder that are taken for scans."""
+SUMMARY = "summary.csv"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScanJob:
+    """One scan to complete."""
+
+    scan: Path
+    out: Path
+    """Folder for the mesh and the row."""
+    prior: str
+    placement: Freedom | None
+    intrinsics: Path | None
+    mask: Path | None
+    pose: Path | None
+    sensor: tuple[float, float, float] | None
+    resolution: int
+    seed: int
+
+    def settings(self) -> dict[str, object]:
+        """What the result depends on, the bytes of all files included."""
+        named = {field.name: getattr(self, field.name) for field in fields(self)}
+        files = {name: _sha256(value) for name, value in named.items() if isinstance(value, Path) and name != "out"}
+        rest = {name: value for name, value in named.items() if not isinstance(value, Path)}
+        return {**rest, **files, "sensor": list(self.sensor) if self.sensor else None}
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompletedScan:
+    """What became of a scan: a row of the summary."""
+
+    scan: str
+    """File name."""
+    status: str
+    """explained, doubtful or unexplained (see `shapeprior.verdict`), or failed."""
+    reason: str
+    """What speaks against it, or why there is no mesh."""
+    mesh: str
+    """File name; empty if there is none."""
+    faces: int
+    residual: float | None
+    """Median distance of the observed points from the surface, in the scan's unit; None if there is no mesh."""
+    explained: float
+    """Share of observed points within 2 % of the object's radius from the surface."""
+    seen: float
+    """Share of the surface that was seen."""
+    imagined: float
+    """Share of the surface that nothing near it was seen of."""
+    seconds: float
+
+
+def complete_folder(
+    scans: Path,
+    out: Path,
+    *,
+    prior: str,
+    placement: Freedom | None = None,
+    intrinsics: Path | None = None,
+    mask: Path | None = None,
+    pose: Path | None = None,
+    sensor: tuple[float, float, float] | None = None,
+    resolution: int = 256,
+    seed: int = 0,
+    workers: int = 1,
+    limits: WorkerLimits | None = None,
+    progress: Callable[[int, int, str], None] | None = None,
+) -> list[CompletedScan]:
+    """Complete every scan of a folder; writes NAME.ply and NAME.json for each to `out`, and summary.csv.
+
+    Beside a scan NAME.png, the files NAME.intrinsics.json, NAME.mask.png and NAME.pose.json are its own; those given are for scans
+    that have none. Run again, scans whose files and settings are the same are not done again, but for those that failed. With
+    0 workers the work is done in this process. Raises ScanError if there is no scan, ConfigError if `out` is a file,
+    CheckpointError if there is no such prior, OutputError if a file cannot be written.
+    """
+    if out.exists() and not out.is_dir():
+        raise ConfigError(f"{out}: a file; expected a folder for the meshes of a folder of scans")
+    load(prior)  # Says at once what is wrong with it.
+    names = _scan_names(scans)
+    jobs = [
+        ScanJob(
+            scan=scans / name,
+            out=out,
+            intrinsics=_own(scans / name, ".intrinsics.json") or intrinsics,
+            mask=_own(scans / name, ".mask.png") or mask,
+            pose=_own(scans / name, ".pose.json") or pose,
+            prior=prior,
+            placement=placement,
+            sensor=sensor,
+            resolution=resolution,
+            seed=seed,
+        )
+        for name in names
+    ]
+    rows = {job.scan.name: row for job in jobs if (row := _kept(job)) is not None}
+    pending = [job for job in jobs if job.scan.name not in rows]
+    for job, outcome in run_jobs(complete_scan, pending, workers=workers, limits=limits or WorkerLimits(timeout=600.0)):
+        row = _failed(job, f"{job.scan.name}: {outcome.reason}") if isinstance(outcome, Lost) else outcome
+        rows[job.scan.name] = row
+        if progress:
+            progress(len(rows), len(jobs), job.scan.name)
+    ordered = [rows[name] for name in names]
+    write_bytes(out / SUMMARY, _table(ordered))
+    return ordered
+
+
+def complete_scan(job: ScanJob) -> CompletedScan:
+    """Complete one scan and write its mesh and its row. A fault of the scan is a row; raises OutputError."""
+    try:
+        view, T_unit_scan = read_placed_scan(
+            job.scan,
+            intrinsics=job.intrinsics if job.scan.suffix.lower() in (".png", ".npy", ".exr") else None,
+            mask=job.mask,
+            sensor=job.sensor,
+            pose=job.pose,
+            placement=job.placement,
+        )
+        done = _loaded(job.prior).complete(
+            view, T_unit_world=T_unit_scan, placement=job.placement, seed=job.seed, resolution=job.resolution
+        )
+    except ShapePriorError as error:
+        row = _failed(job, str(error).replace(str(job.scan), job.scan.name))
+    else:
+        mesh = done.save(job.out / f"{_stem(job.scan)}.ply")
+        row = CompletedScan(
+            scan=job.scan.name,
+            status=done.verdict.kind,
+            reason="; ".join(done.verdict.reasons),
+            mesh=mesh.name,
+            faces=len(done.mesh.faces),
+            residual=done.residual,
+            explained=done.explained,
+            seen=done.support.seen_share,
+            imagined=done.support.imagined_share,
+            seconds=done.seconds,
+        )
+    text = json.dumps({"settings": job.settings(), "result": asdict(row)}, indent=1)
+    write_bytes(_row_path(job), (text + "\n").encode())
+    return row
+
+
+@lru_cache(maxsize=1)
+def _loaded(prior: str) -> ShapePrior:
+    return load(prior)
+
+
+def _scan_names(folder: Path) -> list[str]:
+    try:
+        names = sorted(path.name for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
+    except OSError as error:
+        raise ScanError(f"{folder}: {error.strerror}; expected a folder of scans; check the name") from None
+    scans = [name for name in names if Path(name).suffix.lower() in SCAN_SUFFIXES and not name.endswith(".mask.png")]
+    if not scans:
+        raise ScanError(f"{folder}: {len(names)} files, none a scan; expected {' '.join(SCAN_SUFFIXES)}")
+    stems: dict[str, str] = {}
+    for name in scans:
+        other = stems.setdefault(_stem(Path(name)), name)
+        if other != name:
+            raise ScanError(
+                f"{folder}: {other} and {name} would both become {_stem(Path(name))}.ply; rename one of them"
+            )
+    return scans
+
+
+def _stem(scan: Path) -> str:
+    return scan.name.removesuffix(scan.suffix)
+
+
+def _own(scan: Path, tail: str) -> Path | None:
+    path = scan.with_name(_stem(scan) + tail)
+    return path if path.is_file() else None
+
+
+def _row_path(job: ScanJob) -> Path:
+    return job.out / f"{_stem(job.scan)}.json"
+
+
+def _kept(job: ScanJob) -> CompletedScan | None:
+    """The row of an earlier run, if nothing it depends on has changed and its mesh is there."""
+    try:
+        found = json.loads(_row_path(job).read_text(encoding="utf-8"))
+        row = CompletedScan(**found["result"])
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+    same = found["settings"] == json.loads(json.dumps(job.settings()))
+    return row if same and row.status != "failed" and (job.out / row.mesh).is_file() else None
+
+
+def _failed(job: ScanJob, reason: str) -> CompletedScan:
+    return CompletedScan(
+        scan=job.scan.name,
+        status="failed",
+        reason=reason,
+        mesh="",
+        faces=0,
+        residual=None,
+        explained=0.0,
+        seen=0.0,
+        imagined=0.0,
+        seconds=0.0,
+    )
+
+
+def _table(rows: Sequence[CompletedScan]) -> bytes:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, [field.name for field in fields(CompletedScan)], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(_short(row) for row in rows)
+    return text.getvalue().encode()
+
+
+def _short(row: CompletedScan) -> dict[str, object]:
+    return {name: f"{value:.6g}" if isinstance(value, float) else value for name, value in asdict(row).items()}
+
+
+def _sha256(path: Path) -> str:
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return ""

@@ -1,0 +1,80 @@
+"""How much of a completed surface was seen, and how much was imagined."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from jaxtyping import Bool, Float, UInt8
+from scipy.spatial import KDTree
+
+from shapeprior.mesh import TriangleMesh
+from shapeprior.observation import Observation
+
+SEEN = 0.03
+"""Vertices this near to an observed point, in unit-sphere radii, were seen; of sparse scans, within four spacings of it."""
+NEAR = 0.15
+"""Farther than this from all observed points, a vertex is imagined altogether."""
+HIDDEN = 0.5
+"""Support of vertices beside observed points that face away from the sensor, such as the other side of a thin wall; at most."""
+SEEN_COLOR = (52, 120, 186)
+IMAGINED_COLOR = (232, 141, 60)
+
+
+@dataclass(frozen=True, eq=False)
+class Support:
+    """Of each vertex of a completed mesh: 1 where it was seen, falling to 0 where nothing was seen nearby."""
+
+    mesh: TriangleMesh
+    value: Float[np.ndarray, "vertices"]
+
+    @classmethod
+    def of(cls, mesh_unit: TriangleMesh, view_unit: Observation) -> "Support":
+        """Support of a mesh by a view, both in the unit frame."""
+        points = view_unit.points_world
+        tree = KDTree(points)
+        distance, nearest = tree.query(mesh_unit.vertices, workers=-1)
+        # Of the point itself and the nearest other one, the mean is half the spacing.
+        halves = tree.query(points[:2000], k=min(2, len(points)), workers=-1)[0].reshape(min(2000, len(points)), -1)
+        seen = max(SEEN, 8.0 * float(np.median(halves.mean(axis=1))))
+        value = np.clip(1.0 - (distance - seen) / (NEAR - SEEN), 0.0, 1.0)
+        if view_unit.origins_world is not None:
+            towards = view_unit.origins_world[nearest] - mesh_unit.vertices
+            away = np.einsum("ij,ij->i", _vertex_normals(mesh_unit), towards) <= 0.0
+            value[away] = np.minimum(value[away], HIDDEN)
+        return cls(mesh_unit, value)
+
+    @property
+    def colors(self) -> UInt8[np.ndarray, "vertices 3"]:
+        """Blue where seen, orange where imagined."""
+        mixed = self.value[:, None] * np.array(SEEN_COLOR) + (1.0 - self.value[:, None]) * np.array(IMAGINED_COLOR)
+        return mixed.round().astype(np.uint8)
+
+    @property
+    def seen_share(self) -> float:
+        """Share of the surface's area with full support."""
+        return self._area_share(self._of_faces >= 1.0)
+
+    @property
+    def imagined_share(self) -> float:
+        """Share of the surface's area without any."""
+        return self._area_share(self._of_faces <= 0.0)
+
+    @cached_property
+    def _of_faces(self) -> Float[np.ndarray, "faces"]:
+        return self.value[self.mesh.faces].mean(axis=1)
+
+    def _area_share(self, chosen: Bool[np.ndarray, "faces"]) -> float:
+        areas = self.mesh.face_areas
+        return float(areas[chosen].sum() / areas.sum()) if areas.sum() > 0 else 0.0
+
+
+def _vertex_normals(mesh: TriangleMesh) -> Float[np.ndarray, "vertices 3"]:
+    """Sums of the area vectors of each vertex's faces."""
+    vectors = mesh.face_area_vectors
+    normals = np.zeros_like(mesh.vertices)
+    for corner in range(3):
+        for axis in range(3):
+            normals[:, axis] += np.bincount(
+                mesh.faces[:, corner], weights=vectors[:, axis], minlength=len(mesh.vertices)
+            )
+    return normals

@@ -1,0 +1,137 @@
+"""Folders of scans: each a mesh or a reason, in any order of interruption, by one process or several."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from shapeprior.bundled import bundled_folder
+from shapeprior.cli import main
+from shapeprior.complete_folder import CompletedScan, complete_folder
+from shapeprior.errors import CheckpointError, ConfigError, ScanError
+from shapeprior.mesh_io import load_mesh
+from shapeprior.prior import load
+
+DEMO = bundled_folder() / "demo"
+
+
+@pytest.fixture
+def scans(tmp_path: Path) -> Path:
+    """A depth image with its own intrinsics and pose, points of a can, noise, and two files that are no scans."""
+    folder = tmp_path / "scans"
+    folder.mkdir()
+    (folder / "mug.png").write_bytes((DEMO / "depth.png").read_bytes())
+    (folder / "mug.intrinsics.json").write_bytes((DEMO / "intrinsics.json").read_bytes())
+    (folder / "mug.pose.json").write_bytes((DEMO / "pose.json").read_bytes())
+    prior = load("mug")
+    vertices = prior.extract(prior.codes[3], resolution=64).vertices
+    np.save(folder / "half.npy", vertices[vertices[:, 2] > 0.0])
+    np.save(folder / "noise.npy", np.random.default_rng(0).uniform(-1.0, 1.0, (500, 3)))
+    (folder / "broken.ply").write_bytes(b"ply\nnothing")
+    (folder / "notes.md").write_text("not a scan")
+    return folder
+
+
+def complete(scans: Path, out: Path, **changes: object) -> dict[str, CompletedScan]:
+    settings = {"prior": "mug", "resolution": 64, "workers": 0, **changes}
+    rows = complete_folder(scans, out, **settings)  # pyright: ignore[reportArgumentType]
+    return {row.scan: row for row in rows}
+
+
+def test_every_scan_is_a_mesh_or_a_reason(scans: Path, tmp_path: Path) -> None:
+    rows = complete(scans, tmp_path / "out")
+    assert list(rows) == ["broken.ply", "half.npy", "mug.png", "noise.npy"]
+    assert rows["broken.ply"].status == "failed"
+    assert "broken.ply" in rows["broken.ply"].reason
+    assert not rows["broken.ply"].mesh
+    assert rows["noise.npy"].status == "unexplained"
+    assert rows["mug.png"].status in ("explained", "doubtful")
+    for name in ("half.npy", "mug.png", "noise.npy"):
+        mesh = load_mesh(tmp_path / "out" / rows[name].mesh)
+        assert mesh.is_watertight
+        assert len(mesh.faces) == rows[name].faces
+    with open(tmp_path / "out/summary.csv", encoding="utf-8", newline="") as file:
+        table = list(csv.DictReader(file))
+    assert [row["scan"] for row in table] == list(rows)
+    assert [row["status"] for row in table] == [row.status for row in rows.values()]
+    assert not list((tmp_path / "out").glob("notes*"))
+
+
+def test_a_later_run_does_what_failed_or_has_changed(scans: Path, tmp_path: Path) -> None:
+    out, done = tmp_path / "out", []
+    first = complete(scans, out)
+
+    def note(_done: int, _total: int, name: str) -> None:
+        done.append(name)
+
+    again = complete(scans, out, progress=note)
+    assert done == ["broken.ply"]
+    assert again == first
+    np.save(scans / "noise.npy", np.random.default_rng(1).uniform(-1.0, 1.0, (500, 3)))
+    (out / "half.ply").unlink()
+    done.clear()
+    complete(scans, out, progress=note)
+    assert done == ["broken.ply", "half.npy", "noise.npy"]
+    done.clear()
+    complete(scans, out, progress=note, resolution=48)
+    assert len(done) == 4
+
+
+def test_workers_write_what_one_process_writes(scans: Path, tmp_path: Path) -> None:
+    complete(scans, tmp_path / "one")
+    complete(scans, tmp_path / "two", workers=2)
+    for name in ("half.ply", "mug.ply", "noise.ply"):
+        one, two = (load_mesh(tmp_path / folder / name) for folder in ("one", "two"))
+        # The number of threads may change a sum's last digit.
+        assert len(one.faces) == pytest.approx(len(two.faces), rel=0.01)
+        np.testing.assert_allclose(one.bounds, two.bounds, rtol=0.02, atol=0.01)
+
+
+def test_the_rows_say_what_they_depend_on(scans: Path, tmp_path: Path) -> None:
+    complete(scans, tmp_path / "out")
+    found = json.loads((tmp_path / "out/mug.json").read_text())
+    assert found["settings"]["prior"] == "mug"
+    assert len(found["settings"]["scan"]) == len(found["settings"]["pose"]) == 64
+    assert str(tmp_path) not in json.dumps(found)
+
+
+def test_what_cannot_work_is_said_at_once(scans: Path, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="no such"):
+        complete(scans, tmp_path / "out", prior="unicorn")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match="a file; expected a folder"):
+        complete(scans, tmp_path / "file")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ScanError, match="0 files, none a scan"):
+        complete(tmp_path / "empty", tmp_path / "out")
+    np.save(scans / "mug.npy", np.zeros((4, 3)))
+    with pytest.raises(ScanError, match=r"mug\.npy and mug\.png would both become mug\.ply"):
+        complete(scans, tmp_path / "out")
+
+
+def test_the_command_prints_the_table_and_fails_if_a_scan_did(
+    scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["shapeprior", "complete", str(scans), "--prior", "mug", "--out", str(tmp_path / "out")]
+    monkeypatch.setattr("sys.argv", [*command, "--resolution", "48", "--workers", "0"])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 1
+    printed = capsys.readouterr()
+    assert "4 scans: " in printed.out
+    assert "1 failed" in printed.out
+    assert "1 of 4 scans failed" in printed.err
+
+
+def test_a_single_scan_that_no_shape_explains_exits_with_3(
+    scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["shapeprior", "complete", str(scans / "noise.npy"), "--prior", "mug", "--out", str(tmp_path / "n.ply")]
+    monkeypatch.setattr("sys.argv", [*command, "--resolution", "48"])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 3
+    assert "no shape of prior mug explains it" in capsys.readouterr().err
+    assert (tmp_path / "n.ply").exists()

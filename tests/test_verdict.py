@@ -1,0 +1,95 @@
+"""Verdicts: what the numbers of a fit say, and what real priors say of scans that are none of theirs."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shapeprior.frames import Similarity
+from shapeprior.observation import Observation
+from shapeprior.prior import load
+from shapeprior.verdict import judge
+
+GOOD = {
+    "points": 3000,
+    "explained": 0.99,
+    "violated": 0.001,
+    "code_length": 0.8,
+    "extent": 1.4,
+    "slope_error": 0.1,
+    "normal_agreement": 0.95,
+}
+RANK = {"explained": 0, "doubtful": 1, "unexplained": 2}
+
+
+def test_a_good_fit_has_no_reasons() -> None:
+    assert judge(**{**GOOD, "normal_agreement": None}).kind == "explained"  # pyright: ignore[reportArgumentType]
+    verdict = judge(**GOOD)  # pyright: ignore[reportArgumentType]
+    assert (verdict.kind, verdict.reasons) == ("explained", ())
+
+
+@pytest.mark.parametrize(
+    ("change", "kind", "words"),
+    [
+        ({"points": 10}, "doubtful", "10 points"),
+        ({"explained": 0.8}, "doubtful", "80% of the points lie on the shape"),
+        ({"explained": 0.5}, "unexplained", "50% of the points"),
+        ({"violated": 0.05}, "doubtful", "fills 5% of the space"),
+        ({"violated": 0.3}, "unexplained", "fills 30% of the space"),
+        ({"code_length": 1.8}, "doubtful", "1.8 times as far"),
+        ({"slope_error": 0.5}, "doubtful", "50% off a solid's distance"),
+        ({"slope_error": 0.9}, "unexplained", "90% off"),
+        ({"normal_agreement": 0.5}, "doubtful", "agree by 0.50 only"),
+        ({"normal_agreement": -0.2}, "unexplained", "agree by -0.20"),
+        ({"extent": 0.4}, "doubtful", "span 20% of the object's size"),
+        ({"extent": 0.1}, "unexplained", "span 5% of"),
+        ({"code_length": 4.0}, "unexplained", "4.0 times as far"),
+    ],
+)
+def test_what_speaks_against_a_fit_is_said(change: dict[str, float], kind: str, words: str) -> None:
+    verdict = judge(**{**GOOD, **change})  # pyright: ignore[reportArgumentType]
+    assert verdict.kind == kind
+    assert len(verdict.reasons) == 1
+    assert words in verdict.reasons[0]
+
+
+@given(st.floats(0, 1), st.floats(0, 1), st.floats(0, 6), st.floats(0, 0.2))
+def test_a_worse_fit_never_has_a_better_verdict(explained: float, violated: float, length: float, worse: float) -> None:
+    before = judge(
+        points=500,
+        explained=explained,
+        violated=violated,
+        code_length=length,
+        extent=0.7,
+        slope_error=0.3,
+        normal_agreement=0.8,
+    )
+    after = judge(
+        points=500,
+        explained=explained - worse,
+        violated=violated + worse,
+        code_length=length + worse,
+        extent=0.7 - worse,
+        slope_error=0.3 + 2.0 * worse,
+        normal_agreement=0.8 - 2.0 * worse,
+    )
+    assert RANK[after.kind] >= RANK[before.kind]
+
+
+def ball_seen_from_front() -> np.ndarray:
+    points = np.random.default_rng(0).normal(size=(4000, 3))
+    points *= 0.5 / np.linalg.norm(points, axis=1, keepdims=True)
+    return points[points[:, 2] > 0.1]
+
+
+def test_noise_a_plane_and_ten_points_are_not_believed() -> None:
+    prior = load("airplane")
+    rng = np.random.default_rng(1)
+    eye = np.array([0.0, 0.0, 2.5])
+    noise = Observation.from_points(rng.uniform(-0.7, 0.7, (3000, 3)), eye)
+    wall = Observation.from_points(np.column_stack([rng.uniform(-0.9, 0.9, (3000, 2)), np.zeros(3000)]), eye)
+    ball = Observation.from_points(ball_seen_from_front(), eye)
+    for view in (noise, wall, ball):
+        assert prior.infer(view, T_unit_world=Similarity.identity()).verdict.kind == "unexplained"
+    few = Observation.from_points(ball_seen_from_front()[:10], eye)
+    assert prior.infer(few, T_unit_world=Similarity.identity()).verdict.kind != "explained"
