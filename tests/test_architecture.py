@@ -98,6 +98,7 @@ LAYERS = [
     "camera",
     "views",
     "observation",
+    "sensor_model",
     "scan_io",
     "pose_io",
     "placement",
