@@ -103,6 +103,7 @@ LAYERS = [
     "pose_io",
     "placement",
     "placed_scan",
+    "strays",
     "observed_samples",
     # Surfaces out of fields, and how good they are.
     "cube_cases",

@@ -43,15 +43,15 @@ class InferConfig:
     """Steps of all starts, if there are several, with few points and derivatives that are made once."""
     short_points: int = 160
     """Surface points, and as many free points, in these."""
-    kept: int = 3
+    kept: int = 2
     """Starts that go on after these, if there are so many."""
-    steps: int = 6
+    steps: int = 9
     """Steps of those."""
-    fresh_every: int = 2
+    fresh_every: int = 3
     """Steps with the same derivatives of the decoder by its code."""
-    points: int = 400
+    points: int = 1000
     """Surface points in these."""
-    free_points: int = 400
+    free_points: int = 1000
     """Free-space points in these."""
     shell: float = 0.012
     """Distance of the points before and behind the surface whose signed distance is taken to be ± this."""

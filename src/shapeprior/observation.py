@@ -141,7 +141,10 @@ class Observation:
         total = len(self.points_world)
         if count >= total:
             return self
-        keep = np.sort(np.random.default_rng(seed).choice(total, size=count, replace=False))
+        return self.rows(np.sort(np.random.default_rng(seed).choice(total, size=count, replace=False)))
+
+    def rows(self, keep: Int[np.ndarray, "kept"] | Bool[np.ndarray, "points"]) -> "Observation":
+        """Some of the points, by index or mask; background rays stay. Raises ScanError if none is left."""
         return replace(
             self,
             points_world=self.points_world[keep],

@@ -70,7 +70,7 @@ class SensorModel:
             return depth.copy()
         unit = self.metres_per_unit
         far = depth * unit + self.stand_off
-        edge = seen & ~binary_erosion(seen, generate_binary_structure(2, 2))
+        edge = seen & np.logical_not(binary_erosion(seen, generate_binary_structure(2, 2)))
         measured = np.where(self._slant(depth, camera, seen) <= self.slant_deg, depth, 0.0)
         measured += np.where(measured > 0, rng.normal(size=depth.shape) * self.noise * _axial(far) / unit, 0.0)
         if self.steps:
@@ -85,7 +85,7 @@ class SensorModel:
         if self.holes:
             # A blob of a radius of two pixels covers about thirteen.
             seeds = rng.random(depth.shape) < self.holes / 13.0
-            measured[maximum_filter(seeds, footprint=_disc(2))] = 0.0
+            measured = np.where(maximum_filter(seeds, footprint=_disc(2)), 0.0, measured)
         return np.where(seen, np.maximum(measured, 0.0), 0.0)
 
     def _slant(

@@ -1,0 +1,280 @@
+"""Completion by a prior, measured: how fast, how good against plain gradient descent, and what noise, views and placements do.
+
+    python benchmarks/completion.py PRIOR DATASET --parts speed adam sensor views upright free others --shapes 8
+
+PRIOR is a run folder or a bundled prior, DATASET one that it has not been trained on, or its test split. Each part takes one depth
+view of 256 x 256 pixels of each shape, as `shapeprior evaluate` does, and means include failures with the worst score.
+
+  speed    seconds from view to mesh at known placement: solver, extraction at 256³, and both; median and largest;
+  adam     the default solver against 800 steps of Adam from the mean code on the same objective (rate 0.08 along half a cosine):
+           CPU seconds of the solver, the objective on one fixed set of points, Chamfer-L1, F-score, IoU;
+  sensor   levels of `shapeprior.sensor_model`, and the clean view with 20 % outliers;
+  views    1, 2, 4 and 8 views together;
+  upright  scale within 30 %, offset and turn about +y at random and unknown: how often the turn is within 10 degrees and the scale
+           within 5 %; `fits`, which forgives a shape its own symmetry, counts completions whose F-score at 2 % in the scan's
+           frame is at most 0.05 below that at known placement;
+  free     the same with any turn;
+  others   verdicts on views of other bundled families, on a plane, on noise and on 10 points.
+"""
+
+import argparse
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from scipy.spatial.transform import Rotation
+from tables import print_machine, print_table
+
+from shapeprior.bundled import bundled_priors
+from shapeprior.dataset import Dataset
+from shapeprior.errors import CompletionError
+from shapeprior.evaluate import Truth, load_truth, score
+from shapeprior.frames import Similarity
+from shapeprior.infer import InferConfig
+from shapeprior.mesh import TriangleMesh
+from shapeprior.metrics import Metrics, MetricsConfig
+from shapeprior.observation import Observation
+from shapeprior.observed_samples import observed_samples
+from shapeprior.prepare_shape import shape_rng
+from shapeprior.prior import ShapePrior, load
+from shapeprior.residuals import Residuals
+from shapeprior.sensor_model import SensorModel
+from shapeprior.views import camera_around, render_depth, sample_view
+
+METRICS = MetricsConfig(surface_points=10_000, volume_points=30_000)
+KNOWN = Similarity.identity()
+CONFIG = InferConfig()
+
+
+@dataclass(frozen=True)
+class Case:
+    """A shape to complete."""
+
+    name: str
+    truth: Truth
+
+    def view(self, sensor: SensorModel | None = None, *, number: int = 0) -> Observation:
+        """Its view of this number; the first one is that of `shapeprior evaluate`."""
+        rng = shape_rng(0, self.name)
+        azimuth, elevation = [sample_view(rng) for _ in range(number + 1)][-1]
+        camera, pose = camera_around(azimuth_deg=azimuth, elevation_deg=elevation, resolution=256)
+        depth = render_depth(self.truth.surface_unit, camera, pose)
+        if sensor is None:
+            return Observation.from_depth(depth, camera, pose, background_is_free=True)
+        measured = sensor.measure(depth, camera, rng=rng)
+        # A hole is no background: only what a perfect camera sees nothing at is free.
+        return Observation.from_depth(
+            np.where((depth > 0) & (measured <= 0), np.nan, measured), camera, pose,
+            mask=~((depth > 0) & (measured <= 0)), background_is_free=True,
+        )  # fmt: skip
+
+
+def joined(views: list[Observation]) -> Observation:
+    """Several views as one."""
+    return Observation(
+        points_world=np.concatenate([v.points_world for v in views]),
+        origins_world=np.concatenate([v.origins_world for v in views if v.origins_world is not None]),
+        background_origins=np.concatenate([v.background_origins for v in views]),
+        background_directions=np.concatenate([v.background_directions for v in views]),
+    )
+
+
+def scored(case: Case, mesh_unit: Callable[[], TriangleMesh]) -> Metrics:
+    """Metrics of a mesh that may fail to come out."""
+    try:
+        return score(mesh_unit(), case.truth, seed=0, config=METRICS)
+    except CompletionError:
+        return Metrics.worst()
+
+
+def completed(prior: ShapePrior, case: Case, view: Observation) -> Metrics:
+    """Metrics of the completion at known placement, at 128³."""
+    return scored(case, lambda: prior.complete(view, T_unit_world=KNOWN, resolution=128).mesh_unit)
+
+
+def cells(rows: list[Metrics]) -> list[str]:
+    return [
+        f"{np.mean([getattr(row, name) for row in rows]):.4f}" for name in ("chamfer_l1", "fscore_1", "fscore_2", "iou")
+    ]
+
+
+HEAD = ["Chamfer-L1", "F@1%", "F@2%", "IoU"]
+
+
+def speed(prior: ShapePrior, cases: list[Case]) -> None:
+    prior.complete(cases[0].view(), T_unit_world=KNOWN)  # What is made once.
+    infer, extract, whole, evaluations = [], [], [], []
+    for case in cases:
+        view = case.view()
+        started = time.perf_counter()
+        found = prior.infer(view, T_unit_world=KNOWN)
+        infer.append(time.perf_counter() - started)
+        started = time.perf_counter()
+        mesh = prior.extract(found.code)
+        extract.append(time.perf_counter() - started)
+        evaluations.append(len(mesh.faces))
+        whole.append(prior.complete(view, T_unit_world=KNOWN).seconds)
+    rows = [
+        [name, f"{np.median(times):.2f}", f"{max(times):.2f}"]
+        for name, times in (("solver", infer), ("extraction at 256³", extract), ("view to mesh", whole))
+    ]
+    print_table(f"speed, {len(cases)} views, {torch.get_num_threads()} threads", ["", "median, s", "largest, s"], rows)
+    print(f"faces of a mesh: {np.median(evaluations):.0f}")
+
+
+def adam(prior: ShapePrior, cases: list[Case], steps: int = 800) -> None:
+    arms: dict[str, list[tuple[float, float, Metrics]]] = {}
+    space, decoder = prior.solver.space, prior.decoder
+    _ = prior.solver.infer(cases[0].view(), T_unit_world=KNOWN, freedom="known", seed=0, config=CONFIG)
+    for case in cases:
+        view = case.view()
+        samples = observed_samples(view, max_points=4096, seed=0)
+        fixed = Residuals.draw(samples, CONFIG.residuals, points=1500, free=1500, seed=9, like=prior.codes)
+
+        def add(name: str, code: torch.Tensor, seconds: float, case: Case = case, fixed: Residuals = fixed) -> None:
+            with torch.no_grad():
+                left = float(fixed.of(decoder, code[None])[0])
+                left += CONFIG.prior_weight * float(space.whiten(code[None]).square().mean())
+            metrics = scored(case, lambda: prior.extract(code, resolution=128))
+            arms.setdefault(name, []).append((seconds, left, metrics))
+
+        for name, config in (("default", CONFIG), ("12 steps", replace(CONFIG, steps=12))):
+            started = time.process_time()
+            found = prior.infer(view, T_unit_world=KNOWN, config=config)
+            add(name, found.code, time.process_time() - started)
+        started = time.process_time()
+        samples = observed_samples(view, max_points=4096, seed=0)
+        whitened = torch.zeros_like(space.mean).requires_grad_()
+        optimizer = torch.optim.Adam([whitened], lr=0.08, betas=(0.9, 0.98))
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+        for step in range(steps):
+            drawn = Residuals.draw(samples, CONFIG.residuals, points=384, free=512, seed=step, like=prior.codes)
+            value = drawn.of(decoder, space.codes(whitened[None]))[0]
+            value = value + CONFIG.prior_weight * whitened.square().mean()
+            (whitened.grad,) = torch.autograd.grad(value, whitened)
+            optimizer.step()
+            schedule.step()
+        add(
+            f"Adam, {steps} steps from the mean", space.codes(whitened.detach()[None])[0], time.process_time() - started
+        )
+    slow = np.median([entry[0] for entry in arms[f"Adam, {steps} steps from the mean"]])
+    rows = []
+    for name, entries in arms.items():
+        seconds = np.median([entry[0] for entry in entries])
+        left = np.mean([entry[1] for entry in entries])
+        rows.append([name, f"{seconds:.2f}", f"{slow / seconds:.1f}", f"{left:.5f}", *cells([e[2] for e in entries])])
+    print_table(f"solvers, {len(cases)} views", ["", "CPU s", "times faster", "objective", *HEAD], rows)
+
+
+def sensor(prior: ShapePrior, cases: list[Case]) -> None:
+    arms = {name: SensorModel.level(name) for name in ("clean", "good", "consumer", "poor")}
+    arms["20 % outliers"] = SensorModel(outliers=0.2)
+    rows = [
+        [name, *cells([completed(prior, case, case.view(model)) for case in cases])] for name, model in arms.items()
+    ]
+    print_table(f"sensor levels, {len(cases)} views", ["", *HEAD], rows)
+
+
+def views(prior: ShapePrior, cases: list[Case]) -> None:
+    rows = []
+    for count in (1, 2, 4, 8):
+        found = [completed(prior, case, joined([case.view(number=n) for n in range(count)])) for case in cases]
+        rows.append([str(count), *cells(found)])
+    print_table(f"number of views, {len(cases)} shapes", ["views", *HEAD], rows)
+
+
+def placements(prior: ShapePrior, cases: list[Case], freedom: str) -> None:
+    turns, scales, times, fits, kinds = [], [], [], [], []
+    for case in cases:
+        rng = shape_rng(7, case.name)
+        turn = Rotation.from_quat(rng.normal(size=4)).as_matrix()
+        if freedom == "upright":
+            turn = Rotation.from_rotvec([0.0, rng.uniform(0.0, 2.0 * np.pi), 0.0]).as_matrix()
+        T_world_unit = Similarity(scale=float(rng.uniform(0.7, 1.3)), rotation=turn, offset=rng.uniform(-1.0, 1.0, 3))
+        view = case.view()
+        started = time.perf_counter()
+        found = prior.infer(view.transformed(T_world_unit), placement=freedom)  # pyright: ignore[reportArgumentType]
+        times.append(time.perf_counter() - started)
+        off = found.T_unit_world @ T_world_unit
+        angle = float(np.degrees(np.arccos(np.clip((np.trace(off.rotation) - 1.0) / 2.0, -1.0, 1.0))))
+        turns.append(angle < 10.0)
+        scales.append(abs(off.scale - 1.0) < 0.05)
+        kinds.append(found.verdict.kind)
+        at_known = completed(prior, case, view).fscore_2
+
+        def in_unit(found=found, off=off) -> TriangleMesh:
+            mesh = prior.extract(found.code, resolution=128)
+            return TriangleMesh(vertices=off.inverse().apply(mesh.vertices), faces=mesh.faces)
+
+        fits.append(scored(case, in_unit).fscore_2 >= at_known - 0.05)
+    both = np.array(turns) & np.array(scales)
+    print_table(
+        f"{freedom}, {len(cases)} views",
+        ["turn < 10°", "scale < 5 %", "both", "fits", "explained", "median, s", "largest, s"],
+        [[*(f"{np.mean(part):.2f}" for part in (turns, scales, both, fits, [k == "explained" for k in kinds])),
+          f"{np.median(times):.1f}", f"{max(times):.1f}"]],
+    )  # fmt: skip
+
+
+def strangers() -> Iterator[tuple[str, Observation]]:
+    """Views that the prior has no shape for."""
+    rng = np.random.default_rng(0)
+    for name in bundled_priors():
+        other = load(name)
+        mesh = other.extract(other.codes[5], resolution=128)
+        camera, pose = camera_around(azimuth_deg=40.0, elevation_deg=25.0, resolution=256)
+        yield (
+            f"a training {name}",
+            Observation.from_depth(render_depth(mesh, camera, pose), camera, pose, background_is_free=True),
+        )
+    eye = np.array([0.0, 0.3, 2.8])
+    yield "a plane", Observation.from_points(np.column_stack([rng.uniform(-0.8, 0.8, (4000, 2)), np.zeros(4000)]), eye)
+    yield "noise", Observation.from_points(rng.uniform(-0.7, 0.7, (3000, 3)), eye)
+
+
+def others(prior: ShapePrior, cases: list[Case]) -> None:
+    listed = [(f"unseen {case.name}", case.view()) for case in cases]
+    listed += list(strangers())
+    listed.append(("10 points", cases[0].view().thinned(10, seed=0)))
+    rows = []
+    for name, view in listed:
+        for placement, given in (("known", KNOWN), ("aligned", None)):
+            found = prior.infer(view, T_unit_world=given)
+            figures = (
+                found.explained,
+                found.violated,
+                found.code_length,
+                found.slope_error,
+                found.normal_agreement or 0,
+            )
+            rows.append([name, placement, found.verdict.kind, *(f"{value:.2f}" for value in figures)])
+    head = ["view", "placement", "verdict", "explained", "violated", "code", "slope error", "normals"]
+    print_table("verdicts", head, rows)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("prior")
+    parser.add_argument("dataset", type=Path)
+    parts = ["speed", "adam", "sensor", "views", "upright", "free", "others"]
+    parser.add_argument("--parts", nargs="+", default=parts, choices=parts)
+    parser.add_argument("--shapes", type=int, default=8)
+    arguments = parser.parse_args()
+    prior, data = load(arguments.prior), Dataset.open(arguments.dataset)
+    ids = [shape.id for shape in data.split("test")]
+    ids = [ids[i] for i in np.linspace(0, len(ids) - 1, min(arguments.shapes, len(ids))).round().astype(int)]
+    cases = [Case(shape_id, load_truth(data, shape_id)) for shape_id in ids]
+    print_machine()
+    print(f"prior {arguments.prior}, data {data.root}")
+    for part in arguments.parts:
+        if part in ("upright", "free"):
+            placements(prior, cases, part)
+        else:
+            {"speed": speed, "adam": adam, "sensor": sensor, "views": views, "others": others}[part](prior, cases)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,54 @@
+"""Strays: found where they are put, and not on a surface, however it is seen."""
+
+import numpy as np
+import pytest
+
+from shapeprior.observation import Observation
+from shapeprior.observed_samples import observed_samples
+from shapeprior.strays import strays
+
+
+def slanted_sheet(slant_deg: float, seed: int = 0) -> np.ndarray:
+    """A grid of pixels on a plane that leans away: its points are far apart in one direction."""
+    grid = np.stack(np.meshgrid(np.arange(60.0), np.arange(60.0)), axis=-1).reshape(-1, 2) / 60.0
+    grid += np.random.default_rng(seed).normal(scale=1e-3, size=grid.shape)
+    return np.column_stack([grid[:, 0], grid[:, 1], grid[:, 1] * np.tan(np.deg2rad(slant_deg))])
+
+
+@pytest.mark.parametrize("slant_deg", [0.0, 45.0, 75.0])
+def test_a_surface_has_no_strays(slant_deg: float) -> None:
+    assert not strays(slanted_sheet(slant_deg)).any()
+
+
+def test_a_surface_of_two_densities_keeps_its_sparse_part() -> None:
+    dense, sparse = slanted_sheet(0.0), slanted_sheet(0.0, seed=1) * [3.0, 3.0, 1.0] + [2.0, 0.0, 0.0]
+    assert strays(np.concatenate([dense, sparse])).mean() < 0.01
+
+
+@pytest.mark.parametrize("share", [0.02, 0.1, 0.2])
+def test_scattered_points_are_found(share: float) -> None:
+    sheet = slanted_sheet(30.0)
+    rng = np.random.default_rng(2)
+    bad = rng.random(len(sheet)) < share
+    points = np.where(bad[:, None], rng.uniform(-1.5, 1.5, sheet.shape), sheet)
+    clear = bad & (np.abs(points[:, 2] - points[:, 1] * np.tan(np.deg2rad(30.0))) > 0.15)
+    found = strays(points)
+    assert found[clear].mean() > 0.95
+    assert found[~bad].mean() < 0.005
+
+
+def test_of_a_few_points_none_is_a_stray() -> None:
+    points = np.random.default_rng(0).normal(size=(30, 3)) * 100.0
+    assert not strays(points).any()
+    assert not strays(points[:1]).any()
+
+
+def test_the_rays_of_strays_say_nothing() -> None:
+    # Seen from the front, a point far behind the sheet would make the sheet's place free.
+    sheet = slanted_sheet(0.0) - [0.5, 0.5, 0.0]
+    eye = np.array([0.0, 0.0, 3.0])
+    behind = np.array([[0.0, 0.0, -0.8], [0.3, 0.2, -0.7]])
+    view = Observation.from_points(np.concatenate([sheet, behind]), eye)
+    samples = observed_samples(view, max_points=5000, seed=0)
+    assert len(samples.surface) == len(sheet)
+    assert samples.free[:, 2].min() > 0.0
