@@ -18,7 +18,7 @@ from shapeprior.worker_loop import Lost
 from shapeprior.worker_process import WorkerLimits
 from shapeprior.workers import run_jobs
 
-SCAN_SUFFIXES = (".png", ".npy", ".npz", ".ply", ".pcd", ".xyz", ".txt", ".exr", ".las", ".laz")
+SCAN_SUFFIXES = (".png", ".npy", ".ply", ".xyz", ".txt")
 """Files of a folder that are taken for scans."""
 SUMMARY = "summary.csv"
 
@@ -130,7 +130,7 @@ def complete_scan(job: ScanJob) -> CompletedScan:
     try:
         view, T_unit_scan = read_placed_scan(
             job.scan,
-            intrinsics=job.intrinsics if job.scan.suffix.lower() in (".png", ".npy", ".exr") else None,
+            intrinsics=job.intrinsics if job.scan.suffix.lower() in (".png", ".npy") else None,
             mask=job.mask,
             sensor=job.sensor,
             pose=job.pose,
