@@ -1,0 +1,93 @@
+"""The least-squares weights against autograd, and the steps against what they promise."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from ellipsoids import EllipsoidDecoder, ellipsoid_view, training_codes
+
+from shapeprior.code_space import CodeSpace
+from shapeprior.hypothesis import Fitter, Hypothesis, Pose
+from shapeprior.observed_samples import ObservedSamples, observed_samples
+from shapeprior.residuals import Residuals, ResidualSettings
+
+SETTINGS = ResidualSettings(shell=0.012, huber=0.02, free_weight=0.7)
+LIKE = torch.zeros(1, dtype=torch.float64)
+
+
+def drawn(*, normals: bool = True, free: int = 60) -> Residuals:
+    rng = np.random.default_rng(0)
+    directions = rng.normal(size=(40, 3))
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    if not normals:
+        directions = np.zeros_like(directions)
+    samples = ObservedSamples(rng.uniform(-1, 1, (40, 3)), directions, rng.uniform(-1, 1, (60, 3)))
+    return Residuals.draw(samples, SETTINGS, points=40, free=free, seed=0, like=LIKE)
+
+
+@pytest.mark.parametrize("spread", [0.005, 0.05, 0.5])
+@pytest.mark.parametrize("normals", [True, False])
+def test_weighted_errors_are_the_gradient_of_the_value(spread: float, normals: bool) -> None:
+    residuals = drawn(normals=normals)
+    field = spread * torch.randn(len(residuals.points), generator=torch.Generator().manual_seed(1)).double()
+    field.requires_grad_()
+    (gradient,) = torch.autograd.grad(residuals.value(field), field)
+    found = (residuals.weights(field) * residuals.errors(field)).detach()
+    # Free space near its bound has a bounded weight instead of the absolute value's full gradient.
+    exact = torch.arange(len(found)) < 3 * len(residuals.surface)
+    exact |= residuals.errors(field).detach().abs() > 0.5 * SETTINGS.huber
+    torch.testing.assert_close(found[exact], gradient[exact])
+    assert torch.all(found.sign()[~exact] == gradient.sign()[~exact])
+
+
+def test_the_value_is_a_mean_and_free_space_counts_where_it_is_filled_only() -> None:
+    residuals = drawn()
+    right = torch.cat(
+        [torch.zeros(40), torch.full((40,), 0.012), torch.full((40,), -0.012), torch.full((60,), 0.5)]
+    ).double()
+    assert float(residuals.value(right)) < 1e-15
+    filled = right.clone()
+    filled[120:] = -0.1
+    assert float(residuals.value(filled)) == pytest.approx(0.7 * 0.112)
+    off = right.clone()
+    off[:40] = 0.3
+    assert float(residuals.value(off)) == pytest.approx(0.3 - 0.01)
+    assert float(residuals.value(torch.full_like(right, torch.nan))) == float("inf")
+
+
+def test_a_view_without_free_space_or_normals_has_none() -> None:
+    residuals = drawn(normals=False, free=0)
+    field = torch.full((len(residuals.points),), 0.01, dtype=torch.float64)
+    assert float(residuals.value(field)) == pytest.approx(0.01**2 / 0.04)
+
+
+def test_moving_the_view_moves_points_and_turns_normals() -> None:
+    residuals = drawn()
+    pose = Pose.identity(LIKE).stepped(torch.tensor([0.2, 0.1, -0.3, 0.05, 0.3, 0.1, -0.4]).double())
+    moved = residuals.moved(pose.scale, pose.rotation, pose.offset)
+    torch.testing.assert_close(moved.normals.norm(dim=1), torch.ones(40).double())
+    torch.testing.assert_close(
+        torch.cdist(moved.free, moved.free), 1.2214027581601699 * torch.cdist(residuals.free, residuals.free)
+    )
+    # The shell does not grow with the view.
+    torch.testing.assert_close((moved.points[40:80] - moved.surface).norm(dim=1), torch.full((40,), 0.012).double())
+
+
+@pytest.mark.parametrize("unknown", [(), (0, 1, 2, 3), (0, 1, 2, 3, 5), (0, 1, 2, 3, 4, 5, 6)])
+def test_no_step_makes_the_fit_worse_and_steps_reach_the_bottom(unknown: tuple[int, ...]) -> None:
+    decoder, space = EllipsoidDecoder().double(), CodeSpace.fit(training_codes())
+    space = CodeSpace(mean=space.mean.double(), axes=space.axes.double())
+    samples = observed_samples(ellipsoid_view(np.array([0.4, -0.9])), max_points=2000, seed=0)
+    residuals = Residuals.draw(samples, SETTINGS, points=400, free=400, seed=0, like=LIKE)
+    fitter = Fitter(decoder, space, 1e-4, unknown)
+    small = torch.tensor([0.03, 0.02, -0.02, 0.01, 0.03, 0.02, -0.03]).double()
+    small[[entry for entry in range(7) if entry not in unknown]] = 0.0
+    guess = Hypothesis(torch.zeros(2).double(), Pose.identity(LIKE).stepped(small))
+    objectives = [fitter.objective(guess, residuals)]
+    for _ in range(8):
+        guess = fitter.fit(guess, residuals, steps=1, fresh_every=1)
+        objectives.append(guess.objective)
+    assert all(after <= before for before, after in itertools.pairwise(objectives))
+    assert objectives[-1] < 0.05 * objectives[0]
+    torch.testing.assert_close(guess.pose.rotation @ guess.pose.rotation.T, torch.eye(3).double())
