@@ -49,9 +49,9 @@ class InferConfig:
     """Steps of those."""
     fresh_every: int = 3
     """Steps with the same derivatives of the decoder by its code."""
-    points: int = 1000
+    points: int = 600
     """Surface points in these."""
-    free_points: int = 1000
+    free_points: int = 600
     """Free-space points in these."""
     shell: float = 0.012
     """Distance of the points before and behind the surface whose signed distance is taken to be ± this."""
