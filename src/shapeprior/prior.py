@@ -36,7 +36,7 @@ from shapeprior.support import Support
 from shapeprior.units import file_up_axis
 from shapeprior.verdict import Verdict
 
-QUERY_POINTS = 4096
+QUERY_POINTS = 8192
 """Points in one call of the decoder: activations of so many points stay in the cache."""
 
 SUPPORT_POINTS = 20_000
