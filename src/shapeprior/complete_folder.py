@@ -1,7 +1,6 @@
 """Many scans at once: every one ends as a mesh or as a row that says why not."""
 
 import csv
-import hashlib
 import io
 import json
 from collections.abc import Callable, Sequence
@@ -13,6 +12,7 @@ from shapeprior.errors import ConfigError, ScanError, ShapePriorError
 from shapeprior.mesh_io import write_bytes
 from shapeprior.placed_scan import read_placed_scan
 from shapeprior.placement import Freedom
+from shapeprior.prepare_shape import source_sha256
 from shapeprior.prior import ShapePrior, load
 from shapeprior.worker_loop import Lost
 from shapeprior.worker_process import WorkerLimits
@@ -42,7 +42,9 @@ class ScanJob:
     def settings(self) -> dict[str, object]:
         """What the result depends on, the bytes of all files included."""
         named = {field.name: getattr(self, field.name) for field in fields(self)}
-        files = {name: _sha256(value) for name, value in named.items() if isinstance(value, Path) and name != "out"}
+        files = {
+            name: source_sha256(value) for name, value in named.items() if isinstance(value, Path) and name != "out"
+        }
         rest = {name: value for name, value in named.items() if not isinstance(value, Path)}
         return {**rest, **files, "sensor": list(self.sensor) if self.sensor else None}
 
@@ -232,11 +234,3 @@ def _table(rows: Sequence[CompletedScan]) -> bytes:
 
 def _short(row: CompletedScan) -> dict[str, object]:
     return {name: f"{value:.6g}" if isinstance(value, float) else value for name, value in asdict(row).items()}
-
-
-def _sha256(path: Path) -> str:
-    try:
-        with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError:
-        return ""

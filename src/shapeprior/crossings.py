@@ -1,6 +1,5 @@
 """Vertices and faces of marching cubes on a grid of bricks."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,14 +7,12 @@ from jaxtyping import Float, Int
 
 from shapeprior.brick_grid import SIDE, BrickGrid, corners
 from shapeprior.cube_cases import CORNER_OFFSETS, EDGE_CORNERS, cube_cases
-from shapeprior.surface_grid import parts
+from shapeprior.surface_grid import Ask, parts
 
 EDGE_MARGIN = 1e-3
 """Vertices keep this share of an edge's length from its ends, so that no triangle can shrink to a point or a line."""
 STRAIGHT = 0.02
 """In edges: how far a vertex may be off that is not asked for once more."""
-
-Ask = Callable[[Float[np.ndarray, "points 3"]], Float[np.ndarray, "points"]]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -34,8 +31,6 @@ class Crossings:
     """How far the value at an end of each edge is from that between its neighbours on twice the width (`BrickGrid.bends`)."""
     faces: Int[np.ndarray, "faces 3"]
     """Triangles, oriented outward."""
-    cells: Int[np.ndarray, "faces"]
-    """A number of the cell that each lies in."""
 
     @classmethod
     def of(cls, grid: BrickGrid) -> "Crossings":
@@ -57,15 +52,13 @@ class Crossings:
                 axes.append(np.full(len(flat), axis))
                 bends.append(np.maximum(bend[0].reshape(-1)[crossed], bend[4 >> axis].reshape(-1)[crossed]))
                 ends.append(np.stack([low.reshape(-1)[crossed], high.reshape(-1)[crossed]], axis=1))
-        faces, cells = _faces(grid, numbers)
         return cls(
             start=np.concatenate(starts),
             axis=np.concatenate(axes),
             width=2.0 / grid.cells,
             ends=np.concatenate(ends).astype(np.float64),
             bends=np.concatenate(bends),
-            faces=faces,
-            cells=cells,
+            faces=_faces(grid, numbers),
         )
 
     def vertices(self, ask: Ask | None) -> Float[np.ndarray, "vertices 3"]:
@@ -93,14 +86,12 @@ class Crossings:
         return points
 
 
-def _faces(
-    grid: BrickGrid, numbers: list[Int[np.ndarray, "bricks 8 8 8"]]
-) -> tuple[Int[np.ndarray, "faces 3"], Int[np.ndarray, "faces"]]:
+def _faces(grid: BrickGrid, numbers: list[Int[np.ndarray, "bricks 8 8 8"]]) -> Int[np.ndarray, "faces 3"]:
     """Triangles of all cells, from the number of the vertex on each edge by the edge's axis and lower corner."""
     cases = cube_cases()
     side = SIDE + 1
     edge_start = CORNER_OFFSETS[EDGE_CORNERS[:, 0]] @ np.array([side * side, side, 1])
-    faces, cells = [np.zeros((0, 3), dtype=np.int64)], [np.zeros(0, dtype=np.int64)]
+    faces = [np.zeros((0, 3), dtype=np.int64)]
     for bricks in parts(grid):
         padded = grid.padded(grid.values, bricks, fill=np.nan)
         case = np.zeros((len(bricks), SIDE, SIDE, SIDE), dtype=np.uint8)
@@ -118,5 +109,4 @@ def _faces(
         nth = np.arange(triangles.sum()) - np.repeat(np.cumsum(triangles) - triangles, triangles)
         table = edge_at[cases.triangles]
         faces.append(ids[np.repeat(base, triangles)[:, None] + table[np.repeat(cases.first[case_of], triangles) + nth]])
-        cells.append(np.repeat(bricks[crossed // SIDE**3] * SIDE**3 + inner, triangles))
-    return np.concatenate(faces).astype(np.int64), np.concatenate(cells)
+    return np.concatenate(faces).astype(np.int64)

@@ -148,11 +148,11 @@ def _interpolated(block: Float[np.ndarray, "bricks 5 5 5"]) -> Float[np.ndarray,
 
 def _near_zero(padded: Float[np.ndarray, "bricks 9 9 9"], distance: float) -> Bool[np.ndarray, "bricks 8 8 8"]:
     """Cells whose corners have a value not above `distance`, and one not below its negative."""
-    low, high = touched(padded <= distance), touched(padded >= -distance)
+    low, high = _touched(padded <= distance), _touched(padded >= -distance)
     return low & high
 
 
-def touched(mask: Bool[np.ndarray, "bricks 9 9 9"]) -> Bool[np.ndarray, "bricks 8 8 8"]:
+def _touched(mask: Bool[np.ndarray, "bricks 9 9 9"]) -> Bool[np.ndarray, "bricks 8 8 8"]:
     """Cells with a marked corner."""
     out = np.zeros((len(mask), SIDE, SIDE, SIDE), dtype=np.bool_)
     for part in corners(mask):
@@ -169,7 +169,7 @@ def _follow_surface(ask: Ask, grid: BrickGrid) -> None:
         rows, cells = [], []
         for part in _split(bricks):
             padded = grid.padded(grid.values, part, fill=np.nan)
-            entered = touched(padded < 0) & touched(padded >= 0) & touched(np.isnan(padded))
+            entered = _touched(padded < 0) & _touched(padded >= 0) & _touched(np.isnan(padded))
             kept = np.flatnonzero(entered.reshape(len(part), -1).any(axis=1))
             rows.append(part[kept])
             cells.append(entered[kept])
