@@ -110,7 +110,7 @@ def write_checkpoint(run: Path, checkpoint: Checkpoint) -> None:
     tensors["codes"] = checkpoint.codes
     tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     metadata = {"format": FORMAT, "version": str(VERSION), "epoch": str(checkpoint.epoch)}
-    write_bytes(run / "checkpoint.safetensors", _with_sorted_header(save(tensors, metadata)))
+    write_bytes(run / "checkpoint.safetensors", sorted_header(save(tensors, metadata)))
 
 
 def read_checkpoint(run: str | os.PathLike[str], config: RunConfig) -> Checkpoint:
@@ -170,7 +170,7 @@ def _matching_decoder(config: RunConfig, shapes: dict[str, tuple[int, ...]], pat
     return decoder
 
 
-def _with_sorted_header(data: bytes) -> bytes:
+def sorted_header(data: bytes) -> bytes:
     """The same file with a header in a fixed order: safetensors writes metadata in one that changes from call to call."""
     length = int.from_bytes(data[:8], "little")
     header = json.dumps(json.loads(data[8 : 8 + length]), sort_keys=True, separators=(",", ":")).encode()

@@ -146,6 +146,7 @@ def train(
     out: Path,
     preset: str = "triplane-64",
     epochs: int | None = None,
+    encoder_steps: int = 4000,
     compile: tyro.conf.FlagCreatePairsOff[bool] = False,
     license: str | None = None,
     seed: Seed = 0,
@@ -160,6 +161,7 @@ def train(
         out: Folder for the run.
         preset: Decoder and recipe: triplane-64, or the faithful deepsdf-256 and deepsdf-512.
         epochs: Passes over the shapes; the preset's if not given.
+        encoder_steps: Steps of `train-encoder` afterwards; 0 leaves it out.
         compile: Compile the decoder for the device, which takes minutes at the start.
         license: What you say of the weights in the model card, such as mit or cc-by-4.0; it claims nothing if not given.
         device: Where to train, as PyTorch names it: cpu, cuda, mps. Several processes on cuda take one GPU each.
@@ -187,6 +189,27 @@ def train(
             data, out, preset=recipe, seed=seed, device=device, compiled=compile, license=license, progress=progress
         )
     say(f"prior {out}, model card {out / 'README.md'}, log {out / 'log.jsonl'}")
+    if encoder_steps > 0:
+        train_encoder(out, steps=encoder_steps, seed=seed)
+
+
+def train_encoder(run: Positional[Path], *, steps: int = 4000, seed: Seed = 0) -> None:
+    """Train the encoder of a prior, which tells `complete` where to start; `train` does it, too.
+
+    It is trained on the CPU, on views that are rendered of the training shapes as the decoder makes them.
+
+    Args:
+        run: Folder that `train` wrote.
+        steps: Steps of training, of 48 views each.
+    """
+    from shapeprior.console import encoder_progress
+    from shapeprior.freed_memory import keep_freed_memory
+    from shapeprior.train_encoder import EncoderTraining, train_encoder
+
+    keep_freed_memory()
+    with encoder_progress() as progress:
+        path = train_encoder(run, recipe=EncoderTraining(steps=steps), seed=seed, progress=progress)
+    say(f"encoder {path}")
 
 
 def evaluate(
@@ -229,6 +252,7 @@ COMMANDS = {
     "prepare": prepare,
     "inspect": inspect,
     "train": train,
+    "train-encoder": train_encoder,
     "complete": complete,
     "evaluate": evaluate,
     "encode": encode,

@@ -198,6 +198,26 @@ def train_progress() -> "Iterator[Callable[[EpochReport], None]]":
 
 
 @contextmanager
+def encoder_progress() -> "Iterator[Callable[[EncoderReport], None]]":
+    """A bar with rate, time left and the loss; counts shapes that are rendered, then steps."""
+    from tqdm import tqdm
+
+    with tqdm(unit="shape", dynamic_ncols=True) as bar:
+
+        def update(report: "EncoderReport") -> None:
+            if report.stage == "training" and bar.unit != "step":
+                bar.unit = "step"
+                bar.reset()
+            bar.total = report.total
+            bar.set_description(report.stage, refresh=False)
+            if report.loss is not None:
+                bar.set_postfix_str(f"loss {report.loss:.3f}", refresh=False)
+            bar.update(report.done - bar.n)
+
+        yield update
+
+
+@contextmanager
 def evaluate_progress() -> "Iterator[Callable[[EvaluatedShape, int, int], None]]":
     """A bar with rate and time left; counts shapes."""
     from tqdm import tqdm

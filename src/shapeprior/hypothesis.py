@@ -5,7 +5,6 @@ hundreds of gradient steps do (docs/benchmarks.md has by how much). The decoder'
 since making them is most of a step's cost; values are always exact, and no step is taken that makes the fit worse.
 """
 
-import math
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -19,8 +18,8 @@ from shapeprior.residuals import Residuals
 POSE_SCALES = (0.1, 0.1, 0.1, 0.1, 0.2, 0.2, 0.2)
 """Usual sizes of what is unknown of a placement: logarithm of the scale, offset, rotation (radians). One step of a code's whitened
 coordinate is as likely as these."""
-SCALE_DEVIATION = 0.2
-"""Of the logarithm of a placement's scale, by the prior on it, around the one that a search began with."""
+PLACE_WEIGHT = 4.0
+"""Weight of the placement's coordinates beside the code's in the prior."""
 DAMPING = 1e-3
 """At the first step."""
 TRIES = 4
@@ -50,14 +49,44 @@ class Pose:
 
 
 @dataclass(frozen=True, eq=False)
+class Expectation:
+    """What is likely before the view's points are looked at one by one: normal distributions of a code and a placement.
+
+    Nothing else keeps a view from shrinking to a point of some surface.
+    """
+
+    whitened: Float[Tensor, "code"]
+    """Mean of the whitened code."""
+    whitened_deviation: Float[Tensor, "code"]
+    pose: Pose
+    """Where the object is expected to lie."""
+    scale_deviation: float = 0.2
+    """Of the logarithm of the pose's scale."""
+    offset_deviation: float = 0.3
+    """Of each coordinate of the unit frame's origin, in unit-sphere radii."""
+
+    def code_distance(self, whitened: Float[Tensor, "code"]) -> Float[Tensor, "code"]:
+        """In deviations."""
+        return (whitened - self.whitened) / self.whitened_deviation
+
+    def pose_distance(self, pose: Pose) -> Float[Tensor, "4"]:
+        """How far, in deviations, a pose's scale (logarithm) and its unit frame's origin are from the expected ones."""
+        growth = (pose.scale / self.pose.scale).log() / self.scale_deviation
+        # Where the expected origin lies in the pose's unit frame.
+        origin = -self.pose.rotation.T @ self.pose.offset / self.pose.scale
+        away = pose.scale * (pose.rotation @ origin) + pose.offset
+        return torch.cat([growth[None], away / self.offset_deviation])
+
+
+@dataclass(frozen=True, eq=False)
 class Hypothesis:
     """A guess, with its objective on the points that it was last moved with."""
 
     whitened: Float[Tensor, "code"]
     pose: Pose
     """Moves the view's samples from where they were made."""
-    first_scale: float = 1.0
-    """The pose's scale at the start of the search."""
+    expected: Expectation
+    """By the prior."""
     objective: float = float("inf")
     damping: float = DAMPING
     tangents: tuple[Tensor, ...] | None = field(default=None, repr=False)
@@ -71,7 +100,7 @@ class Fitter:
     decoder: Decoder
     space: CodeSpace
     prior_weight: float
-    """Weight of the mean squared whitened coordinate, and of the squared logarithm of the scale over its deviation."""
+    """Weight of the mean squared distance of the whitened code from the expected one, in deviations; placements add theirs."""
     unknown: tuple[int, ...]
     """Which entries of a pose's step are solved for."""
 
@@ -99,15 +128,19 @@ class Fitter:
         """What is minimised."""
         moved = residuals.moved(guess.pose.scale, guess.pose.rotation, guess.pose.offset)
         with torch.no_grad():
-            value = moved.of(self.decoder, self._code(guess)[None])[0]
-        return float(value + self.prior_weight * guess.whitened.square().mean()) + self._far(guess)
+            # In the view's unit: in the guess's own, a guess that makes the view smaller would make all errors smaller.
+            value = moved.of(self.decoder, self._code(guess)[None])[0] * self._unit(guess)
+            far = guess.expected.code_distance(guess.whitened).square().sum()
+            if self.unknown:
+                far = far + PLACE_WEIGHT * guess.expected.pose_distance(guess.pose).square().sum()
+        return float(value + self.prior_weight / len(guess.whitened) * far)
+
+    def _unit(self, guess: Hypothesis) -> Float[Tensor, ""]:
+        """Length of the guess's radius, in expected radii."""
+        return guess.expected.pose.scale / guess.pose.scale
 
     def _code(self, guess: Hypothesis) -> Float[Tensor, "code"]:
         return self.space.codes(guess.whitened[None])[0]
-
-    def _far(self, guess: Hypothesis) -> float:
-        """The prior on the scale: nothing else keeps a view from shrinking to a point of some surface."""
-        return self.prior_weight * (_growth(guess) / SCALE_DEVIATION) ** 2 if self.unknown else 0.0
 
     def _step(self, now: Hypothesis, residuals: Residuals) -> Hypothesis | None:
         """One step; None if no length of it makes the fit better."""
@@ -118,16 +151,22 @@ class Fitter:
         by_pose = _by_pose(points, moved.anchors, found.by_point)[:, list(self.unknown)]
         scales = by_pose.new_tensor(POSE_SCALES)[list(self.unknown)]
         jacobian = torch.cat([found.by_code, by_pose * scales], dim=1)
-        weighted = jacobian * moved.weights(found.value)[:, None]
-        size = len(now.whitened)
+        weighted = jacobian * (moved.weights(found.value) * self._unit(now))[:, None]
+        size, expected = len(now.whitened), now.expected
         pull = jacobian.new_zeros(jacobian.shape[1])
-        pull[:size] = 2.0 * self.prior_weight / size
+        pull[:size] = 2.0 * self.prior_weight / size / expected.whitened_deviation.square()
         slope = weighted.T @ moved.errors(found.value)
-        slope[:size] += pull[:size] * now.whitened
-        if 0 in self.unknown:
-            at = size + self.unknown.index(0)
-            pull[at] = 2.0 * self.prior_weight * (POSE_SCALES[0] / SCALE_DEVIATION) ** 2
-            slope[at] += pull[at] * _growth(now) / POSE_SCALES[0]
+        slope[:size] += pull[:size] * (now.whitened - expected.whitened)
+        # A step of growth or offset moves the pose's distances one by one; a turn leaves the origin where it is, nearly.
+        deviations = (expected.scale_deviation, *3 * (expected.offset_deviation,))
+        distance = expected.pose_distance(now.pose) if self.unknown else None
+        for at, entry in enumerate(self.unknown, start=size):
+            if entry == 0:
+                slope[at] -= moved.value(found.value) * self._unit(now) * POSE_SCALES[0]
+            if entry < 4 and distance is not None:
+                share = POSE_SCALES[entry] / deviations[entry]
+                pull[at] = 2.0 * PLACE_WEIGHT * self.prior_weight / size * share**2
+                slope[at] += pull[at] * distance[entry] / share
         curvature = weighted.T @ jacobian + pull.diag()
         damping = now.damping
         for _ in range(TRIES):
@@ -146,10 +185,6 @@ class Fitter:
                 return replace(guess, objective=objective, damping=max(0.3 * damping, 1e-6))
             damping *= 8.0
         return None
-
-
-def _growth(guess: Hypothesis) -> float:
-    return math.log(float(guess.pose.scale) / guess.first_scale)
 
 
 def _by_pose(

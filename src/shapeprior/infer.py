@@ -11,13 +11,17 @@ from torch import Tensor
 from shapeprior.code_space import CodeSpace
 from shapeprior.config import check_numbers
 from shapeprior.decoder import Decoder, seeded
+from shapeprior.encoder import ViewEncoder
 from shapeprior.errors import CompletionError, ConfigError
+from shapeprior.fill_sphere import fill_sphere
+from shapeprior.first_look import Look, first_looks
 from shapeprior.frames import Similarity
-from shapeprior.hypothesis import Fitter, Hypothesis, Pose
+from shapeprior.hypothesis import Expectation, Fitter, Hypothesis, Pose
 from shapeprior.observation import Observation
 from shapeprior.observed_samples import ObservedSamples, observed_samples
 from shapeprior.placement import Freedom, first_placements, first_turns
 from shapeprior.residuals import Residuals, ResidualSettings
+from shapeprior.strays import without_strays
 from shapeprior.verdict import Verdict, judge
 
 UNKNOWN: dict[Freedom, tuple[int, ...]] = {
@@ -27,6 +31,12 @@ UNKNOWN: dict[Freedom, tuple[int, ...]] = {
     "free": (0, 1, 2, 3, 4, 5, 6),
 }
 """Entries of `Pose.stepped` that are solved for."""
+FILLED_DEVIATION = 0.03
+"""Of scale and offset, once a placement was changed so that its shape fills the unit sphere."""
+FILLED_GROWTH = 1.3
+"""Such a change is kept if the objective is at most so many times what it was: of a torn shape it is wrong."""
+MAX_POINTS = 4096
+"""Points of a view that are looked at, at most."""
 ROUGH_CODES = 16
 """Training codes to start from, at most, of a decoder that has no quick look at them."""
 
@@ -39,11 +49,11 @@ class InferConfig:
     """Guesses to start from where the placement is known: the mean code, and training codes that explain the view best."""
     placed_starts: int = 8
     """Guesses to start from where it is not; twice as many if a turn about +y is unknown, four times if any turn is."""
-    short_steps: int = 3
+    short_steps: int = 4
     """Steps of all starts, if there are several, with few points and derivatives that are made once."""
     short_points: int = 160
     """Surface points, and as many free points, in these."""
-    kept: int = 2
+    kept: int = 4
     """Starts that go on after these, if there are so many."""
     steps: int = 9
     """Steps of those."""
@@ -59,8 +69,10 @@ class InferConfig:
     """Residuals beyond this count linearly instead of squared, in unit-sphere radii."""
     free_weight: float = 1.0
     """Weight of free space beside the surface."""
-    prior_weight: float = 1e-3
+    prior_weight: float = 2e-3
     """Weight of the mean squared whitened coordinate."""
+    filling_steps: int = 5
+    """Steps after a placement with unknown scale was changed so that the shape fills the unit sphere; 0 leaves that out."""
 
     def __post_init__(self) -> None:
         check_numbers(
@@ -130,9 +142,13 @@ class LatentEstimate:
 class LatentSolver:
     """Solves for the code, and for what is unknown of the placement, with a trained decoder."""
 
-    def __init__(self, decoder: Decoder, training_codes: Float[Tensor, "shapes code"]) -> None:
+    def __init__(
+        self, decoder: Decoder, training_codes: Float[Tensor, "shapes code"], encoder: ViewEncoder | None = None
+    ) -> None:
         self.decoder = decoder
         self.codes = training_codes
+        self.encoder = encoder
+        """Says where to start; without one, the mean code and training codes are tried at many placements."""
         self.space = CodeSpace.fit(training_codes)
 
     def infer(
@@ -153,10 +169,22 @@ class LatentSolver:
         """
         if freedom == "known" and T_unit_world is None:
             raise ConfigError("a known placement was asked for and none given; expected T_unit_world")
-        placements = [T_unit_world] if T_unit_world is not None else first_placements(view_world)
-        samples = observed_samples(view_world.transformed(placements[0]), max_points=4096, seed=seed)
+        view_world = without_strays(view_world.thinned(MAX_POINTS, seed=seed))
+        if self.encoder is not None and (T_unit_world is None or freedom == "known"):
+            looks = first_looks(self.encoder, view_world, T_unit_world=T_unit_world, freedom=freedom, seed=seed)
+            first = looks[0].T_unit_world
+            samples = observed_samples(view_world.transformed(first), seed=seed)
+            starts = self._starts_from_looks(looks, samples, seed, config)
+            if freedom == "known":
+                few = self._residuals(samples, config, config.short_points, config.short_points, seed)
+                fitter = Fitter(self.decoder, self.space, config.prior_weight, UNKNOWN[freedom])
+                starts = [min([*starts, self._start(starts[0].pose)], key=lambda s: fitter.objective(s, few))]
+        else:
+            placements = [T_unit_world] if T_unit_world is not None else first_placements(view_world)
+            first = placements[0]
+            samples = observed_samples(view_world.transformed(first), seed=seed)
+            starts = self._starts(samples, placements, freedom, seed, config)
         fitter = Fitter(self.decoder, self.space, config.prior_weight, UNKNOWN[freedom])
-        starts = self._starts(samples, placements, freedom, seed, config)
         if len(starts) > 1:
             few = self._residuals(samples, config, config.short_points, config.short_points, seed)
             moved = [
@@ -167,10 +195,12 @@ class LatentSolver:
         fits = [
             fitter.fit(start, all_residuals, steps=config.steps, fresh_every=config.fresh_every) for start in starts
         ]
+        if freedom != "known":
+            fits = [self._filled(guess, fitter, all_residuals, config) for guess in fits]
         best = min(fits, key=lambda guess: guess.objective)
         if not np.isfinite(best.objective):
             raise CompletionError("every start ended without a finite objective; expected weights that were trained")
-        found = self._estimate(best, samples, placements[0])
+        found = self._estimate(best, samples, first)
         return replace(found, T_unit_world=T_unit_world) if freedom == "known" and T_unit_world is not None else found
 
     @cached_property
@@ -195,18 +225,11 @@ class LatentSolver:
         for placement in placements:
             for turn in first_turns(freedom):
                 turned = Similarity(scale=1.0, rotation=turn, offset=np.zeros(3)) @ placement @ to_first
-                poses.append(
-                    Pose(
-                        *(
-                            torch.as_tensor(part).to(self.codes)
-                            for part in (turned.scale, turned.rotation, turned.offset)
-                        )
-                    )
-                )
+                poses.append(self._pose(turned))
         wanted = config.starts if freedom == "known" else config.placed_starts
         wanted *= {"upright": 2, "free": 4}.get(freedom, 1)
         if len(poses) == 1 and wanted == 1:
-            return [self._from_mean(poses[0])]
+            return [self._start(poses[0])]
         codes = self.codes
         if not self.decoder.rough_is_cheap and len(codes) > ROUGH_CODES:
             codes = codes[torch.randperm(len(codes), generator=seeded(seed))[:ROUGH_CODES]]
@@ -226,14 +249,59 @@ class LatentSolver:
             chosen[-1] = next(entry for entry in ranked if entry[1] == 0)
         whitened = self.space.whiten(codes)
         return [
-            self._from_mean(pose) if row == 0 else Hypothesis(whitened[row], pose, first_scale=float(pose.scale))
+            self._start(pose) if row == 0 else replace(self._start(pose), whitened=whitened[row], tangents=None)
             for _, row, pose in chosen
         ]
 
-    def _from_mean(self, pose: Pose) -> Hypothesis:
-        return Hypothesis(
-            torch.zeros_like(self.space.mean), pose, first_scale=float(pose.scale), tangents=self._mean_tangents
+    def _start(self, pose: Pose) -> Hypothesis:
+        """The mean code at a placement, of which nothing more is known."""
+        mean = torch.zeros_like(self.space.mean)
+        expected = Expectation(mean, torch.ones_like(mean), pose)
+        return Hypothesis(mean, pose, expected, tangents=self._mean_tangents)
+
+    def _starts_from_looks(
+        self, looks: list[Look], samples: ObservedSamples, seed: int, config: InferConfig
+    ) -> list[Hypothesis]:
+        """What an encoder sees, where there are many the ones that fit best."""
+        to_first = looks[0].T_unit_world.inverse()
+        starts = []
+        for look in looks:
+            pose = self._pose(look.T_unit_world @ to_first)
+            whitened = look.whitened.to(self.codes)
+            deviation = look.whitened_deviation.to(self.codes).clamp(max=1.0)
+            expected = Expectation(whitened, deviation, pose, look.scale_deviation, look.offset_deviation)
+            starts.append(Hypothesis(whitened, pose, expected))
+        if len(starts) <= config.placed_starts:
+            return starts
+        few = self._residuals(samples, config, config.short_points, config.short_points, seed)
+        values = []
+        with torch.no_grad():
+            for start in starts:
+                moved = few.moved(start.pose.scale, start.pose.rotation, start.pose.offset)
+                values.append(float(moved.of(self.decoder, self.space.codes(start.whitened[None]))[0]))
+        return [starts[row] for row in np.argsort(values, kind="stable")[: config.placed_starts]]
+
+    def _filled(self, guess: Hypothesis, fitter: Fitter, residuals: Residuals, config: InferConfig) -> Hypothesis:
+        """Fitted again where its shape fills the unit sphere."""
+        fills = fill_sphere(self.decoder, self.space.codes(guess.whitened[None])[0])
+        if fills is None or config.filling_steps == 0:
+            return guess
+        scale, offset = torch.as_tensor(fills.scale).to(self.codes), torch.as_tensor(fills.offset).to(self.codes)
+        pose = Pose(scale * guess.pose.scale, guess.pose.rotation, scale * guess.pose.offset + offset)
+        expected = replace(
+            guess.expected, pose=pose, scale_deviation=FILLED_DEVIATION, offset_deviation=FILLED_DEVIATION
         )
+        filled = fitter.fit(
+            replace(guess, pose=pose, expected=expected),
+            residuals,
+            steps=config.filling_steps,
+            fresh_every=config.fresh_every,
+        )
+        return filled if filled.objective < FILLED_GROWTH * guess.objective else guess
+
+    def _pose(self, T_unit_sample: Similarity) -> Pose:
+        parts = (T_unit_sample.scale, T_unit_sample.rotation, T_unit_sample.offset)
+        return Pose(*(torch.as_tensor(part).to(self.codes) for part in parts))
 
     def _estimate(self, best: Hypothesis, samples: ObservedSamples, first: Similarity) -> LatentEstimate:
         """The estimate of one guess, with how well it explains all points."""

@@ -7,7 +7,6 @@ from jaxtyping import Float
 from scipy.spatial import KDTree
 
 from shapeprior.observation import Observation
-from shapeprior.strays import strays
 
 NEIGHBOURS = 12
 
@@ -24,15 +23,12 @@ class ObservedSamples:
     """Points that were seen to be outside; may be empty."""
 
 
-def observed_samples(view_unit: Observation, *, max_points: int, seed: int) -> ObservedSamples:
-    """Turn a view (in the unit frame, as far as it is known) into samples of the field.
+def observed_samples(view_unit: Observation, *, seed: int) -> ObservedSamples:
+    """Turn a view without strays, in the unit frame as far as it is known, into samples of the field.
 
-    Strays are left out. Normals are the view's own where it has some; else those of the best plane through each point's
-    neighbours, turned to the sensor. `max_points` bounds the surface points.
+    Normals are the view's own where it has some; else those of the best plane through each point's neighbours, turned to the
+    sensor.
     """
-    view_unit = view_unit.thinned(max_points, seed=seed)
-    # Their rays go as well: those of strays behind the surface would say that the object is free.
-    view_unit = view_unit.rows(~strays(view_unit.points_world))
     points = view_unit.points_world
     normals = view_unit.normals_world
     if normals is None:

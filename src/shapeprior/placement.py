@@ -58,3 +58,15 @@ def first_turns(freedom: Freedom) -> list[np.ndarray]:
         return list(Rotation.create_group("I").as_matrix())
     turns = TURNS if freedom == "upright" else 1
     return list(Rotation.from_rotvec(np.outer(np.arange(turns) * (2.0 * np.pi / turns), [0.0, 1.0, 0.0])).as_matrix())
+
+
+def up_directions(count: int = 64) -> list[np.ndarray]:
+    """Rotations that turn evenly spread directions to +y: what may be up, if nothing is known of it.
+
+    On a Fibonacci lattice (Swinbank and Purser 2006, "Fibonacci grids: a novel approach to global modelling").
+    """
+    height = 1.0 - (2.0 * np.arange(count) + 1.0) / count
+    angle = np.arange(count) * np.pi * (3.0 - np.sqrt(5.0))
+    level = np.sqrt(1.0 - height**2)
+    directions = np.column_stack([level * np.cos(angle), height, level * np.sin(angle)])
+    return [Rotation.align_vectors([[0.0, 1.0, 0.0]], [direction])[0].as_matrix() for direction in directions]

@@ -19,6 +19,8 @@ from shapeprior.code_space import CodeSpace
 from shapeprior.decoder import Decoder
 from shapeprior.encode_mesh import EncodedMesh, encode_mesh, encoding_preparation
 from shapeprior.encode_samples import EncodeConfig
+from shapeprior.encoder import ViewEncoder
+from shapeprior.encoder_file import read_encoder
 from shapeprior.errors import CheckpointError, CompletionError, ConfigError
 from shapeprior.extract import ExtractConfig, extract_mesh
 from shapeprior.frames import Similarity
@@ -84,6 +86,8 @@ class ShapePrior:
     decoder: Decoder
     codes: Float[Tensor, "shapes code"]
     config: RunConfig
+    encoder: ViewEncoder | None = None
+    """Looks at a view first; without one, completion is slower, and turns are seldom found."""
 
     def complete(
         self,
@@ -142,7 +146,7 @@ class ShapePrior:
     @cached_property
     def solver(self) -> LatentSolver:
         """What `infer` uses; it keeps what does not depend on the view."""
-        return LatentSolver(self.decoder, self.codes)
+        return LatentSolver(self.decoder, self.codes, self.encoder)
 
     @cached_property
     def space(self) -> CodeSpace:
@@ -235,11 +239,12 @@ class ShapePrior:
         return found
 
 
-def load(prior: str | os.PathLike[str]) -> ShapePrior:
+def load(prior: str | os.PathLike[str], *, with_encoder: bool = True) -> ShapePrior:
     """Load a run folder, a bundled prior by its name (such as ``mug``), or a downloaded one by its id on the Hugging Face Hub.
 
     A path that exists is meant before a name, and a name before an id. Ids (``owner/name``, ``owner/name@revision``) are looked
-    up in the local cache of the Hub's clients; nothing is downloaded. Raises CheckpointError if there is no such prior, or its
+    up in the local cache of the Hub's clients; nothing is downloaded. `with_encoder` is False for a prior that does without the
+    encoder that lies beside its checkpoint. Raises CheckpointError if there is no such prior, or its
     files are not a whole checkpoint of this version.
     """
     path = bundled_prior_path(prior) or Path(prior)
@@ -254,4 +259,9 @@ def load(prior: str | os.PathLike[str]) -> ShapePrior:
     config = RunConfig.read(path)
     checkpoint = read_checkpoint(path, config)
     checkpoint.decoder.eval()
-    return ShapePrior(decoder=checkpoint.decoder, codes=checkpoint.codes, config=config)
+    return ShapePrior(
+        decoder=checkpoint.decoder,
+        codes=checkpoint.codes,
+        config=config,
+        encoder=read_encoder(path, checkpoint.codes) if with_encoder else None,
+    )

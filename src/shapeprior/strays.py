@@ -4,6 +4,8 @@ import numpy as np
 from jaxtyping import Bool, Float
 from scipy.spatial import KDTree
 
+from shapeprior.observation import Observation
+
 NEIGHBOURS = 8
 FAR = 3.5
 """Points are strays if their neighbours are, on average, so many times as far as is usual in the scan: on a surface that is seen
@@ -12,6 +14,11 @@ ROUNDS = 6
 """How often strays are looked for again among what is left."""
 MIN_POINTS = 40
 """Of fewer points nothing can be said."""
+
+
+def without_strays(view: Observation) -> Observation:
+    """The view without its strays and their rays: the rays of those behind the surface would say that the object is free."""
+    return view.rows(~strays(view.points_world))
 
 
 def strays(points: Float[np.ndarray, "points 3"]) -> Bool[np.ndarray, "points"]:

@@ -1,0 +1,53 @@
+"""How far a code's shape is from filling the unit sphere, as the shapes do that a decoder is trained on."""
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+from scipy.spatial import KDTree
+from torch import Tensor
+
+from shapeprior.decoder import Decoder
+from shapeprior.extract import ExtractConfig, extract_mesh
+from shapeprior.frames import Similarity
+from shapeprior.mesh import TriangleMesh
+
+RESOLUTION = 64
+GAP = 0.08
+"""Parts that are farther than this from all others, in radii, are crumbs."""
+LIMITS = (0.8, 1.25)
+"""Scales beyond these are a torn shape's, not the placement's."""
+
+
+def fill_sphere(decoder: Decoder, code: Float[Tensor, "code"]) -> Similarity | None:
+    """The scale and offset that normalise the shape of a code as preparation normalises meshes; None if it has no surface.
+
+    Codes between and beyond those of training have shapes that are a little too small or too large for the unit sphere: where the
+    scale of an object is unknown, that is an error of the scale.
+    """
+    with torch.no_grad():
+        prepared = decoder.prepare(code[None])
+
+        def field(points: Float[np.ndarray, "points 3"]) -> Float[np.ndarray, "points"]:
+            return decoder.query(prepared, torch.from_numpy(points).to(code)[None])[0].cpu().numpy()
+
+        mesh = extract_mesh(field, ExtractConfig(resolution=RESOLUTION, project=False)).mesh
+    if len(mesh.faces) == 0:
+        return None
+    found = Similarity.to_unit_sphere(_together(mesh))
+    return found if LIMITS[0] < found.scale < LIMITS[1] else None
+
+
+def _together(mesh: TriangleMesh) -> Float[np.ndarray, "vertices 3"]:
+    """Vertices of the largest part and of what is near it: a wing may be torn off, a crumb in the air is not part of the shape."""
+    count = len(mesh.vertices)
+    starts, ends = mesh.faces[:, [0, 1]].ravel(), mesh.faces[:, [1, 2]].ravel()
+    graph = coo_array((np.ones(len(starts), dtype=np.int8), (starts, ends)), shape=(count, count))
+    labels = connected_components(graph, directed=False)[1]
+    near = labels == np.bincount(labels).argmax()
+    for label in np.argsort(-np.bincount(labels))[1:]:
+        part = labels == label
+        if KDTree(mesh.vertices[near]).query(mesh.vertices[part], distance_upper_bound=GAP)[0].min() < GAP:
+            near |= part
+    return mesh.vertices[near]

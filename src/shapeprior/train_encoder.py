@@ -1,0 +1,161 @@
+"""Training the encoder of a prior: the decoder is frozen, views are rendered of what it makes of its codes."""
+
+import math
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from shapeprior.config import check_numbers
+from shapeprior.encoder import EncoderConfig, Guesses, ViewEncoder
+from shapeprior.encoder_file import write_encoder
+from shapeprior.encoder_views import Batch, ShapeViews, ViewConfig
+from shapeprior.errors import CompletionError, ConfigError
+from shapeprior.precision import autocast
+from shapeprior.prior import ShapePrior, load
+
+TURN_WIDTH = math.radians(6.0)
+"""Of the kernel around the true turn: neighbours of the right step are nearly right."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderTraining:
+    """The recipe."""
+
+    steps: int = 4000
+    batch: int = 48
+    """Views in a step."""
+    rate: float = 2e-3
+    """Of Adam, at the start; it falls along half a cosine."""
+    shapes: int = 1000
+    """Training shapes of which views are taken, at most."""
+    views_each: int = 32
+    """Views of each shape."""
+    resolution: int = 64
+    """Cells along each axis in the extraction of the shapes that are rendered."""
+
+    def __post_init__(self) -> None:
+        check_numbers(self, at_least_one=("steps", "batch", "shapes", "views_each", "resolution"), positive=("rate",))
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderReport:
+    """How far training is."""
+
+    stage: str
+    """rendering, counted in shapes; or training, counted in steps."""
+    done: int
+    total: int
+    loss: float | None = None
+    """Of the last step, while training."""
+
+
+def train_encoder(
+    run: str | os.PathLike[str],
+    *,
+    recipe: EncoderTraining | None = None,
+    view_config: ViewConfig | None = None,
+    seed: int = 0,
+    progress: Callable[[EncoderReport], None] | None = None,
+) -> Path:
+    """Train the encoder of a trained prior and write it beside its checkpoint; returns the file.
+
+    Raises CheckpointError if there is no prior in `run`, CompletionError if none of its codes has a surface, ConfigError for a
+    negative seed.
+    """
+    if seed < 0:
+        raise ConfigError(f"seed = {seed}; expected 0 or more")
+    recipe, view_config = recipe or EncoderTraining(), view_config or ViewConfig()
+    report = progress or (lambda _: None)
+    # One of another checkpoint would not load.
+    prior = load(run, with_encoder=False)
+    rng = np.random.default_rng([seed, 5])
+    rows = rng.permutation(len(prior.codes))[: recipe.shapes]
+    views, kept = _render(prior, rows, recipe, view_config, rng, report)
+    encoder = fit_encoder(
+        views,
+        prior.space.whiten(prior.codes)[torch.from_numpy(kept)],
+        config=EncoderConfig(code_size=prior.codes.shape[1]),
+        recipe=recipe,
+        view_config=view_config,
+        seed=seed,
+        progress=lambda step, loss: report(EncoderReport(stage="training", done=step, total=recipe.steps, loss=loss)),
+    )
+    return write_encoder(Path(run), encoder, prior.codes)
+
+
+def _render(
+    prior: ShapePrior,
+    rows: np.ndarray,
+    recipe: EncoderTraining,
+    view_config: ViewConfig,
+    rng: np.random.Generator,
+    report: Callable[[EncoderReport], None],
+) -> tuple[ShapeViews, np.ndarray]:
+    """Views of training shapes as the decoder makes them, and which rows of the codes they are of."""
+    parts, kept = [], []
+    for done, row in enumerate(rows, start=1):
+        try:
+            mesh = prior.extract(prior.codes[row], resolution=recipe.resolution)
+        except CompletionError:  # A code that was hardly trained; there is nothing to see of it.
+            continue
+        found = ShapeViews.render(mesh, len(kept), count=recipe.views_each, config=view_config, rng=rng)
+        if found is not None:
+            parts.append(found)
+            kept.append(row)
+        report(EncoderReport(stage="rendering", done=done, total=len(rows)))
+    if not parts:
+        raise CompletionError(
+            f"none of {len(rows)} training codes has a surface; expected a prior that was trained to its end"
+        )
+    return ShapeViews.joined(parts), np.array(kept)
+
+
+def fit_encoder(
+    views: ShapeViews,
+    whitened: Float[Tensor, "shapes code"],
+    *,
+    config: EncoderConfig,
+    recipe: EncoderTraining,
+    view_config: ViewConfig,
+    seed: int,
+    progress: Callable[[int, float], None] | None = None,
+) -> ViewEncoder:
+    """An encoder of these views; `whitened` are the codes of their shapes."""
+    encoder = ViewEncoder(config).initialise(seed)
+    rng = np.random.default_rng([seed, 7])
+    optimizer = torch.optim.AdamW(encoder.parameters(), lr=recipe.rate, weight_decay=1e-2)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, recipe.steps)
+    for step in range(recipe.steps):
+        rows = rng.integers(0, len(views.shapes), recipe.batch)
+        batch = views.batch(rows, points=config.points, config=view_config, rng=rng)
+        with autocast(torch.device("cpu"), "auto"):
+            loss = batch_loss(encoder, batch, whitened)
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(encoder.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+        if progress is not None:
+            progress(step + 1, float(loss.detach()))
+    return encoder.eval()
+
+
+def batch_loss(encoder: ViewEncoder, batch: Batch, whitened: Float[Tensor, "shapes code"]) -> Float[Tensor, ""]:
+    """Negative log-likelihood of codes and placements under the guesses, and cross-entropy of the turns."""
+    found: Guesses = encoder(torch.from_numpy(batch.points_view), torch.from_numpy(batch.sensors_view))
+    code = _gaussian(found.whitened, found.whitened_deviation, whitened[torch.from_numpy(batch.shapes)]).mean()
+    place = _gaussian(found.placement, found.placement_deviation, torch.from_numpy(batch.placement)).mean()
+    steps = torch.arange(found.turns.shape[1]) * (2.0 * math.pi / found.turns.shape[1])
+    near = (torch.cos(torch.from_numpy(batch.turns)[:, None] - steps) / TURN_WIDTH**2).softmax(dim=1)
+    turn = -(near * found.turns).sum(dim=1).mean()
+    return code + place + 0.3 * turn
+
+
+def _gaussian(mean: Tensor, deviation: Tensor, truth: Tensor) -> Tensor:
+    return 0.5 * ((truth - mean) / deviation).square() + deviation.log()
