@@ -34,6 +34,7 @@ from shapeprior.errors import CompletionError
 from shapeprior.evaluate import Truth, load_truth, score
 from shapeprior.frames import Similarity
 from shapeprior.infer import InferConfig
+from shapeprior.joined_views import join_views
 from shapeprior.mesh import TriangleMesh
 from shapeprior.metrics import Metrics, MetricsConfig
 from shapeprior.observation import Observation
@@ -70,16 +71,6 @@ class Case:
             np.where((depth > 0) & (measured <= 0), np.nan, measured), camera, pose,
             mask=~((depth > 0) & (measured <= 0)), background_is_free=True,
         )  # fmt: skip
-
-
-def joined(views: list[Observation]) -> Observation:
-    """Several views as one."""
-    return Observation(
-        points_world=np.concatenate([v.points_world for v in views]),
-        origins_world=np.concatenate([v.origins_world for v in views if v.origins_world is not None]),
-        background_origins=np.concatenate([v.background_origins for v in views]),
-        background_directions=np.concatenate([v.background_directions for v in views]),
-    )
 
 
 def scored(case: Case, mesh_unit: Callable[[], TriangleMesh]) -> Metrics:
@@ -181,7 +172,7 @@ def sensor(prior: ShapePrior, cases: list[Case]) -> None:
 def views(prior: ShapePrior, cases: list[Case]) -> None:
     rows = []
     for count in (1, 2, 4, 8):
-        found = [completed(prior, case, joined([case.view(number=n) for n in range(count)])) for case in cases]
+        found = [completed(prior, case, join_views([case.view(number=n) for n in range(count)])) for case in cases]
         rows.append([str(count), *cells(found)])
     print_table(f"number of views, {len(cases)} shapes", ["views", *HEAD], rows)
 

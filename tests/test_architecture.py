@@ -95,14 +95,26 @@ LAYERS = [
     "families",
     "synthesize",
     # Partial views.
+    "lens",
     "camera",
     "views",
     "observation",
+    "joined_views",
     "sensor_model",
+    "scan_file",
+    "intrinsics",
+    "point_cloud",
+    "lzf",
+    "pcd",
+    "las",
+    "point_files",
+    "exr",
+    "depth_files",
     "scan_io",
     "pose_io",
     "placement",
     "placed_scan",
+    "scan_folder",
     "strays",
     "observed_samples",
     # Surfaces out of fields, and how good they are.
@@ -192,11 +204,13 @@ PUBLIC = [
     "Similarity",
     "TriangleMesh",
     "evaluate_prior",
+    "join_views",
     "load",
     "load_mesh",
     "prepare_dataset",
     "preset",
     "read_scan",
+    "read_views",
     "save_mesh",
     "synthesize_family",
     "train_prior",
@@ -231,6 +245,7 @@ COMMAND_LINE = {
         "--out",
         "--intrinsics",
         "--mask",
+        "--camera-pose",
         "--sensor",
         "--pose",
         "--placement",
@@ -265,6 +280,7 @@ COMMAND_LINE = {
         "--data",
         "--intrinsics",
         "--mask",
+        "--camera-pose",
         "--sensor",
         "--pose",
         "--up",
@@ -381,7 +397,7 @@ def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
     result = run_python(
         f"import sys\nsys.argv = ['shapeprior', *{arguments}]\nfrom shapeprior.cli import main\n"
         "try:\n    main()\nexcept SystemExit as end:\n    assert not end.code, end.code\n"
-        "heavy = {'torch', 'igl', 'trimesh', 'scipy', 'PIL', 'embreex', 'manifold3d'} & sys.modules.keys()\n"
+        "heavy = {'torch', 'igl', 'trimesh', 'scipy', 'PIL', 'embreex', 'manifold3d', 'laspy', 'OpenEXR'} & sys.modules.keys()\n"
         "if heavy:\n    sys.exit('loaded ' + ', '.join(sorted(heavy)))\n"
     )
     assert result.returncode == 0, result.stderr

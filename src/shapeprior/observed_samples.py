@@ -28,15 +28,17 @@ def observed_samples(view_unit: Observation, *, max_points: int, seed: int) -> O
     """Turn a view (in the unit frame, as far as it is known) into samples of the field.
 
     Strays are left out. Normals are the view's own where it has some; else those of the best plane through each point's
-    neighbours, turned to the sensor. `max_points` bounds the surface points.
+    neighbours, turned to the sensor. `max_points` bounds the surface points; where there are more, those with a greater weight are
+    drawn more often.
     """
     view_unit = view_unit.thinned(max_points, seed=seed)
     # Their rays go as well: those of strays behind the surface would say that the object is free.
     view_unit = view_unit.rows(~strays(view_unit.points_world))
     points = view_unit.points_world
     normals = view_unit.normals_world
-    if normals is None:
-        normals = _normals(points, view_unit.origins_world)
+    if normals is None or not normals.any(axis=1).all():
+        estimated = _normals(points, view_unit.origins_world)
+        normals = estimated if normals is None else np.where(normals.any(axis=1, keepdims=True), normals, estimated)
     free = view_unit.free_space_samples(per_ray=4, rng=np.random.default_rng([seed, 1]), radius=1.0, stop_short=0.02)
     near = _just_before(view_unit, rng=np.random.default_rng([seed, 2]))
     return ObservedSamples(surface=points, normals=normals, free=np.concatenate([free, near]))

@@ -1,0 +1,92 @@
+"""Point clouds of laser scanners: LAS and LAZ, by laspy."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from shapeprior.errors import ConfigError, ScanError
+from shapeprior.point_cloud import PointCloud
+from shapeprior.scan_file import check_count, check_file, reason, refusal
+
+CHUNK_BYTES = 64 << 20
+"""Of records, read at once; of these only coordinates and normals stay in memory."""
+HEADER_BYTES = 375
+"""LAS 1.4's."""
+NORMALS = (("NormalX", "NormalY", "NormalZ"), ("normal_x", "normal_y", "normal_z"), ("nx", "ny", "nz"))
+"""Extra dimensions that hold normals: CloudCompare's names, and usual ones."""
+
+
+def read_las(path: Path) -> PointCloud:
+    """Coordinates, scaled and offset as the header says, and normals from extra dimensions; withheld points are left out.
+
+    Raises ScanError for anything else than such a file, ConfigError if laspy is not installed.
+    """
+    laspy = _laspy(path)
+    size = check_file(path)
+    _check_header(path, size)
+    expected = "a LAS or LAZ file: it may be truncated, export it again"
+    try:
+        with laspy.open(path, read_evlrs=False) as file:
+            header = file.header
+            check_count(path, header.point_count)
+            record = header.point_format.size
+            if not header.are_points_compressed and header.point_count * record > size:
+                raise ValueError(f"{header.point_count} points of {record} bytes in {size} bytes")
+            names = set(header.point_format.dimension_names)
+            normals = next((keys for keys in NORMALS if set(keys) <= names), None)
+            chunks = list(_chunks(file, header.point_count, max(1, CHUNK_BYTES // record), normals))
+    except ScanError:
+        raise
+    except BaseException as error:  # The decompressor, written in Rust, raises panics that are no Exceptions.
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
+        raise refusal(path, f"no readable points ({reason(error)})", expected) from error
+    found = sum(len(points) for points, _ in chunks)
+    table = np.concatenate([points[kept] for points, kept in chunks]) if chunks else np.zeros((0, 3))
+    if found != header.point_count:
+        raise refusal(path, f"{found} of the {header.point_count} points of its header", expected)
+    return PointCloud.checked(
+        path, np.ascontiguousarray(table[:, :3]), normals=table[:, 3:] if normals is not None else None
+    )
+
+
+def _chunks(
+    file: Any, count: int, rows: int, normals: tuple[str, str, str] | None
+) -> Iterator[tuple[Float[np.ndarray, "points columns"], np.ndarray]]:
+    """Coordinates and normals of some points, and which are not withheld."""
+    left = count
+    while left > 0:
+        points = file.read_points(min(rows, left))
+        if len(points) == 0:
+            return
+        left -= len(points)
+        columns = [points.x, points.y, points.z, *(points[name] for name in normals or ())]
+        table = np.stack([np.asarray(column, dtype=np.float64) for column in columns], axis=1)
+        yield table, np.asarray(points["withheld"]) == 0
+
+
+def _check_header(path: Path, size: int) -> None:
+    """Raises ScanError for what laspy would believe: more variable records than the file has bytes for."""
+    with path.open("rb") as file:
+        start = file.read(HEADER_BYTES)
+    if len(start) < 227 or start[:4] != b"LASF":
+        raise refusal(path, "no LAS header", "a LAS or LAZ file: export it again")
+    first, records = (int.from_bytes(start[at : at + 4], "little") for at in (96, 100))
+    if first > size or records * 54 > first:
+        found = f"{records} variable records before byte {first} of {size}"
+        raise refusal(path, found, "a LAS or LAZ file: it may be truncated, export it again")
+
+
+def _laspy(path: Path) -> ModuleType:
+    try:
+        import laspy
+        import lazrs  # noqa: F401
+    except ImportError as error:
+        raise ConfigError(
+            f"{path}: LAS and LAZ need laspy ({reason(error)}); expected it to be installed: `pip install 'shapeprior[las]'`"
+        ) from None
+    return laspy
