@@ -30,9 +30,11 @@ def read_exr(path: Path) -> Num[np.ndarray, "height width"]:
     check_file(path)
     try:
         with library.File(str(path), header_only=True, separate_channels=True) as file:
-            headers = [part.header for part in file.parts]
-        number, name, corner, size = _chosen(path, headers)
+            # Closing the file empties the headers.
+            number, name, corner, size = _chosen(path, [part.header for part in file.parts])
         with library.File(str(path), separate_channels=True, num_threads=0) as file:
+            if len(file.parts) <= number or name not in file.parts[number].channels:
+                raise ValueError("its pixels cannot be decoded")  # The library says why on the terminal only.
             channels: dict[str, Any] = file.parts[number].channels
             values = np.array(channels[name].pixels)
             others = [np.asarray(channels[key].pixels) for key in _colours(name) if key in channels]

@@ -73,10 +73,9 @@ def _of_image(path: Path, entry: dict[str, object], image: str | None) -> dict[s
     if len(entry) > 1:
         number = image.lstrip("0") or "0" if image else ""
         if number not in entry:
-            named = "no image" if image is None else f"an image named {image!r}"
             raise ScanError(
-                f"{path}: found the cameras of {len(entry)} images and {named}; expected the depth image to be named by its "
-                "number, such as 000003.png, or the entry of your image only"
+                f"{path}: found the cameras of {len(entry)} images, none for an image named {image!r}; expected the depth image "
+                "to be named by its number, such as 000003.png, or the entry of your image only"
             )
         return cast(dict[str, object], entry[number])
     return cast(dict[str, object], next(iter(entry.values())))

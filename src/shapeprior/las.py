@@ -14,6 +14,8 @@ from shapeprior.scan_file import check_count, check_file, reason, refusal
 
 CHUNK_BYTES = 64 << 20
 """Of records, read at once; of these only coordinates and normals stay in memory."""
+MAX_POINTS_PER_BYTE = 64
+"""Of a LAZ file. Scanners' points take a byte or more each; a small file that states millions would keep the decoder busy with nothing."""
 HEADER_BYTES = 375
 """LAS 1.4's."""
 NORMALS = (("NormalX", "NormalY", "NormalZ"), ("normal_x", "normal_y", "normal_z"), ("nx", "ny", "nz"))
@@ -30,11 +32,13 @@ def read_las(path: Path) -> PointCloud:
     _check_header(path, size)
     expected = "a LAS or LAZ file: it may be truncated, export it again"
     try:
-        with laspy.open(path, read_evlrs=False) as file:
+        # Its parallel decoder makes room for as much as the file says that a chunk has.
+        with laspy.open(path, read_evlrs=False, laz_backend=laspy.LazBackend.Lazrs) as file:
             header = file.header
             check_count(path, header.point_count)
             record = header.point_format.size
-            if not header.are_points_compressed and header.point_count * record > size:
+            most = MAX_POINTS_PER_BYTE * size if header.are_points_compressed else size // max(record, 1)
+            if header.point_count > most:
                 raise ValueError(f"{header.point_count} points of {record} bytes in {size} bytes")
             names = set(header.point_format.dimension_names)
             normals = next((keys for keys in NORMALS if set(keys) <= names), None)
@@ -64,8 +68,9 @@ def _chunks(
         if len(points) == 0:
             return
         left -= len(points)
-        columns = [points.x, points.y, points.z, *(points[name] for name in normals or ())]
-        table = np.stack([np.asarray(column, dtype=np.float64) for column in columns], axis=1)
+        with np.errstate(all="ignore"):  # Numbers that are not finite are found out later.
+            columns = [points.x, points.y, points.z, *(points[name] for name in normals or ())]
+            table = np.stack([np.asarray(column, dtype=np.float64) for column in columns], axis=1)
         yield table, np.asarray(points["withheld"]) == 0
 
 

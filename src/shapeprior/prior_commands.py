@@ -99,8 +99,8 @@ def complete(
         say(f"  but {reason}")
     if verdict.kind == "unexplained":
         raise UnexplainedError(
-            f"{' '.join(map(str, scans))}: no shape of prior {prior} explains it; expected a scan of its category, alone, in
-            the frame that " f"--placement states; {out} means nothing"
+            f"{' '.join(map(str, scans))}: no shape of prior {prior} explains it; expected a scan of its category, alone, in the "
+            f"frame that --placement states; {out} means nothing"
         )
 
 
