@@ -106,6 +106,7 @@ LAYERS = [
     "point_cloud",
     "lzf",
     "pcd",
+    "las_layout",
     "las",
     "point_files",
     "exr",

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from shapeprior.errors import ConfigError, ScanError
+from shapeprior.las_layout import check_layout
 from shapeprior.point_cloud import PointCloud
 from shapeprior.scan_file import check_count, check_file, reason, refusal
 
@@ -16,8 +17,6 @@ CHUNK_BYTES = 64 << 20
 """Of records, read at once; of these only coordinates and normals stay in memory."""
 MAX_POINTS_PER_BYTE = 64
 """Of a LAZ file. Scanners' points take a byte or more each; a small file that states millions would keep the decoder busy with nothing."""
-HEADER_BYTES = 375
-"""LAS 1.4's."""
 NORMALS = (("NormalX", "NormalY", "NormalZ"), ("normal_x", "normal_y", "normal_z"), ("nx", "ny", "nz"))
 """Extra dimensions that hold normals: CloudCompare's names, and usual ones."""
 
@@ -29,9 +28,9 @@ def read_las(path: Path) -> PointCloud:
     """
     laspy = _laspy(path)
     size = check_file(path)
-    _check_header(path, size)
     expected = "a LAS or LAZ file: it may be truncated, export it again"
     try:
+        check_layout(path, size)
         # Its parallel decoder makes room for as much as the file says that a chunk has.
         with laspy.open(path, read_evlrs=False, laz_backend=laspy.LazBackend.Lazrs) as file:
             header = file.header
@@ -72,18 +71,6 @@ def _chunks(
             columns = [points.x, points.y, points.z, *(points[name] for name in normals or ())]
             table = np.stack([np.asarray(column, dtype=np.float64) for column in columns], axis=1)
         yield table, np.asarray(points["withheld"]) == 0
-
-
-def _check_header(path: Path, size: int) -> None:
-    """Raises ScanError for what laspy would believe: more variable records than the file has bytes for."""
-    with path.open("rb") as file:
-        start = file.read(HEADER_BYTES)
-    if len(start) < 227 or start[:4] != b"LASF":
-        raise refusal(path, "no LAS header", "a LAS or LAZ file: export it again")
-    first, records = (int.from_bytes(start[at : at + 4], "little") for at in (96, 100))
-    if first > size or records * 54 > first:
-        found = f"{records} variable records before byte {first} of {size}"
-        raise refusal(path, found, "a LAS or LAZ file: it may be truncated, export it again")
 
 
 def _laspy(path: Path) -> ModuleType:
