@@ -93,7 +93,7 @@ def test_the_rows_say_what_they_depend_on(scans: Path, tmp_path: Path) -> None:
     complete(scans, tmp_path / "out")
     found = json.loads((tmp_path / "out/mug.json").read_text())
     assert found["settings"]["prior"] == "mug"
-    assert len(found["settings"]["scan"]) == len(found["settings"]["pose"]) == 64
+    assert len(found["settings"]["views"][0]["scan"]) == len(found["settings"]["pose"]) == 64
     assert str(tmp_path) not in json.dumps(found)
 
 
@@ -104,7 +104,7 @@ def test_what_cannot_work_is_said_at_once(scans: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="a file; expected a folder"):
         complete(scans, tmp_path / "file")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ScanError, match="0 files, none a scan"):
+    with pytest.raises(ScanError, match="no scan in it"):
         complete(tmp_path / "empty", tmp_path / "out")
     np.save(scans / "mug.npy", np.zeros((4, 3)))
     with pytest.raises(ScanError, match=r"mug\.npy and mug\.png would both become mug\.ply"):

@@ -107,7 +107,8 @@ def metric_depth(
         found = f"a depth scale of {scale:g} metres a unit in the intrinsics or the archive"
         expected = f"at most {COARSEST_DEPTH_SCALE}: 0.001 for millimetres (1 in BOP's camera.json, 1000 units a metre elsewhere)"
         raise refusal(path, found, expected)
-    depth = np.array(image.raw, dtype=np.float64)
+    with np.errstate(invalid="ignore"):  # Of NaN; it is no measurement.
+        depth = np.array(image.raw, dtype=np.float64)
     measured = has_measurement(depth)
     if not measured.any():
         finite = np.isfinite(depth)

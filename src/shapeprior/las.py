@@ -16,7 +16,7 @@ from shapeprior.scan_file import check_count, check_file, reason, refusal
 CHUNK_BYTES = 64 << 20
 """Of records, read at once; of these only coordinates and normals stay in memory."""
 MAX_POINTS_PER_BYTE = 64
-"""Of a LAZ file. Scanners' points take a byte or more each; a small file that states millions would keep the decoder busy with nothing."""
+"""Of a LAZ file. Scanners' points take a byte or more each; a small file that states millions would keep the decoder busy."""
 NORMALS = (("NormalX", "NormalY", "NormalZ"), ("normal_x", "normal_y", "normal_z"), ("nx", "ny", "nz"))
 """Extra dimensions that hold normals: CloudCompare's names, and usual ones."""
 
@@ -36,9 +36,10 @@ def read_las(path: Path) -> PointCloud:
             header = file.header
             check_count(path, header.point_count)
             record = header.point_format.size
-            most = MAX_POINTS_PER_BYTE * size if header.are_points_compressed else size // max(record, 1)
+            space = size - header.offset_to_point_data
+            most = MAX_POINTS_PER_BYTE * space if header.are_points_compressed else space // max(record, 1)
             if header.point_count > most:
-                raise ValueError(f"{header.point_count} points of {record} bytes in {size} bytes")
+                raise ValueError(f"{header.point_count} points of {record} bytes in {space} bytes")
             names = set(header.point_format.dimension_names)
             normals = next((keys for keys in NORMALS if set(keys) <= names), None)
             chunks = list(_chunks(file, header.point_count, max(1, CHUNK_BYTES // record), normals))
@@ -67,9 +68,8 @@ def _chunks(
         if len(points) == 0:
             return
         left -= len(points)
-        with np.errstate(all="ignore"):  # Numbers that are not finite are found out later.
-            columns = [points.x, points.y, points.z, *(points[name] for name in normals or ())]
-            table = np.stack([np.asarray(column, dtype=np.float64) for column in columns], axis=1)
+        columns = [points.x, points.y, points.z, *(points[name] for name in normals or ())]
+        table = np.stack([np.asarray(column, dtype=np.float64) for column in columns], axis=1)
         yield table, np.asarray(points["withheld"]) == 0
 
 

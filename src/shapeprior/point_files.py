@@ -29,7 +29,11 @@ def read_cloud(path: FilePath) -> PointCloud:
     Raises ScanError as `shapeprior.scan_io.read_scan` does, also for NaN or infinite coordinates; ConfigError if the format needs a
     library that is not installed.
     """
-    path = Path(path)
+    with np.errstate(all="ignore"):  # Numbers that are not finite, or too large, are found by checks.
+        return _read(Path(path))
+
+
+def _read(path: Path) -> PointCloud:
     suffix = path.suffix.lower()
     if suffix == ".ply":
         return _read_ply(path)
