@@ -13,6 +13,7 @@ from shapeprior.complete_folder import CompletedScan, complete_folder
 from shapeprior.errors import CheckpointError, ConfigError, ScanError
 from shapeprior.mesh_io import load_mesh
 from shapeprior.prior import load
+from shapeprior.views import camera_around, render_depth
 
 DEMO = bundled_folder() / "demo"
 
@@ -87,6 +88,33 @@ def test_workers_write_what_one_process_writes(scans: Path, tmp_path: Path) -> N
         # The number of threads may change a sum's last digit.
         assert len(one.faces) == pytest.approx(len(two.faces), rel=0.01)
         np.testing.assert_allclose(one.bounds, two.bounds, rtol=0.02, atol=0.01)
+
+
+def test_several_views_of_an_object_are_one_row(tmp_path: Path) -> None:
+    prior = load("mug")
+    mesh = prior.extract(prior.codes[3], resolution=64)
+    folder = tmp_path / "scans" / "seen_twice"
+    folder.mkdir(parents=True)
+    for number, azimuth in enumerate((30.0, 200.0)):
+        camera, pose = camera_around(azimuth_deg=azimuth, elevation_deg=30.0, resolution=96)
+        np.save(folder / f"{number}.npy", render_depth(mesh, camera, pose))
+        (folder / f"{number}.camera_pose.json").write_text(json.dumps({"matrix": pose.matrix().tolist()}))
+        intrinsics = {name: getattr(camera, name) for name in ("fx", "fy", "cx", "cy")}
+        (tmp_path / "scans" / "seen_twice.intrinsics.json").write_text(json.dumps(intrinsics))
+    (tmp_path / "scans" / "seen_twice.pose.json").write_text(json.dumps({"matrix": np.eye(4).tolist()}))
+    rows = complete(tmp_path / "scans", tmp_path / "scans" / "out")
+    assert list(rows) == ["seen_twice"]
+    row = rows["seen_twice"]
+    assert row.status == "explained", row.reason
+    found = load_mesh(tmp_path / "scans" / "out" / "seen_twice.ply")
+    np.testing.assert_allclose(found.bounds, mesh.bounds, atol=0.05)
+    # Its results are no scans; a view that has changed is seen.
+    assert complete(tmp_path / "scans", tmp_path / "scans" / "out") == rows
+    (folder / "1.camera_pose.json").unlink()
+    again = complete(tmp_path / "scans", tmp_path / "scans" / "out")["seen_twice"]
+    assert again.status == "failed"
+    assert "1.npy: found a depth image, one of 2 views, without its camera's pose" in again.reason
+    assert str(tmp_path) not in again.reason
 
 
 def test_the_rows_say_what_they_depend_on(scans: Path, tmp_path: Path) -> None:

@@ -51,14 +51,12 @@ def test_opencv_finds_the_same(count: int, coefficients: dict[str, float]) -> No
 
 def test_undistorting_is_the_inverse_of_distorting() -> None:
     rng = np.random.default_rng(0)
-    slopes = rng.uniform(-0.8, 0.8, (500, 2))
+    slopes = rng.uniform(-0.55, 0.55, (500, 2))
     for _ in range(20):
         k = rng.normal(size=8) * [0.1, 0.05, 0.002, 0.002, 0.02, 0.05, 0.02, 0.005]
         lens = LensDistortion(**dict(zip(COEFFICIENTS, k.tolist(), strict=True)))
         found = lens.undistort(lens.distort(slopes))
-        known = np.isfinite(found[:, 0])
-        assert known.mean() > 0.95
-        np.testing.assert_allclose(found[known], slopes[known], atol=1e-8)
+        np.testing.assert_allclose(found, slopes, atol=1e-8)
     assert not LensDistortion()
     np.testing.assert_array_equal(LensDistortion().undistort(slopes), slopes)
 
