@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.spatial import KDTree
 
 from shapeprior.bundled import bundled_folder
 from shapeprior.cli import main
@@ -106,8 +107,12 @@ def test_several_views_of_an_object_are_one_row(tmp_path: Path) -> None:
     assert list(rows) == ["seen_twice"]
     row = rows["seen_twice"]
     assert row.status == "explained", row.reason
+    assert row.residual is not None
+    assert row.residual < 0.01
     found = load_mesh(tmp_path / "scans" / "out" / "seen_twice.ply")
-    np.testing.assert_allclose(found.bounds, mesh.bounds, atol=0.05)
+    # Crumbs that the decoder leaves in space apart, it is that shape, in the world's frame.
+    near = KDTree(mesh.vertices).query(found.vertices)[0]
+    assert np.percentile(near, 95) < 0.05
     # Its results are no scans; a view that has changed is seen.
     assert complete(tmp_path / "scans", tmp_path / "scans" / "out") == rows
     (folder / "1.camera_pose.json").unlink()
