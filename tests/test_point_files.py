@@ -361,6 +361,7 @@ def test_a_laz_file_that_lies_about_its_parts_is_not_decoded(tmp_path: Path) -> 
 )
 def test_damaged_files_give_points_or_one_line(tmp_path: Path, name: str, content: bytes, head: int) -> None:
     path, messages = tmp_path / name, []
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     for changed in damaged(content, count=150, seed=1, head=head):
         path.write_bytes(changed)
         try:
@@ -373,8 +374,8 @@ def test_damaged_files_give_points_or_one_line(tmp_path: Path, name: str, conten
     assert len(messages) >= 50
     assert all(message.startswith(str(path)) and "\n" not in message for message in messages)
     if sys.platform == "linux":
-        # None made room for what it stated: the process would have grown by gigabytes.
-        assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < 3 * 2**20
+        # None made room for the gigabytes that some of them state.
+        assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2**20
 
 
 @pytest.mark.parametrize("missing", ["laspy", "lazrs"])
