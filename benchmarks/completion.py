@@ -33,7 +33,8 @@ from shapeprior.dataset import Dataset
 from shapeprior.errors import CompletionError
 from shapeprior.evaluate import Truth, load_truth, score
 from shapeprior.frames import Similarity
-from shapeprior.infer import InferConfig
+from shapeprior.infer_config import InferConfig
+from shapeprior.joined_views import join_views
 from shapeprior.mesh import TriangleMesh
 from shapeprior.metrics import Metrics, MetricsConfig
 from shapeprior.observation import Observation
@@ -42,6 +43,7 @@ from shapeprior.prepare_shape import shape_rng
 from shapeprior.prior import ShapePrior, load
 from shapeprior.residuals import Residuals
 from shapeprior.sensor_model import SensorModel
+from shapeprior.strays import without_strays
 from shapeprior.views import camera_around, render_depth, sample_view
 
 METRICS = MetricsConfig(surface_points=10_000, volume_points=30_000)
@@ -70,16 +72,6 @@ class Case:
             np.where((depth > 0) & (measured <= 0), np.nan, measured), camera, pose,
             mask=~((depth > 0) & (measured <= 0)), background_is_free=True,
         )  # fmt: skip
-
-
-def joined(views: list[Observation]) -> Observation:
-    """Several views as one."""
-    return Observation(
-        points_world=np.concatenate([v.points_world for v in views]),
-        origins_world=np.concatenate([v.origins_world for v in views if v.origins_world is not None]),
-        background_origins=np.concatenate([v.background_origins for v in views]),
-        background_directions=np.concatenate([v.background_directions for v in views]),
-    )
 
 
 def scored(case: Case, mesh_unit: Callable[[], TriangleMesh]) -> Metrics:
@@ -131,7 +123,7 @@ def adam(prior: ShapePrior, cases: list[Case], steps: int = 800) -> None:
     _ = prior.solver.infer(cases[0].view(), T_unit_world=KNOWN, freedom="known", seed=0, config=CONFIG)
     for case in cases:
         view = case.view()
-        samples = observed_samples(view, max_points=4096, seed=0)
+        samples = observed_samples(without_strays(view.thinned(4096, seed=0)), seed=0)
         fixed = Residuals.draw(samples, CONFIG.residuals, points=1500, free=1500, seed=9, like=prior.codes)
 
         def add(name: str, code: torch.Tensor, seconds: float, case: Case = case, fixed: Residuals = fixed) -> None:
@@ -146,7 +138,7 @@ def adam(prior: ShapePrior, cases: list[Case], steps: int = 800) -> None:
             found = prior.infer(view, T_unit_world=KNOWN, config=config)
             add(name, found.code, time.process_time() - started)
         started = time.process_time()
-        samples = observed_samples(view, max_points=4096, seed=0)
+        samples = observed_samples(without_strays(view.thinned(4096, seed=0)), seed=0)
         whitened = torch.zeros_like(space.mean).requires_grad_()
         optimizer = torch.optim.Adam([whitened], lr=0.08, betas=(0.9, 0.98))
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
@@ -181,7 +173,7 @@ def sensor(prior: ShapePrior, cases: list[Case]) -> None:
 def views(prior: ShapePrior, cases: list[Case]) -> None:
     rows = []
     for count in (1, 2, 4, 8):
-        found = [completed(prior, case, joined([case.view(number=n) for n in range(count)])) for case in cases]
+        found = [completed(prior, case, join_views([case.view(number=n) for n in range(count)])) for case in cases]
         rows.append([str(count), *cells(found)])
     print_table(f"number of views, {len(cases)} shapes", ["views", *HEAD], rows)
 

@@ -3,7 +3,8 @@
     python scripts/train_bundled.py WORK
 
 WORK is a folder for meshes, data sets and runs; whatever is finished there is not done again. Two families are made at a time,
-on one core each, and the last one on two, its training in two processes. The commands that were run are recorded in each prior's made_by.json.
+on one core each, and the last one on two, its training in two processes. The commands that were run are recorded in each prior's
+made_by.json.
 """
 
 import argparse

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shapeprior.camera import PinholeCamera, camera_from_json, has_measurement, look_at
+from shapeprior.camera import PinholeCamera, has_measurement, look_at
 from shapeprior.errors import ConfigError, ScanError
+from shapeprior.intrinsics import camera_from_json
 
 CAMERA = PinholeCamera(fx=500.0, fy=600.0, cx=31.0, cy=22.5, width=64, height=48)
 MATRIX = [[500.0, 0.0, 31.0], [0.0, 600.0, 22.5], [0.0, 0.0, 1.0]]
@@ -122,7 +123,7 @@ def test_every_dialect_gives_the_same_camera(tmp_path: Path, value: dict, scale:
         ({"a": 1, "b": 2}, "found the keys 'a', 'b'; expected fx fy cx cy"),
         ({}, "found the keys none"),
         ([1, 2], "found a JSON list; expected a JSON object"),
-        ({"1": BOP, "2": BOP}, "found the cameras of 2 images; expected one"),
+        ({"1": BOP, "2": BOP}, "found the cameras of 2 images, none for"),
         (BOP, "states no image size"),
         ({**OURS, "width": 32}, "made for images of 32 x 48 pixels; the depth image is 64 x 48"),
         ({**OURS, "width": 64.5}, "expected whole pixels"),

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from commands import run
+from scipy.spatial import KDTree
 
 from shapeprior.bundled import bundled_folder, bundled_priors
 from shapeprior.dataset import Dataset
@@ -90,6 +91,9 @@ def test_every_bad_input_ends_in_one_line_and_exit_code_1(
         ("complete", "behind.npy", "--prior", "mug", "--out", "mesh.ply", *placed),
         ("complete", "depth.npy", "--prior", "mug", "--out", "mesh.ply"),
         ("complete", "depth.npy", "--prior", "mug", "--out", "mesh.ply", "--intrinsics", camera),
+        ("complete", "depth.npy", "depth.npy", "--prior", "mug", "--out", "mesh.ply", *placed),
+        ("complete", "depth.npy", "depth.npy", "--prior", "mug", "--out", "mesh.ply", "--camera-pose", pose),
+        ("complete", "--prior", "mug", "--out", "mesh.ply"),
         ("complete", "depth.npy", "--prior", "nothing", "--out", "mesh.ply", *placed),
         ("complete", "depth.npy", "--prior", "truncated", "--out", "mesh.ply", *placed),
         ("complete", "depth.npy", "--prior", "empty.npy", "--out", "mesh.ply", *placed),
@@ -103,6 +107,26 @@ def test_every_bad_input_ends_in_one_line_and_exit_code_1(
         assert len(message) == 1, case
         assert "expected" in message[0], message
     assert sorted(path.name for path in tmp_path.iterdir()) == before
+
+
+def test_two_views_complete_one_object_in_the_world_of_their_cameras(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # The demo's image twice: once as it is, once as points in the camera's frame.
+    T_camera_unit = read_pose(DEMO / "pose.json")
+    view = read_scan(DEMO / "depth.png", intrinsics=DEMO / "intrinsics.json")
+    monkeypatch.chdir(tmp_path)
+    np.save("points.npy", view.points_world)
+    Path("camera.json").write_text(json.dumps({"matrix": T_camera_unit.inverse().matrix().tolist()}))
+    options = ("--camera-pose", "camera.json", "camera.json", "--intrinsics", DEMO / "intrinsics.json")
+    code = run(
+        monkeypatch, "complete", DEMO / "depth.png", "points.npy", "--prior", "mug", "--out", "mug.ply", *options,
+        "--resolution", 64,
+    )  # fmt: skip
+    assert code == 0, capsys.readouterr().err
+    vertices = load_mesh(tmp_path / "mug.ply").vertices
+    near = KDTree(vertices).query(T_camera_unit.inverse().apply(view.points_world))[0]
+    assert np.percentile(near, 90) < 0.05
 
 
 @pytest.mark.slow

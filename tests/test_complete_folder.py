@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.spatial import KDTree
 
 from shapeprior.bundled import bundled_folder
 from shapeprior.cli import main
@@ -13,6 +14,7 @@ from shapeprior.complete_folder import CompletedScan, complete_folder
 from shapeprior.errors import CheckpointError, ConfigError, ScanError
 from shapeprior.mesh_io import load_mesh
 from shapeprior.prior import load
+from shapeprior.views import camera_around, render_depth
 
 DEMO = bundled_folder() / "demo"
 
@@ -89,11 +91,42 @@ def test_workers_write_what_one_process_writes(scans: Path, tmp_path: Path) -> N
         np.testing.assert_allclose(one.bounds, two.bounds, rtol=0.02, atol=0.01)
 
 
+def test_several_views_of_an_object_are_one_row(tmp_path: Path) -> None:
+    prior = load("mug")
+    mesh = prior.extract(prior.codes[3], resolution=64)
+    folder = tmp_path / "scans" / "seen_twice"
+    folder.mkdir(parents=True)
+    for number, azimuth in enumerate((30.0, 200.0)):
+        camera, pose = camera_around(azimuth_deg=azimuth, elevation_deg=30.0, resolution=96)
+        np.save(folder / f"{number}.npy", render_depth(mesh, camera, pose))
+        (folder / f"{number}.camera_pose.json").write_text(json.dumps({"matrix": pose.matrix().tolist()}))
+        intrinsics = {name: getattr(camera, name) for name in ("fx", "fy", "cx", "cy")}
+        (tmp_path / "scans" / "seen_twice.intrinsics.json").write_text(json.dumps(intrinsics))
+    (tmp_path / "scans" / "seen_twice.pose.json").write_text(json.dumps({"matrix": np.eye(4).tolist()}))
+    rows = complete(tmp_path / "scans", tmp_path / "scans" / "out")
+    assert list(rows) == ["seen_twice"]
+    row = rows["seen_twice"]
+    assert row.status == "explained", row.reason
+    assert row.residual is not None
+    assert row.residual < 0.01
+    found = load_mesh(tmp_path / "scans" / "out" / "seen_twice.ply")
+    # Crumbs that the decoder leaves in space apart, it is that shape, in the world's frame.
+    near = KDTree(mesh.vertices).query(found.vertices)[0]
+    assert np.percentile(near, 95) < 0.05
+    # Its results are no scans; a view that has changed is seen.
+    assert complete(tmp_path / "scans", tmp_path / "scans" / "out") == rows
+    (folder / "1.camera_pose.json").unlink()
+    again = complete(tmp_path / "scans", tmp_path / "scans" / "out")["seen_twice"]
+    assert again.status == "failed"
+    assert "1.npy: found a depth image, one of 2 views, without its camera's pose" in again.reason
+    assert str(tmp_path) not in again.reason
+
+
 def test_the_rows_say_what_they_depend_on(scans: Path, tmp_path: Path) -> None:
     complete(scans, tmp_path / "out")
     found = json.loads((tmp_path / "out/mug.json").read_text())
     assert found["settings"]["prior"] == "mug"
-    assert len(found["settings"]["scan"]) == len(found["settings"]["pose"]) == 64
+    assert len(found["settings"]["views"][0]["scan"]) == len(found["settings"]["pose"]) == 64
     assert str(tmp_path) not in json.dumps(found)
 
 
@@ -104,7 +137,7 @@ def test_what_cannot_work_is_said_at_once(scans: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="a file; expected a folder"):
         complete(scans, tmp_path / "file")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ScanError, match="0 files, none a scan"):
+    with pytest.raises(ScanError, match="no scan in it"):
         complete(tmp_path / "empty", tmp_path / "out")
     np.save(scans / "mug.npy", np.zeros((4, 3)))
     with pytest.raises(ScanError, match=r"mug\.npy and mug\.png would both become mug\.ply"):

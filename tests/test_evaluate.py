@@ -17,7 +17,7 @@ from shapeprior.dataset import Dataset
 from shapeprior.decoder import Decoder
 from shapeprior.errors import CompletionError, ConfigError, DatasetError, ScanError
 from shapeprior.evaluate import EvaluateConfig, EvaluatedShape, evaluate_prior, evaluated_view, load_truth, score
-from shapeprior.infer import InferConfig
+from shapeprior.infer_config import InferConfig
 from shapeprior.mesh_io import load_mesh
 from shapeprior.metrics import METRIC_DEFINITIONS, Metrics, MetricsConfig
 from shapeprior.observation import Observation

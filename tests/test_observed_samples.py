@@ -25,7 +25,7 @@ def from_center(points: np.ndarray) -> np.ndarray:
 
 
 def test_normals_are_the_spheres_and_point_to_the_sensor() -> None:
-    samples = observed_samples(sphere_view(), max_points=4096, seed=0)
+    samples = observed_samples(sphere_view().thinned(4096, seed=0), seed=0)
     expected = (samples.surface - CENTER) / RADIUS
     cosines = np.einsum("ij,ij->i", samples.normals, expected)
     angles = np.degrees(np.arccos(np.clip(cosines, -1.0, 1.0)))
@@ -36,7 +36,7 @@ def test_normals_are_the_spheres_and_point_to_the_sensor() -> None:
 
 
 def test_free_samples_are_outside_and_surface_samples_on_the_surface() -> None:
-    samples = observed_samples(sphere_view(), max_points=500, seed=0)
+    samples = observed_samples(sphere_view().thinned(500, seed=0), seed=0)
     assert len(samples.surface) == 500
     np.testing.assert_allclose(from_center(samples.surface), RADIUS, atol=1e-9)
     assert from_center(samples.free).min() > RADIUS
@@ -47,7 +47,7 @@ def test_free_samples_are_outside_and_surface_samples_on_the_surface() -> None:
 
 
 def test_without_background_free_space_is_before_the_surface_only() -> None:
-    samples = observed_samples(sphere_view(background_is_free=False), max_points=500, seed=0)
+    samples = observed_samples(sphere_view(background_is_free=False).thinned(500, seed=0), seed=0)
     assert len(samples.free) > 500
     assert from_center(samples.free).min() > RADIUS
     towards = POSE.offset / np.linalg.norm(POSE.offset)
@@ -60,14 +60,14 @@ def test_samples_just_before_the_surface_stay_on_the_way_to_a_near_sensor() -> N
     directions = directions / np.linalg.norm(directions, axis=1, keepdims=True)
     points = CENTER + RADIUS * directions
     sensors = CENTER + (RADIUS + 0.05) * directions
-    samples = observed_samples(Observation.from_points(points, sensors), max_points=300, seed=0)
+    samples = observed_samples(Observation.from_points(points, sensors).thinned(300, seed=0), seed=0)
     assert from_center(samples.free).min() > RADIUS
     assert from_center(samples.free).max() < RADIUS + 0.05
 
 
 def test_an_unknown_sensor_gives_neither_normals_nor_free_space() -> None:
     points = sphere_view().points_world
-    samples = observed_samples(Observation.from_points(points), max_points=200, seed=0)
+    samples = observed_samples(Observation.from_points(points).thinned(200, seed=0), seed=0)
     assert np.all(samples.normals == 0.0)
     assert samples.free.shape == (0, 3)
     assert len(samples.surface) == 200
@@ -78,21 +78,21 @@ def test_given_normals_are_kept() -> None:
     normals = (view.points_world - CENTER) / RADIUS
     for sensor in (POSE.offset, None):
         given = Observation.from_points(view.points_world, sensor, normals_world=normals)
-        samples = observed_samples(given, max_points=200, seed=0)
+        samples = observed_samples(given.thinned(200, seed=0), seed=0)
         np.testing.assert_allclose(samples.normals, (samples.surface - CENTER) / RADIUS)
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 5])
 def test_a_handful_of_points_is_enough_to_go_on(count: int) -> None:
     points = sphere_view().points_world[:count]
-    samples = observed_samples(Observation.from_points(points, POSE.offset), max_points=100, seed=0)
+    samples = observed_samples(Observation.from_points(points, POSE.offset).thinned(100, seed=0), seed=0)
     lengths = np.linalg.norm(samples.normals, axis=1)
     np.testing.assert_allclose(lengths, 0.0 if count < 4 else 1.0)
     assert np.isfinite(samples.free).all()
 
 
 def test_seed_decides() -> None:
-    first, again, other = (observed_samples(sphere_view(), max_points=300, seed=seed) for seed in (1, 1, 2))
+    first, again, other = (observed_samples(sphere_view().thinned(300, seed=seed), seed=seed) for seed in (1, 1, 2))
     np.testing.assert_array_equal(first.free, again.free)
     np.testing.assert_array_equal(first.surface, again.surface)
     assert not np.array_equal(first.surface, other.surface)

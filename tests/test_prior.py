@@ -14,7 +14,7 @@ from shapeprior.checkpoint import Checkpoint, RunConfig, write_checkpoint
 from shapeprior.deepsdf import DeepSdfConfig
 from shapeprior.errors import CheckpointError, CompletionError, ConfigError, OutputError
 from shapeprior.frames import Similarity
-from shapeprior.infer import InferConfig
+from shapeprior.infer_config import InferConfig
 from shapeprior.mesh_io import load_mesh
 from shapeprior.observation import Observation
 from shapeprior.presets import build_decoder

@@ -18,7 +18,7 @@ from shapeprior.frames import Similarity
 from shapeprior.mesh import TriangleMesh
 from shapeprior.mesh_io import load_mesh, save_mesh
 from shapeprior.metrics import chamfer_l1
-from shapeprior.placed_scan import read_placed_scan
+from shapeprior.placed_scan import ViewFiles, read_placed_scan
 from shapeprior.prior import load
 from shapeprior.surface_distances import surface_distances
 from shapeprior.write_shapes import write_shapes
@@ -152,14 +152,14 @@ def test_a_pose_places_a_scan_and_a_depth_image_needs_one(tmp_path: Path) -> Non
     matrix = np.diag([2.0, 2.0, 2.0, 1.0])
     matrix[:3, 3] = [1.0, 2.0, 3.0]
     (tmp_path / "pose.json").write_text(json.dumps({"matrix": matrix.tolist()}))
-    given = {"intrinsics": None, "mask": None, "sensor": (0.0, 0.0, 5.0)}
-    view, placed = read_placed_scan(tmp_path / "points.npy", pose=tmp_path / "pose.json", **given)
+    points = [ViewFiles(scan=tmp_path / "points.npy")]
+    view, placed = read_placed_scan(points, pose=tmp_path / "pose.json", sensor=(0.0, 0.0, 5.0))
     assert placed is not None
     np.testing.assert_allclose(placed.matrix(), np.linalg.inv(matrix))
     assert len(view.points_world) == 30
-    assert read_placed_scan(tmp_path / "points.npy", pose=None, **given)[1] is None
+    assert read_placed_scan(points, pose=None, sensor=None)[1] is None
     with pytest.raises(ScanError, match="--pose"):
-        read_placed_scan(tmp_path / "d.png", intrinsics=tmp_path / "i.json", mask=None, sensor=None, pose=None)
+        read_placed_scan([ViewFiles(scan=tmp_path / "d.png", intrinsics=tmp_path / "i.json")], sensor=None, pose=None)
 
 
 def test_surface_distances_are_chamfer_distances_to_the_stored_meshes(tiny_data: Dataset) -> None:

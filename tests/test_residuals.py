@@ -1,5 +1,6 @@
 """The least-squares weights against autograd, and the steps against what they promise."""
 
+import dataclasses
 import itertools
 
 import numpy as np
@@ -8,7 +9,7 @@ import torch
 from ellipsoids import EllipsoidDecoder, ellipsoid_view, training_codes
 
 from shapeprior.code_space import CodeSpace
-from shapeprior.hypothesis import Fitter, Hypothesis, Pose
+from shapeprior.hypothesis import Expectation, Fitter, Hypothesis, Pose
 from shapeprior.observed_samples import ObservedSamples, observed_samples
 from shapeprior.residuals import Residuals, ResidualSettings
 
@@ -74,16 +75,72 @@ def test_moving_the_view_moves_points_and_turns_normals() -> None:
     torch.testing.assert_close((moved.points[40:80] - moved.surface).norm(dim=1), torch.full((40,), 0.012).double())
 
 
+def somewhere() -> Expectation:
+    return Expectation(torch.zeros(2).double(), torch.ones(2).double(), Pose.identity(LIKE))
+
+
+def test_a_pose_is_as_far_from_the_expected_one_as_its_scale_and_the_place_of_its_origin_are() -> None:
+    expected = Expectation(
+        torch.tensor([0.5, -1.0]).double(), torch.tensor([0.5, 2.0]).double(),
+        Pose(torch.tensor(2.0).double(), torch.eye(3).double(), torch.tensor([0.0, 4.0, 0.0]).double()), 0.1, 0.25,
+    )  # fmt: skip
+    torch.testing.assert_close(expected.pose_distance(expected.pose), torch.zeros(4).double())
+    torch.testing.assert_close(
+        expected.code_distance(torch.tensor([1.0, 0.0]).double()), torch.tensor([1.0, 0.5]).double()
+    )
+    # Turning about the origin of the unit frame, or growing from there, leaves the origin where it is.
+    turned = expected.pose.stepped(torch.tensor([0.2, 0.0, 0.0, 0.0, 0.3, 0.1, -0.4]).double())
+    torch.testing.assert_close(expected.pose_distance(turned), torch.tensor([2.0, 0.0, 0.0, 0.0]).double())
+    moved = expected.pose.stepped(torch.tensor([0.0, 0.5, 0.0, -0.25, 0.0, 0.0, 0.0]).double())
+    torch.testing.assert_close(expected.pose_distance(moved), torch.tensor([0.0, 2.0, 0.0, -1.0]).double())
+
+
+@pytest.mark.parametrize("unknown", [(), (0, 1, 2, 3), (0, 1, 2, 3, 5)])
+def test_steps_end_where_the_objective_with_its_prior_is_level(unknown: tuple[int, ...]) -> None:
+    """The expected code and placement are wrong and weigh much, so that prior and view pull against each other.
+
+    Without free points, whose weights are not quite those of their objective near zero.
+    """
+    decoder, space = EllipsoidDecoder().double(), CodeSpace.fit(training_codes())
+    space = CodeSpace(mean=space.mean.double(), axes=space.axes.double())
+    samples = observed_samples(ellipsoid_view(np.array([0.4, -0.9])).thinned(2000, seed=0), seed=0)
+    residuals = Residuals.draw(samples, SETTINGS, points=400, free=0, seed=0, like=LIKE)
+    shifted = Pose.identity(LIKE).stepped(torch.tensor([0.1, 0.05, -0.05, 0.1, 0.0, 0.0, 0.0]).double())
+    expected = Expectation(torch.tensor([1.0, 1.0]).double(), torch.tensor([0.3, 0.4]).double(), shifted, 0.1, 0.1)
+    fitter = Fitter(decoder, space, 3e-2, unknown)
+    start = Hypothesis(expected.whitened, shifted if unknown else Pose.identity(LIKE), expected)
+    found = fitter.fit(start, residuals, steps=60, fresh_every=1)
+
+    def change(entry: int) -> float:
+        """Of the objective, with a step of 1e-4 to both sides, by its length."""
+        values = []
+        for step in (1e-4, -1e-4):
+            whitened, pose = found.whitened.clone(), torch.zeros(7).double()
+            if entry < 2:
+                whitened[entry] += step
+            else:
+                pose[entry - 2] += step
+            guess = dataclasses.replace(found, whitened=whitened, pose=found.pose.stepped(pose))
+            values.append(fitter.objective(guess, residuals))
+        return (values[0] - values[1]) / 2e-4
+
+    start_value = fitter.objective(start, residuals)
+    assert found.objective < 0.9 * start_value
+    for entry in (0, 1, *(2 + entry for entry in unknown)):
+        # Without the prior, or without the view, the slope is a hundred times as large.
+        assert abs(change(entry)) < 2e-3, entry
+
+
 @pytest.mark.parametrize("unknown", [(), (0, 1, 2, 3), (0, 1, 2, 3, 5), (0, 1, 2, 3, 4, 5, 6)])
 def test_no_step_makes_the_fit_worse_and_steps_reach_the_bottom(unknown: tuple[int, ...]) -> None:
     decoder, space = EllipsoidDecoder().double(), CodeSpace.fit(training_codes())
     space = CodeSpace(mean=space.mean.double(), axes=space.axes.double())
-    samples = observed_samples(ellipsoid_view(np.array([0.4, -0.9])), max_points=2000, seed=0)
+    samples = observed_samples(ellipsoid_view(np.array([0.4, -0.9])).thinned(2000, seed=0), seed=0)
     residuals = Residuals.draw(samples, SETTINGS, points=400, free=400, seed=0, like=LIKE)
     fitter = Fitter(decoder, space, 1e-4, unknown)
     small = torch.tensor([0.03, 0.02, -0.02, 0.01, 0.03, 0.02, -0.03]).double()
     small[[entry for entry in range(7) if entry not in unknown]] = 0.0
-    guess = Hypothesis(torch.zeros(2).double(), Pose.identity(LIKE).stepped(small))
+    guess = Hypothesis(torch.zeros(2).double(), Pose.identity(LIKE).stepped(small), somewhere())
     objectives = [fitter.objective(guess, residuals)]
     for _ in range(8):
         guess = fitter.fit(guess, residuals, steps=1, fresh_every=1)

@@ -13,11 +13,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from shapeprior import scan_io
+from shapeprior import scan_file
+from shapeprior.depth_files import read_depth, read_mask
 from shapeprior.errors import ConfigError, ScanError, ShapePriorError
 from shapeprior.frames import Similarity
+from shapeprior.point_files import read_cloud
 from shapeprior.pose_io import read_pose
-from shapeprior.scan_io import read_depth, read_mask, read_points, read_scan
+from shapeprior.scan_io import read_scan
 
 POINTS = np.random.default_rng(0).normal(size=(42, 3))
 RAW = np.arange(12, dtype=np.uint16).reshape(3, 4) * 1000
@@ -29,6 +31,10 @@ def intrinsics(tmp_path: Path) -> Path:
     path = tmp_path / "camera.json"
     path.write_text(json.dumps(INTRINSICS))
     return path
+
+
+def read_points(path: Path) -> np.ndarray:
+    return read_cloud(path).points
 
 
 def ply(*, mesh: bool, encoding: str) -> bytes:
@@ -290,9 +296,9 @@ def test_missing_files_folders_and_suffixes(tmp_path: Path, reader) -> None:
 
 def test_too_large_files_are_refused_unread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = saved(tmp_path / "a.npy", POINTS)
-    monkeypatch.setattr(scan_io, "MAX_POINTS", 41)
+    monkeypatch.setattr(scan_file, "MAX_POINTS", 41)
     assert "42 points; expected 41 at most" in refused(read_points, path)
-    monkeypatch.setattr(scan_io, "MAX_FILE_BYTES", 100)
+    monkeypatch.setattr(scan_file, "MAX_FILE_BYTES", 100)
     assert "expected 100 at most" in refused(read_points, path)
 
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from shapeprior.errors import ShapePriorError as ShapePriorError
     from shapeprior.evaluate import evaluate_prior as evaluate_prior
     from shapeprior.frames import Similarity as Similarity
+    from shapeprior.joined_views import join_views as join_views
     from shapeprior.mesh import TriangleMesh as TriangleMesh
     from shapeprior.mesh_io import load_mesh as load_mesh
     from shapeprior.mesh_io import save_mesh as save_mesh
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from shapeprior.prior import ShapePrior as ShapePrior
     from shapeprior.prior import load as load
     from shapeprior.scan_io import read_scan as read_scan
+    from shapeprior.scan_io import read_views as read_views
     from shapeprior.synthesize import synthesize_family as synthesize_family
     from shapeprior.train import train_prior as train_prior
 
@@ -35,11 +37,13 @@ _HOMES = {
     "Similarity": "frames",
     "TriangleMesh": "mesh",
     "evaluate_prior": "evaluate",
+    "join_views": "joined_views",
     "load": "prior",
     "load_mesh": "mesh_io",
     "prepare_dataset": "prepare",
     "preset": "presets",
     "read_scan": "scan_io",
+    "read_views": "scan_io",
     "save_mesh": "mesh_io",
     "synthesize_family": "synthesize",
     "train_prior": "train",

@@ -3,23 +3,24 @@
 import csv
 import io
 import json
+import os
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from functools import lru_cache
 from pathlib import Path
 
-from shapeprior.errors import ConfigError, ScanError, ShapePriorError
+from shapeprior.errors import ConfigError, ShapePriorError
 from shapeprior.mesh_io import write_bytes
 from shapeprior.placed_scan import read_placed_scan
 from shapeprior.placement import Freedom
 from shapeprior.prepare_shape import source_sha256
 from shapeprior.prior import ShapePrior, load
+from shapeprior.scan_folder import FoundScan, find_scans
+from shapeprior.scan_io import holds_depth
 from shapeprior.worker_loop import Lost
 from shapeprior.worker_process import WorkerLimits
 from shapeprior.workers import run_jobs
 
-SCAN_SUFFIXES = (".png", ".npy", ".ply", ".xyz", ".txt")
-"""Files of a folder that are taken for scans."""
 SUMMARY = "summary.csv"
 
 
@@ -27,26 +28,36 @@ SUMMARY = "summary.csv"
 class ScanJob:
     """One scan to complete."""
 
-    scan: Path
+    scan: FoundScan
     out: Path
     """Folder for the mesh and the row."""
     prior: str
     placement: Freedom | None
-    intrinsics: Path | None
-    mask: Path | None
-    pose: Path | None
     sensor: tuple[float, float, float] | None
     resolution: int
     seed: int
 
+    @property
+    def folder(self) -> Path:
+        """The folder of scans."""
+        first = self.scan.views[0].scan
+        return first.parent if first.name == self.scan.name else first.parent.parent
+
     def settings(self) -> dict[str, object]:
         """What the result depends on, the bytes of all files included."""
-        named = {field.name: getattr(self, field.name) for field in fields(self)}
-        files = {
-            name: source_sha256(value) for name, value in named.items() if isinstance(value, Path) and name != "out"
+        views = [
+            {kind: None if path is None else source_sha256(path) for kind, path in vars(view).items()}
+            for view in self.scan.views
+        ]
+        return {
+            "views": views,
+            "pose": None if self.scan.pose is None else source_sha256(self.scan.pose),
+            "prior": self.prior,
+            "placement": self.placement,
+            "sensor": list(self.sensor) if self.sensor else None,
+            "resolution": self.resolution,
+            "seed": self.seed,
         }
-        rest = {name: value for name, value in named.items() if not isinstance(value, Path)}
-        return {**rest, **files, "sensor": list(self.sensor) if self.sensor else None}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +65,7 @@ class CompletedScan:
     """What became of a scan: a row of the summary."""
 
     scan: str
-    """File name."""
+    """Name of the file, or of the sub-folder of views."""
     status: str
     """explained, doubtful or unexplained (see `shapeprior.verdict`), or failed."""
     reason: str
@@ -81,6 +92,7 @@ def complete_folder(
     placement: Freedom | None = None,
     intrinsics: Path | None = None,
     mask: Path | None = None,
+    camera_pose: Path | None = None,
     pose: Path | None = None,
     sensor: tuple[float, float, float] | None = None,
     resolution: int = 256,
@@ -91,29 +103,18 @@ def complete_folder(
 ) -> list[CompletedScan]:
     """Complete every scan of a folder; writes NAME.ply and NAME.json for each to `out`, and summary.csv.
 
-    Beside a scan NAME.png, the files NAME.intrinsics.json, NAME.mask.png and NAME.pose.json are its own; those given are for scans
-    that have none. Run again, scans whose files and settings are the same are not done again, but for those that failed. With
-    0 workers the work is done in this process. Raises ScanError if there is no scan, ConfigError if `out` is a file,
-    CheckpointError if there is no such prior, OutputError if a file cannot be written.
+    Which files are scans, and which belong to which, is said by `shapeprior.scan_folder.find_scans`. Run again, scans whose
+    files and settings are the same are not done again, but for those that failed. With 0 workers the work is done in this
+    process. Raises ScanError if there is no scan, ConfigError if `out` is a file, CheckpointError if there is no such
+    prior, OutputError if a file cannot be written.
     """
     if out.exists() and not out.is_dir():
         raise ConfigError(f"{out}: a file; expected a folder for the meshes of a folder of scans")
     load(prior)  # Says at once what is wrong with it.
-    names = _scan_names(scans)
+    found = find_scans(scans, out=out, intrinsics=intrinsics, mask=mask, camera_pose=camera_pose, pose=pose)
     jobs = [
-        ScanJob(
-            scan=scans / name,
-            out=out,
-            intrinsics=_own(scans / name, ".intrinsics.json") or intrinsics,
-            mask=_own(scans / name, ".mask.png") or mask,
-            pose=_own(scans / name, ".pose.json") or pose,
-            prior=prior,
-            placement=placement,
-            sensor=sensor,
-            resolution=resolution,
-            seed=seed,
-        )
-        for name in names
+        ScanJob(scan=scan, out=out, prior=prior, placement=placement, sensor=sensor, resolution=resolution, seed=seed)
+        for scan in found
     ]
     rows = {job.scan.name: row for job in jobs if (row := _kept(job)) is not None}
     pending = [job for job in jobs if job.scan.name not in rows]
@@ -122,7 +123,7 @@ def complete_folder(
         rows[job.scan.name] = row
         if progress:
             progress(len(rows), len(jobs), job.scan.name)
-    ordered = [rows[name] for name in names]
+    ordered = [rows[scan.name] for scan in found]
     write_bytes(out / SUMMARY, _table(ordered))
     return ordered
 
@@ -130,21 +131,24 @@ def complete_folder(
 def complete_scan(job: ScanJob) -> CompletedScan:
     """Complete one scan and write its mesh and its row. A fault of the scan is a row; raises OutputError."""
     try:
+        # What was given for all scans is of use to those of its kind only.
+        images = [holds_depth(view.scan) for view in job.scan.views]
         view, T_unit_scan = read_placed_scan(
-            job.scan,
-            intrinsics=job.intrinsics if job.scan.suffix.lower() in (".png", ".npy") else None,
-            mask=job.mask,
-            sensor=job.sensor,
-            pose=job.pose,
+            [
+                view if image else replace(view, intrinsics=None, mask=None)
+                for view, image in zip(job.scan.views, images, strict=True)
+            ],
+            sensor=None if all(images) else job.sensor,
+            pose=job.scan.pose,
             placement=job.placement,
         )
         done = _loaded(job.prior).complete(
             view, T_unit_world=T_unit_scan, placement=job.placement, seed=job.seed, resolution=job.resolution
         )
     except ShapePriorError as error:
-        row = _failed(job, str(error).replace(str(job.scan), job.scan.name))
+        row = _failed(job, str(error).replace(f"{job.folder}{os.sep}", ""))
     else:
-        mesh = done.save(job.out / f"{_stem(job.scan)}.ply")
+        mesh = done.save(job.out / f"{job.scan.stem}.ply")
         row = CompletedScan(
             scan=job.scan.name,
             status=done.verdict.kind,
@@ -167,35 +171,8 @@ def _loaded(prior: str) -> ShapePrior:
     return load(prior)
 
 
-def _scan_names(folder: Path) -> list[str]:
-    try:
-        names = sorted(path.name for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
-    except OSError as error:
-        raise ScanError(f"{folder}: {error.strerror}; expected a folder of scans; check the name") from None
-    scans = [name for name in names if Path(name).suffix.lower() in SCAN_SUFFIXES and not name.endswith(".mask.png")]
-    if not scans:
-        raise ScanError(f"{folder}: {len(names)} files, none a scan; expected {' '.join(SCAN_SUFFIXES)}")
-    stems: dict[str, str] = {}
-    for name in scans:
-        other = stems.setdefault(_stem(Path(name)), name)
-        if other != name:
-            raise ScanError(
-                f"{folder}: {other} and {name} would both become {_stem(Path(name))}.ply; rename one of them"
-            )
-    return scans
-
-
-def _stem(scan: Path) -> str:
-    return scan.name.removesuffix(scan.suffix)
-
-
-def _own(scan: Path, tail: str) -> Path | None:
-    path = scan.with_name(_stem(scan) + tail)
-    return path if path.is_file() else None
-
-
 def _row_path(job: ScanJob) -> Path:
-    return job.out / f"{_stem(job.scan)}.json"
+    return job.out / f"{job.scan.stem}.json"
 
 
 def _kept(job: ScanJob) -> CompletedScan | None:

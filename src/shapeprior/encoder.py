@@ -17,8 +17,10 @@ from shapeprior.config import check_numbers
 from shapeprior.decoder import seeded
 from shapeprior.precision import exact
 
-DEVIATIONS = (math.log(0.005), math.log(3.0))
-"""Logarithms of the smallest and largest deviation that is stated."""
+CODE_DEVIATIONS = (math.log(0.1), math.log(3.0))
+"""Logarithms of the smallest and largest deviation that is stated; without a smallest, what is easily known would be all that is
+learnt."""
+PLACE_DEVIATIONS = (math.log(0.01), math.log(3.0))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,9 +103,9 @@ class ViewEncoder(nn.Module):
         )
         return Guesses(
             whitened=code,
-            whitened_deviation=code_log.clamp(*DEVIATIONS).exp(),
+            whitened_deviation=code_log.clamp(*CODE_DEVIATIONS).exp(),
             placement=place,
-            placement_deviation=place_log.clamp(*DEVIATIONS).exp(),
+            placement_deviation=place_log.clamp(*PLACE_DEVIATIONS).exp(),
             turns=turns.log_softmax(dim=-1),
         )
 

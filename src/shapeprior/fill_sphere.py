@@ -26,17 +26,22 @@ def fill_sphere(decoder: Decoder, code: Float[Tensor, "code"]) -> Similarity | N
     Codes between and beyond those of training have shapes that are a little too small or too large for the unit sphere: where the
     scale of an object is unknown, that is an error of the scale.
     """
+    mesh = outline(decoder, code)
+    if len(mesh.faces) == 0:
+        return None
+    found = Similarity.to_unit_sphere(_together(mesh))
+    return found if LIMITS[0] < found.scale < LIMITS[1] else None
+
+
+def outline(decoder: Decoder, code: Float[Tensor, "code"]) -> TriangleMesh:
+    """A coarse mesh of a code's shape, in the unit frame."""
     with torch.no_grad():
         prepared = decoder.prepare(code[None])
 
         def field(points: Float[np.ndarray, "points 3"]) -> Float[np.ndarray, "points"]:
             return decoder.query(prepared, torch.from_numpy(points).to(code)[None])[0].cpu().numpy()
 
-        mesh = extract_mesh(field, ExtractConfig(resolution=RESOLUTION, project=False)).mesh
-    if len(mesh.faces) == 0:
-        return None
-    found = Similarity.to_unit_sphere(_together(mesh))
-    return found if LIMITS[0] < found.scale < LIMITS[1] else None
+        return extract_mesh(field, ExtractConfig(resolution=RESOLUTION, project=False)).mesh
 
 
 def _together(mesh: TriangleMesh) -> Float[np.ndarray, "vertices 3"]:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from shapeprior.errors import ConfigError, MeshError
 from shapeprior.frames import Similarity
-from shapeprior.infer import InferConfig
+from shapeprior.infer_config import InferConfig
 from shapeprior.mesh import TriangleMesh
 from shapeprior.mesh_io import MESH_SUFFIXES
 from shapeprior.npz_io import read_float_arrays

@@ -18,8 +18,8 @@ from shapeprior.residuals import Residuals
 POSE_SCALES = (0.1, 0.1, 0.1, 0.1, 0.2, 0.2, 0.2)
 """Usual sizes of what is unknown of a placement: logarithm of the scale, offset, rotation (radians). One step of a code's whitened
 coordinate is as likely as these."""
-PLACE_WEIGHT = 4.0
-"""Weight of the placement's coordinates beside the code's in the prior."""
+PLACE_WEIGHT = 1.0 / 16.0
+"""Weight of each of the placement's squared distances beside the mean of the code's, in the prior."""
 DAMPING = 1e-3
 """At the first step."""
 TRIES = 4
@@ -60,7 +60,7 @@ class Expectation:
     whitened_deviation: Float[Tensor, "code"]
     pose: Pose
     """Where the object is expected to lie."""
-    scale_deviation: float = 0.2
+    scale_deviation: float = 0.07
     """Of the logarithm of the pose's scale."""
     offset_deviation: float = 0.3
     """Of each coordinate of the unit frame's origin, in unit-sphere radii."""
@@ -130,10 +130,10 @@ class Fitter:
         with torch.no_grad():
             # In the view's unit: in the guess's own, a guess that makes the view smaller would make all errors smaller.
             value = moved.of(self.decoder, self._code(guess)[None])[0] * self._unit(guess)
-            far = guess.expected.code_distance(guess.whitened).square().sum()
+            far = guess.expected.code_distance(guess.whitened).square().mean()
             if self.unknown:
                 far = far + PLACE_WEIGHT * guess.expected.pose_distance(guess.pose).square().sum()
-        return float(value + self.prior_weight / len(guess.whitened) * far)
+        return float(value + self.prior_weight * far)
 
     def _unit(self, guess: Hypothesis) -> Float[Tensor, ""]:
         """Length of the guess's radius, in expected radii."""
@@ -142,8 +142,23 @@ class Fitter:
     def _code(self, guess: Hypothesis) -> Float[Tensor, "code"]:
         return self.space.codes(guess.whitened[None])[0]
 
-    def _step(self, now: Hypothesis, residuals: Residuals) -> Hypothesis | None:
-        """One step; None if no length of it makes the fit better."""
+    def pose_deviations(self, guess: Hypothesis, residuals: Residuals) -> list[float]:
+        """Standard deviations of `unknown`, in their own units, by Laplace's method.
+
+        Up to a factor that the prior on the code fixes, the objective is the negative logarithm of the posterior, and its curvature
+        at the guess is the precision.
+        """
+        tangents = guess.tangents or self.decoder.tangents(self._code(guess), self.space.axes)
+        curvature, _ = self._system(replace(guess, tangents=tangents), residuals)
+        size = len(guess.whitened)
+        covariance = torch.linalg.pinv(curvature.double(), hermitian=True) * (2.0 * self.prior_weight / size)
+        scales = covariance.new_tensor(POSE_SCALES)[list(self.unknown)]
+        return (covariance.diagonal()[size:].clamp_min(0.0).sqrt() * scales).tolist()
+
+    def _system(
+        self, now: Hypothesis, residuals: Residuals
+    ) -> tuple[Float[Tensor, "unknowns unknowns"], Float[Tensor, "unknowns"]]:
+        """Curvature, by Gauss and Newton, and slope of the objective: by whitened code, then by pose in units of `POSE_SCALES`."""
         assert now.tangents is not None
         moved = residuals.moved(now.pose.scale, now.pose.rotation, now.pose.offset)
         points = moved.points
@@ -157,23 +172,22 @@ class Fitter:
         pull[:size] = 2.0 * self.prior_weight / size / expected.whitened_deviation.square()
         slope = weighted.T @ moved.errors(found.value)
         slope[:size] += pull[:size] * (now.whitened - expected.whitened)
-        # A step of growth or offset moves the pose's distances one by one; a turn leaves the origin where it is, nearly.
-        deviations = (expected.scale_deviation, *3 * (expected.offset_deviation,))
-        distance = expected.pose_distance(now.pose) if self.unknown else None
-        for at, entry in enumerate(self.unknown, start=size):
-            if entry == 0:
-                slope[at] -= moved.value(found.value) * self._unit(now) * POSE_SCALES[0]
-            if entry < 4 and distance is not None:
-                share = POSE_SCALES[entry] / deviations[entry]
-                pull[at] = 2.0 * PLACE_WEIGHT * self.prior_weight / size * share**2
-                slope[at] += pull[at] * distance[entry] / share
+        if self.unknown:
+            self._pull_pose(now, float(moved.value(found.value)), pull[size:], slope[size:])
         curvature = weighted.T @ jacobian + pull.diag()
+        return curvature, slope
+
+    def _step(self, now: Hypothesis, residuals: Residuals) -> Hypothesis | None:
+        """One step; None if no length of it makes the fit better."""
+        curvature, slope = self._system(now, residuals)
+        size = len(now.whitened)
+        scales = curvature.new_tensor(POSE_SCALES)[list(self.unknown)]
         damping = now.damping
         for _ in range(TRIES):
-            step = -torch.linalg.solve_ex(curvature + damping * torch.eye(len(pull)).to(curvature), slope).result
+            step = -torch.linalg.solve_ex(curvature + damping * torch.eye(len(slope)).to(curvature), slope).result
             if not bool(torch.isfinite(step).all()):
                 return None
-            pose_step = jacobian.new_zeros(7)
+            pose_step = slope.new_zeros(7)
             pose_step[list(self.unknown)] = step[size:] * scales
             guess = replace(
                 now,
@@ -185,6 +199,24 @@ class Fitter:
                 return replace(guess, objective=objective, damping=max(0.3 * damping, 1e-6))
             damping *= 8.0
         return None
+
+    def _pull_pose(
+        self, now: Hypothesis, value: float, pull: Float[Tensor, "unknown"], slope: Float[Tensor, "unknown"]
+    ) -> None:
+        """Add the prior on the placement to the curvature's diagonal and to the slope, and what growth does to the unit."""
+        expected = now.expected
+        deviations = (expected.scale_deviation, *3 * (expected.offset_deviation,))
+        distance = expected.pose_distance(now.pose)
+        weight = 2.0 * PLACE_WEIGHT * self.prior_weight
+        for at, entry in enumerate(self.unknown):
+            if entry < 4:
+                share = POSE_SCALES[entry] / deviations[entry]
+                pull[at] = weight * share**2
+                slope[at] += pull[at] * distance[entry] / share
+            if entry == 0:
+                # Growth carries the expected origin away with everything else, and makes the view's unit smaller.
+                away = weight * distance[1:].square().sum()
+                slope[at] += POSE_SCALES[0] * (away - value * self._unit(now))
 
 
 def _by_pose(

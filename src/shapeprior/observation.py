@@ -34,7 +34,11 @@ class Observation:
     background_directions: Float[np.ndarray, "background 3"] = field(default_factory=_no_rows)
     """Their unit directions."""
     normals_world: Float[np.ndarray, "points 3"] | None = None
-    """Unit normals of the surface, pointing outwards. None where unknown, which is the rule."""
+    """Unit normals of the surface, pointing outwards; zero for a point whose normal is unknown. None where all are, which is the
+    rule."""
+    weights: Float[np.ndarray, "points"] | None = None
+    """How far each point can be trusted against the others, 0 or more. `thinned` never keeps a point of weight 0, and draws the
+    others in proportion to their weights; they have no other effect. None: all alike."""
 
     def __post_init__(self) -> None:
         if len(self.points_world) == 0:
@@ -45,6 +49,8 @@ class Observation:
                 _require_finite(name, rows)
                 if len(rows) != len(self.points_world):
                     raise ScanError(f"found {len(rows)} {name} for {len(self.points_world)} points; expected as many")
+        if self.weights is not None:
+            _require_weights(self.weights, len(self.points_world))
         _require_finite("background origins", self.background_origins)
         _require_finite("background directions", self.background_directions)
 
@@ -55,6 +61,7 @@ class Observation:
         sensor_world: Float[np.ndarray, "3"] | Float[np.ndarray, "points 3"] | None = None,
         *,
         normals_world: Float[np.ndarray, "points 3"] | None = None,
+        weights: Float[np.ndarray, "points"] | None = None,
     ) -> "Observation":
         """A point cloud seen from one place, from one place a point, or from an unknown place.
 
@@ -64,7 +71,12 @@ class Observation:
         if sensor_world is not None:
             sensor = np.asarray(sensor_world, dtype=np.float64)
             origins = np.broadcast_to(sensor, points_world.shape).copy() if sensor.ndim == 1 else sensor
-        return cls(points_world=points_world.astype(np.float64), origins_world=origins, normals_world=normals_world)
+        return cls(
+            points_world=points_world.astype(np.float64),
+            origins_world=origins,
+            normals_world=normals_world,
+            weights=weights,
+        )
 
     @classmethod
     def from_depth(
@@ -81,7 +93,7 @@ class Observation:
 
         Args:
             depth: z of the camera frame, in its length unit; 0, negative, NaN and infinity are no measurement.
-            camera: Intrinsics, for images of this size.
+            camera: Intrinsics, for images of this size. Pixels without a ray (`PinholeCamera.pixel_rays`) say nothing.
             T_world_camera: Where the camera stood; None takes the camera frame as world.
             mask: True where a pixel belongs to the object; of the depth image's size. Of the others, those that
                 measured something well beyond the object (by its own visible depth) looked past it, so their rays are
@@ -100,7 +112,9 @@ class Observation:
         if mask is not None:
             _require_size("mask", mask, camera)
             usable = mask
-        measured = has_measurement(depth)
+        rays = camera.pixel_rays()
+        met = np.isfinite(rays[:, :, 0])
+        measured = has_measurement(depth) & met
         if not np.any(measured & usable):
             raise ScanError(
                 f"no pixel shows the object: {measured.sum()} of {depth.size} hold a depth in front of the camera, "
@@ -111,8 +125,8 @@ class Observation:
         seen = depth[measured & usable]
         # Farther by the object's own depth: a mask that cuts a piece off must not turn that piece into free space.
         beyond = ~usable & measured & (np.where(measured, depth, 0.0) > 2.0 * seen.max() - seen.min())
-        free = _evenly(np.flatnonzero(beyond | (~measured & usable & background_is_free)), max_background_rays)
-        directions = pose.apply_vectors(camera.pixel_rays().reshape(-1, 3)[free])
+        free = _evenly(np.flatnonzero(beyond | (~measured & met & usable & background_is_free)), max_background_rays)
+        directions = pose.apply_vectors(rays.reshape(-1, 3)[free])
         return cls(
             points_world=points,
             origins_world=np.broadcast_to(pose.offset, points.shape).copy(),
@@ -129,15 +143,24 @@ class Observation:
             background_origins=T_to_world.apply(self.background_origins),
             background_directions=T_to_world.apply_vectors(self.background_directions),
             normals_world=None if normals is None else T_to_world.apply_vectors(normals),
+            weights=self.weights,
         )
 
     def thinned(self, count: int, *, seed: int) -> "Observation":
         """A random subset of at most `count` points, in their old order; background rays stay.
 
+        With weights, points of weight 0 are left out, and one point after the other is drawn from those that are left, in
+        proportion to their weights (Efraimidis and Spirakis 2006, "Weighted random sampling with a reservoir").
         Raises ConfigError for a count below 1.
         """
         if count < 1:
             raise ConfigError(f"cannot keep {count} points; expected 1 or more")
+        if self.weights is not None:
+            keep = np.flatnonzero(self.weights > 0)
+            if len(keep) > count:
+                waits = np.random.default_rng(seed).exponential(size=len(keep)) / self.weights[keep]
+                keep = np.sort(keep[np.argpartition(waits, count)[:count]])
+            return self.rows(keep)
         total = len(self.points_world)
         if count >= total:
             return self
@@ -150,6 +173,7 @@ class Observation:
             points_world=self.points_world[keep],
             origins_world=None if self.origins_world is None else self.origins_world[keep],
             normals_world=None if self.normals_world is None else self.normals_world[keep],
+            weights=None if self.weights is None else self.weights[keep],
         )
 
     def free_space_samples(
@@ -238,6 +262,13 @@ def _require_finite(name: str, rows: Float[np.ndarray, "rows 3"]) -> None:
         raise ScanError(
             f"found {bad} of {len(rows)} {name} with NaN or infinite coordinates; remove them from the scan"
         )
+
+
+def _require_weights(weights: Float[np.ndarray, "rows"], points: int) -> None:
+    if len(weights) != points:
+        raise ScanError(f"found {len(weights)} weights for {points} points; expected as many")
+    if not (np.isfinite(weights).all() and weights.min() >= 0.0 and weights.max() > 0.0):
+        raise ScanError("found negative, NaN or infinite weights, or none above 0; expected 0 or more; leave them out")
 
 
 def _require_size(name: str, image: np.ndarray, camera: PinholeCamera) -> None:

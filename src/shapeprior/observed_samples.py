@@ -31,8 +31,9 @@ def observed_samples(view_unit: Observation, *, seed: int) -> ObservedSamples:
     """
     points = view_unit.points_world
     normals = view_unit.normals_world
-    if normals is None:
-        normals = _normals(points, view_unit.origins_world)
+    if normals is None or not normals.any(axis=1).all():
+        estimated = _normals(points, view_unit.origins_world)
+        normals = estimated if normals is None else np.where(normals.any(axis=1, keepdims=True), normals, estimated)
     free = view_unit.free_space_samples(per_ray=4, rng=np.random.default_rng([seed, 1]), radius=1.0, stop_short=0.02)
     near = _just_before(view_unit, rng=np.random.default_rng([seed, 2]))
     return ObservedSamples(surface=points, normals=normals, free=np.concatenate([free, near]))

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from shapeprior.camera import read_json_object
 from shapeprior.errors import ScanError
 from shapeprior.frames import Similarity
+from shapeprior.scan_file import read_json_object
 
 
 def read_pose(path: str | os.PathLike[str]) -> Similarity:

@@ -25,8 +25,10 @@ from shapeprior.errors import CheckpointError, CompletionError, ConfigError
 from shapeprior.extract import ExtractConfig, extract_mesh
 from shapeprior.frames import Similarity
 from shapeprior.hub import hub_prior_path
-from shapeprior.infer import InferConfig, LatentEstimate, LatentSolver
+from shapeprior.infer import LatentSolver
+from shapeprior.infer_config import InferConfig
 from shapeprior.interpolate import CodePath, interpolate_codes
+from shapeprior.latent_estimate import LatentEstimate, PlacementDeviations
 from shapeprior.mesh import TriangleMesh
 from shapeprior.mesh_io import load_mesh, save_mesh
 from shapeprior.nearest_shapes import NearbyShape, nearest_shapes
@@ -66,6 +68,10 @@ class Completion:
     """Share of observed points within 2 % of the object's radius from the surface."""
     verdict: Verdict
     """Whether the shape explains the view."""
+    deviations: PlacementDeviations | None
+    """How well the placement is known, near the one that was found; None where it was given."""
+    alternatives: tuple[LatentEstimate, ...]
+    """Other shapes or placements that explain the view nearly as well: `ShapePrior.completion` makes a mesh of one."""
     support: Support
     """How much of the surface was seen, vertex by vertex."""
     seconds: float
@@ -111,6 +117,22 @@ class ShapePrior:
         estimate = self.infer(
             view, T_unit_world=T_unit_world, placement=placement, seed=seed, config=infer or InferConfig()
         )
+        return self.completion(estimate, view, resolution=resolution, seed=seed, started=started)
+
+    def completion(
+        self,
+        estimate: LatentEstimate,
+        view: Observation,
+        *,
+        resolution: int = 256,
+        seed: int = 0,
+        started: float | None = None,
+    ) -> Completion:
+        """The mesh of an estimate, such as one of `Completion.alternatives`, for the view it was made of; raises as `complete`.
+
+        `started` is the `time.perf_counter` that its seconds are counted from; now if not given.
+        """
+        started = time.perf_counter() if started is None else started
         mesh_unit = self.extract(estimate.code, resolution=resolution)
         T_world_unit = estimate.T_unit_world.inverse()
         return Completion(
@@ -121,6 +143,8 @@ class ShapePrior:
             residual=estimate.residual * T_world_unit.scale,
             explained=estimate.explained,
             verdict=estimate.verdict,
+            deviations=estimate.deviations,
+            alternatives=estimate.alternatives,
             support=Support.of(mesh_unit, view.transformed(estimate.T_unit_world).thinned(SUPPORT_POINTS, seed=seed)),
             seconds=time.perf_counter() - started,
         )

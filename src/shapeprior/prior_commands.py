@@ -12,16 +12,18 @@ from shapeprior.console import say
 from shapeprior.errors import ConfigError, ScanError, UnexplainedError
 
 Seed = Annotated[int, arg(help="Seed of every random choice; the same seed gives the same result.")]
+Files = tuple[Path, ...]
 Up = Literal["auto", "x", "y", "z"]
 
 
 def complete(
-    scan: Positional[Path],
+    scans: Annotated[Positional[tuple[Path, ...]], arg(metavar="PATH [PATH ...]")],
     *,
     prior: str,
     out: Path,
-    intrinsics: Path | None = None,
-    mask: Path | None = None,
+    intrinsics: Files = (),
+    mask: Files = (),
+    camera_pose: Files = (),
     sensor: tuple[float, float, float] | None = None,
     pose: Path | None = None,
     placement: Literal["auto", "known", "aligned", "upright", "free"] = "auto",
@@ -29,38 +31,47 @@ def complete(
     workers: int | None = None,
     seed: Seed = 0,
 ) -> None:
-    """Complete one partial view, or every one in a folder, into a closed mesh in the scan's own frame and unit.
+    """Complete one partial view, several views of one object, or every scan in a folder, into a closed mesh in the scan's own frame
+    and unit.
 
     Exit code 3 says that the shape does not explain the scan: the mesh is written, and means nothing.
 
     Args:
-        scan: Depth image (16-bit PNG, NPY) or point cloud (PLY, NPY, XYZ); or a folder of them, each with its own
-            NAME.intrinsics.json, NAME.mask.png and NAME.pose.json where these are there.
+        scans: Depth images (PNG, TIFF, EXR, NPY, NPZ) or point clouds (PLY, PCD, LAS, LAZ, XYZ, TXT, NPY, NPZ), all of one
+            object; or a folder of them, each with its own NAME.intrinsics.json, NAME.mask.png, NAME.camera_pose.json and
+            NAME.pose.json where these are there, and sub-folders of views.
         prior: A run folder, a bundled prior (can, mug, bowl, camera, airplane), or the id owner/name of a downloaded one.
         out: The mesh to write: .ply, .obj, .stl or .glb; for a folder of scans, the folder for the meshes and summary.csv.
-        intrinsics: JSON with the camera's focal lengths and centre, for a depth image.
-        mask: Image that is nonzero where the depth image shows the object.
-        sensor: Where the sensor stood, in the frame of the point cloud.
-        pose: JSON with the object's placement, scan from unit frame; a first guess if the placement is not known.
+        intrinsics: JSON with the camera's focal lengths and centre, for depth images: one for all, or one a view.
+        mask: Image that is nonzero where the depth image shows the object; one a view.
+        camera_pose: JSON with the camera's pose, world from camera frame; one a view. The world has +y up unless --pose or
+            --placement says otherwise, and the mesh is in it.
+        sensor: Where the sensor stood, in the frame of the point cloud; it comes before what the file states.
+        pose: JSON with the object's placement, scan (or world) from unit frame; a first guess if the placement is not known.
         placement: What is known of it: known with --pose; aligned without (the scan's axes are the unit frame's, +y up, scale
             and position are found); upright (the turn about +y is found, too); free (any turn is found).
         resolution: Cells along each axis of the unit cube.
         workers: Processes for a folder; all cores if not given, and 0 for none but the command's own.
     """
-    from shapeprior.placed_scan import read_placed_scan
+    from shapeprior.placed_scan import ViewFiles, read_placed_scan
     from shapeprior.prior import load
 
     freedom = None if placement == "auto" else placement
-    if scan.is_dir():
+    if not scans:
+        raise ConfigError(
+            "complete without a scan; expected a depth image, a point cloud, or a folder of them; name it"
+        )
+    if len(scans) == 1 and scans[0].is_dir():
         from shapeprior.complete_folder import complete_folder
         from shapeprior.console import complete_progress, say_completed
         from shapeprior.workers import usable_cores
 
         with complete_progress() as progress:
+            (given,) = ViewFiles.each(scans, intrinsics=intrinsics, masks=mask, camera_poses=camera_pose)
             rows = complete_folder(
-                scan, out, prior=prior, placement=freedom, intrinsics=intrinsics, mask=mask, pose=pose, sensor=sensor,
-                resolution=resolution, seed=seed, workers=usable_cores() if workers is None else workers,
-                progress=progress.update,
+                given.scan, out, prior=prior, placement=freedom, intrinsics=given.intrinsics, mask=given.mask,
+                camera_pose=given.camera_pose, pose=pose, sensor=sensor, resolution=resolution, seed=seed,
+                workers=usable_cores() if workers is None else workers, progress=progress.update,
             )  # fmt: skip
         say_completed(rows, out)
         if any(row.status == "failed" for row in rows):
@@ -69,9 +80,8 @@ def complete(
                 "a mesh of each; their reasons are in the table, and the same command tries them again"
             )
         return
-    view, T_unit_scan = read_placed_scan(
-        scan, intrinsics=intrinsics, mask=mask, sensor=sensor, pose=pose, placement=freedom
-    )
+    views = ViewFiles.each(scans, intrinsics=intrinsics, masks=mask, camera_poses=camera_pose)
+    view, T_unit_scan = read_placed_scan(views, sensor=sensor, pose=pose, placement=freedom)
     completion = load(prior).complete(
         view, T_unit_world=T_unit_scan, placement=freedom, seed=seed, resolution=resolution
     )
@@ -89,8 +99,8 @@ def complete(
         say(f"  but {reason}")
     if verdict.kind == "unexplained":
         raise UnexplainedError(
-            f"{scan}: no shape of prior {prior} explains it; expected a scan of its category, alone, in the frame that "
-            f"--placement states; {out} means nothing"
+            f"{' '.join(map(str, scans))}: no shape of prior {prior} explains it; expected a scan of its category, alone, in the "
+            f"frame that --placement states; {out} means nothing"
         )
 
 
@@ -151,6 +161,7 @@ def nearest(
     data: str | None = None,
     intrinsics: Path | None = None,
     mask: Path | None = None,
+    camera_pose: Path | None = None,
     sensor: tuple[float, float, float] | None = None,
     pose: Path | None = None,
     up: Up = "auto",
@@ -165,13 +176,14 @@ def nearest(
         data: The data set that the prior was trained on; its meshes then give the distance of the surfaces, too.
         intrinsics: JSON with the camera's focal lengths and centre, for a depth image.
         mask: Image that is nonzero where the depth image shows the object.
+        camera_pose: JSON with the camera's pose, world from camera frame.
         sensor: Where the sensor stood, in the frame of the point cloud.
         pose: JSON with the object's placement in a scan, scan from unit frame.
         up: The axis that points up in a mesh; auto takes what the file format says, or else y.
     """
     from shapeprior.dataset import Dataset
     from shapeprior.find_code import find_code
-    from shapeprior.placed_scan import read_placed_scan
+    from shapeprior.placed_scan import ViewFiles, read_placed_scan
     from shapeprior.prior import load
     from shapeprior.surface_distances import surface_distances
 
@@ -181,7 +193,9 @@ def nearest(
         shape,
         up=up,
         seed=seed,
-        read_view=lambda path: read_placed_scan(path, intrinsics=intrinsics, mask=mask, sensor=sensor, pose=pose),
+        read_view=lambda path: read_placed_scan(
+            [ViewFiles(scan=path, intrinsics=intrinsics, mask=mask, camera_pose=camera_pose)], sensor=sensor, pose=pose
+        ),
     )
     found = loaded.nearest(query.code, count=count)
     width = max(len(near.id) for near in found)

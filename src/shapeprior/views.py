@@ -29,13 +29,15 @@ def render_hits(
     """As `render_depth`, and which face each pixel sees (-1 where none)."""
     scene = mesh_world if isinstance(mesh_world, RayScene) else RayScene(mesh_world)
     rays_camera = camera.pixel_rays().reshape(-1, 3)
+    met = np.isfinite(rays_camera[:, 0])
+    rays_camera[~met] = (0.0, 0.0, 1.0)  # Of pixels that no ray meets; they see nothing.
     directions_world = T_world_camera.apply_vectors(rays_camera)
     origins_world = np.broadcast_to(T_world_camera.offset, directions_world.shape)
     distance_world, face = scene.first_hit(origins_world, directions_world)
     # The rays have z = 1, so depth is the distance over the ray's length, in camera units.
     depth = distance_world / (T_world_camera.scale * np.linalg.norm(rays_camera, axis=1))
     shape = (camera.height, camera.width)
-    return np.where(np.isfinite(depth), depth, 0.0).reshape(shape), face.reshape(shape)
+    return np.where(np.isfinite(depth) & met, depth, 0.0).reshape(shape), np.where(met, face, -1).reshape(shape)
 
 
 def view_direction(*, azimuth_deg: float, elevation_deg: float) -> Float[np.ndarray, "3"]:

@@ -1,0 +1,65 @@
+"""Settings of the completion solver."""
+
+from dataclasses import dataclass
+
+from shapeprior.config import check_numbers
+from shapeprior.residuals import ResidualSettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class InferConfig:
+    """Settings of the solver."""
+
+    starts: int = 1
+    """Guesses to start from where the placement is known: the best of what the encoder says, the mean code, and training codes that
+    explain the view."""
+    placed_starts: int = 8
+    """Guesses to start from where it is not; without an encoder twice as many if a turn about +y is unknown, four times if any
+    turn is."""
+    short_steps: int = 4
+    """Steps of all starts, if there are several, with few points and derivatives that are made once."""
+    short_points: int = 160
+    """Surface points, and as many free points, in these."""
+    kept: int = 4
+    """Starts that go on after these, if there are so many."""
+    steps: int = 9
+    """Steps of those."""
+    fresh_every: int = 3
+    """Steps with the same derivatives of the decoder by its code."""
+    points: int = 600
+    """Surface points in these."""
+    free_points: int = 600
+    """Free-space points in these."""
+    shell: float = 0.012
+    """Distance of the points before and behind the surface whose signed distance is taken to be ± this."""
+    huber: float = 0.02
+    """Residuals beyond this count linearly instead of squared, in unit-sphere radii."""
+    free_weight: float = 1.0
+    """Weight of free space beside the surface."""
+    prior_weight: float = 2e-3
+    """Weight of the mean squared whitened coordinate."""
+    filling_steps: int = 5
+    """Steps after a placement with unknown scale was changed so that the shape fills the unit sphere; 0 leaves that out."""
+
+    def __post_init__(self) -> None:
+        check_numbers(
+            self,
+            at_least_one=(
+                "starts",
+                "placed_starts",
+                "short_steps",
+                "short_points",
+                "kept",
+                "steps",
+                "fresh_every",
+                "points",
+                "free_points",
+            ),
+            positive=("shell", "huber"),
+            not_negative=("free_weight", "prior_weight"),
+        )
+
+    @property
+    def residuals(self) -> ResidualSettings:
+        """What is minimised."""
+        return ResidualSettings(shell=self.shell, huber=self.huber, free_weight=self.free_weight)

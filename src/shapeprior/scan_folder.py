@@ -1,0 +1,104 @@
+"""A folder of scans: which of its files are scans, and which belong to which."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from shapeprior.errors import ScanError
+from shapeprior.placed_scan import ViewFiles
+from shapeprior.scan_io import SCAN_SUFFIXES
+
+MASK_TAILS = (".mask.png", ".mask.tif", ".mask.tiff", ".mask.npy")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoundScan:
+    """One object: a scan, or a sub-folder of views."""
+
+    name: str
+    """Of the file or the sub-folder."""
+    views: tuple[ViewFiles, ...]
+    pose: Path | None
+    """Where the object lies in the scan, or in the views' world."""
+
+    @property
+    def stem(self) -> str:
+        """What its results are named by."""
+        return _stem(self.views[0].scan) if self.name == self.views[0].scan.name else self.name
+
+
+def find_scans(
+    folder: Path,
+    *,
+    out: Path,
+    intrinsics: Path | None,
+    mask: Path | None,
+    camera_pose: Path | None,
+    pose: Path | None,
+) -> list[FoundScan]:
+    """The scans of a folder, by name. A sub-folder that holds scans is one object, each of them a view of it.
+
+    Beside a scan NAME.png, the files NAME.intrinsics.json, NAME.mask.png (or .tif, .npy), NAME.camera_pose.json and
+    NAME.pose.json are its own; those given are for scans that have none. For views in a sub-folder NAME,
+    NAME.intrinsics.json and NAME.pose.json beside the sub-folder come between; a mask or a camera's pose that is given is
+    for no view of a sub-folder, since each has another. `out`, where results are written, is not searched. Raises ScanError
+    if there is no scan, or if two would have results of the same name.
+    """
+    files, folders = _contents(folder)
+    found = []
+    for path in files:
+        found.append(
+            FoundScan(
+                name=path.name,
+                views=(
+                    _with_own(path, ViewFiles(scan=path, intrinsics=intrinsics, mask=mask, camera_pose=camera_pose)),
+                ),
+                pose=_own(path, (".pose.json",)) or pose,
+            )
+        )
+    for path in folders:
+        if path.resolve() == out.resolve():
+            continue
+        shared = _own(path, (".intrinsics.json",)) or intrinsics
+        views = tuple(_with_own(scan, ViewFiles(scan=scan, intrinsics=shared)) for scan in _contents(path)[0])
+        if views:
+            found.append(FoundScan(name=path.name, views=views, pose=_own(path, (".pose.json",)) or pose))
+    if not found:
+        raise ScanError(f"{folder}: no scan in it; expected {' '.join(SCAN_SUFFIXES)}, or folders of these")
+    stems: dict[str, str] = {}
+    for scan in sorted(found, key=lambda scan: scan.name):
+        other = stems.setdefault(scan.stem, scan.name)
+        if other != scan.name:
+            raise ScanError(f"{folder}: {other} and {scan.name} would both become {scan.stem}.ply; rename one of them")
+    return sorted(found, key=lambda scan: scan.name)
+
+
+def _contents(folder: Path) -> tuple[list[Path], list[Path]]:
+    """Scans and folders in a folder, by name."""
+    try:
+        paths = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    except OSError as error:
+        raise ScanError(f"{folder}: {error.strerror}; expected a folder of scans; check the name") from None
+    scans = [
+        path
+        for path in paths
+        if path.suffix.lower() in SCAN_SUFFIXES and not path.name.endswith(MASK_TAILS) and path.is_file()
+    ]
+    return scans, [path for path in paths if path.is_dir()]
+
+
+def _with_own(scan: Path, given: ViewFiles) -> ViewFiles:
+    return ViewFiles(
+        scan=scan,
+        intrinsics=_own(scan, (".intrinsics.json",)) or given.intrinsics,
+        mask=_own(scan, MASK_TAILS) or given.mask,
+        camera_pose=_own(scan, (".camera_pose.json",)) or given.camera_pose,
+    )
+
+
+def _own(scan: Path, tails: tuple[str, ...]) -> Path | None:
+    stem = scan.name if scan.is_dir() else _stem(scan)
+    return next((path for tail in tails if (path := scan.with_name(stem + tail)).is_file()), None)
+
+
+def _stem(scan: Path) -> str:
+    return scan.name.removesuffix(scan.suffix)
