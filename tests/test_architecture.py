@@ -189,6 +189,7 @@ LAYERS = [
     "infer",
     "prior",
     "train_encoder",
+    "recognize",
     "find_code",
     "write_shapes",
     # What users start.
@@ -197,6 +198,7 @@ LAYERS = [
     "complete_folder",
     "console",
     "prior_commands",
+    "complete_command",
     "cli",
     "__main__",
     "__init__",
@@ -222,8 +224,10 @@ PUBLIC = [
     "preset",
     "read_scan",
     "read_views",
+    "recognize",
     "save_mesh",
     "synthesize_family",
+    "train_encoder",
     "train_prior",
 ]
 
@@ -272,6 +276,7 @@ COMMAND_LINE = {
         "--pose",
         "--placement",
         "--resolution",
+        "--alternatives",
         "--workers",
         "--seed",
     },

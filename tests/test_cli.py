@@ -59,7 +59,10 @@ def test_the_path_from_generated_meshes_to_a_report(
     assert run(monkeypatch, "prepare", meshes, "--out", data, "--samples", 2000, "--workers", 1) == 0
     assert "broken.obj" in capsys.readouterr().out
     assert len(Dataset.open(data).shapes) == 5
-    assert run(monkeypatch, "train", data, "--out", prior, "--preset", "triplane-64", "--epochs", 2) == 0
+    assert (
+        run(monkeypatch, "train", data, "--out", prior, "--preset", "triplane-64", "--epochs", 2, "--encoder-steps", 3)
+        == 0
+    )
     assert len((prior / "log.jsonl").read_text().splitlines()) == 2
     assert run(monkeypatch, "evaluate", prior, "--data", data, "--out", report) == 0
     document = json.loads((report / "metrics.json").read_text())

@@ -210,9 +210,8 @@ def test_samples_of_a_view_prefer_points_of_greater_weight() -> None:
     units = rng.normal(size=(4000, 3))
     units /= np.linalg.norm(units, axis=1, keepdims=True)
     weights = np.where(units[:, 1] > 0, 9.0, 1.0)
-    samples = observed_samples(
-        Observation.from_points(0.9 * units, normals_world=units, weights=weights), max_points=800, seed=0
-    )
+    view = Observation.from_points(0.9 * units, normals_world=units, weights=weights)
+    samples = observed_samples(view.thinned(800, seed=0), seed=0)
     upper = samples.surface[:, 1] > 0
     assert 0.8 < upper.mean() < 0.95
     np.testing.assert_allclose(samples.normals, samples.surface / 0.9, atol=1e-12)
@@ -225,11 +224,11 @@ def test_unknown_normals_are_estimated_beside_given_ones() -> None:
     units = units[units[:, 2] > 0.3]
     given = np.where(rng.random((len(units), 1)) < 0.5, units, 0.0)
     eye = np.array([0.0, 0.0, 5.0])
-    samples = observed_samples(Observation.from_points(units, eye, normals_world=given), max_points=5000, seed=0)
+    samples = observed_samples(Observation.from_points(units, eye, normals_world=given).thinned(5000, seed=0), seed=0)
     assert (np.einsum("ij,ij->i", samples.normals, samples.surface) > 0.95).all()
     exact = (np.abs(samples.normals - samples.surface) < 1e-12).all(axis=1)
     assert 0.4 < exact.mean() < 0.6
-    unseen = observed_samples(Observation.from_points(units, normals_world=given), max_points=5000, seed=0)
+    unseen = observed_samples(Observation.from_points(units, normals_world=given).thinned(5000, seed=0), seed=0)
     assert 0.4 < unseen.normals.any(axis=1).mean() < 0.6
 
 

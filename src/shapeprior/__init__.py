@@ -22,10 +22,12 @@ if TYPE_CHECKING:
     from shapeprior.prior import Completion as Completion
     from shapeprior.prior import ShapePrior as ShapePrior
     from shapeprior.prior import load as load
+    from shapeprior.recognize import recognize as recognize
     from shapeprior.scan_io import read_scan as read_scan
     from shapeprior.scan_io import read_views as read_views
     from shapeprior.synthesize import synthesize_family as synthesize_family
     from shapeprior.train import train_prior as train_prior
+    from shapeprior.train_encoder import train_encoder as train_encoder
 
 _HOMES = {
     "Completion": "prior",
@@ -44,8 +46,10 @@ _HOMES = {
     "preset": "presets",
     "read_scan": "scan_io",
     "read_views": "scan_io",
+    "recognize": "recognize",
     "save_mesh": "mesh_io",
     "synthesize_family": "synthesize",
+    "train_encoder": "train_encoder",
     "train_prior": "train",
 }
 __all__ = sorted(_HOMES)

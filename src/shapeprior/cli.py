@@ -11,9 +11,10 @@ from typing import Literal, NoReturn
 import tyro
 from tyro.conf import Positional
 
+from shapeprior.complete_command import complete
 from shapeprior.console import complain, say, say_table
 from shapeprior.errors import ShapePriorError, UnexplainedError
-from shapeprior.prior_commands import Seed, complete, encode, interpolate, nearest, sample
+from shapeprior.prior_commands import Seed, encode, interpolate, nearest, sample
 
 
 def demo(out: Path = Path("shapeprior-demo")) -> None:

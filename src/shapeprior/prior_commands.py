@@ -1,4 +1,4 @@
-"""Commands that use a trained prior: completion, codes of meshes, nearest shapes, shapes between shapes, new shapes.
+"""Commands that use a trained prior: codes of meshes, nearest shapes, shapes between shapes, new shapes.
 
 As in `shapeprior.cli`, nothing heavy is imported until a command runs.
 """
@@ -9,99 +9,11 @@ from typing import Annotated, Literal
 from tyro.conf import Positional, arg
 
 from shapeprior.console import say
-from shapeprior.errors import ConfigError, ScanError, UnexplainedError
+from shapeprior.errors import ConfigError
 
 Seed = Annotated[int, arg(help="Seed of every random choice; the same seed gives the same result.")]
 Files = tuple[Path, ...]
 Up = Literal["auto", "x", "y", "z"]
-
-
-def complete(
-    scans: Annotated[Positional[tuple[Path, ...]], arg(metavar="PATH [PATH ...]")],
-    *,
-    prior: str,
-    out: Path,
-    intrinsics: Files = (),
-    mask: Files = (),
-    camera_pose: Files = (),
-    sensor: tuple[float, float, float] | None = None,
-    pose: Path | None = None,
-    placement: Literal["auto", "known", "aligned", "upright", "free"] = "auto",
-    resolution: int = 256,
-    workers: int | None = None,
-    seed: Seed = 0,
-) -> None:
-    """Complete one partial view, several views of one object, or every scan in a folder, into a closed mesh in the scan's own frame
-    and unit.
-
-    Exit code 3 says that the shape does not explain the scan: the mesh is written, and means nothing.
-
-    Args:
-        scans: Depth images (PNG, TIFF, EXR, NPY, NPZ) or point clouds (PLY, PCD, LAS, LAZ, XYZ, TXT, NPY, NPZ), all of one
-            object; or a folder of them, each with its own NAME.intrinsics.json, NAME.mask.png, NAME.camera_pose.json and
-            NAME.pose.json where these are there, and sub-folders of views.
-        prior: A run folder, a bundled prior (can, mug, bowl, camera, airplane), or the id owner/name of a downloaded one.
-        out: The mesh to write: .ply, .obj, .stl or .glb; for a folder of scans, the folder for the meshes and summary.csv.
-        intrinsics: JSON with the camera's focal lengths and centre, for depth images: one for all, or one a view.
-        mask: Image that is nonzero where the depth image shows the object; one a view.
-        camera_pose: JSON with the camera's pose, world from camera frame; one a view. The world has +y up unless --pose or
-            --placement says otherwise, and the mesh is in it.
-        sensor: Where the sensor stood, in the frame of the point cloud; it comes before what the file states.
-        pose: JSON with the object's placement, scan (or world) from unit frame; a first guess if the placement is not known.
-        placement: What is known of it: known with --pose; aligned without (the scan's axes are the unit frame's, +y up, scale
-            and position are found); upright (the turn about +y is found, too); free (any turn is found).
-        resolution: Cells along each axis of the unit cube.
-        workers: Processes for a folder; all cores if not given, and 0 for none but the command's own.
-    """
-    from shapeprior.placed_scan import ViewFiles, read_placed_scan
-    from shapeprior.prior import load
-
-    freedom = None if placement == "auto" else placement
-    if not scans:
-        raise ConfigError(
-            "complete without a scan; expected a depth image, a point cloud, or a folder of them; name it"
-        )
-    if len(scans) == 1 and scans[0].is_dir():
-        from shapeprior.complete_folder import complete_folder
-        from shapeprior.console import complete_progress, say_completed
-        from shapeprior.workers import usable_cores
-
-        with complete_progress() as progress:
-            (given,) = ViewFiles.each(scans, intrinsics=intrinsics, masks=mask, camera_poses=camera_pose)
-            rows = complete_folder(
-                given.scan, out, prior=prior, placement=freedom, intrinsics=given.intrinsics, mask=given.mask,
-                camera_pose=given.camera_pose, pose=pose, sensor=sensor, resolution=resolution, seed=seed,
-                workers=usable_cores() if workers is None else workers, progress=progress.update,
-            )  # fmt: skip
-        say_completed(rows, out)
-        if any(row.status == "failed" for row in rows):
-            raise ScanError(
-                f"{out / 'summary.csv'}: {sum(row.status == 'failed' for row in rows)} of {len(rows)} scans failed; expected "
-                "a mesh of each; their reasons are in the table, and the same command tries them again"
-            )
-        return
-    views = ViewFiles.each(scans, intrinsics=intrinsics, masks=mask, camera_poses=camera_pose)
-    view, T_unit_scan = read_placed_scan(views, sensor=sensor, pose=pose, placement=freedom)
-    completion = load(prior).complete(
-        view, T_unit_world=T_unit_scan, placement=freedom, seed=seed, resolution=resolution
-    )
-    completion.save(out)
-    verdict, support = completion.verdict, completion.support
-    say(
-        f"{out}: {len(completion.mesh.faces)} faces in {completion.seconds:.1f} s; {support.seen_share:.0%} of the surface seen, "
-        f"{support.imagined_share:.0%} imagined"
-    )
-    say(
-        f"  {verdict.kind}: median distance of the scan's points {completion.residual:.3g} scan units, "
-        f"{completion.explained:.0%} within 2 % of the object's radius"
-    )
-    for reason in verdict.reasons:
-        say(f"  but {reason}")
-    if verdict.kind == "unexplained":
-        raise UnexplainedError(
-            f"{' '.join(map(str, scans))}: no shape of prior {prior} explains it; expected a scan of its category, alone, in the "
-            f"frame that --placement states; {out} means nothing"
-        )
 
 
 def encode(

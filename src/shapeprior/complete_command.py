@@ -1,0 +1,143 @@
+"""The command that completes scans: one, several views of one object, or a folder of them."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from tyro.conf import FlagCreatePairsOff, Positional, arg
+
+from shapeprior.console import say
+from shapeprior.errors import ConfigError, ScanError, UnexplainedError
+from shapeprior.prior_commands import Files, Seed
+
+if TYPE_CHECKING:
+    from shapeprior.frames import Similarity
+    from shapeprior.observation import Observation
+    from shapeprior.placement import Freedom
+    from shapeprior.prior import Completion, ShapePrior
+
+
+def complete(
+    scans: Annotated[Positional[tuple[Path, ...]], arg(metavar="PATH [PATH ...]")],
+    *,
+    prior: str,
+    out: Path,
+    intrinsics: Files = (),
+    mask: Files = (),
+    camera_pose: Files = (),
+    sensor: tuple[float, float, float] | None = None,
+    pose: Path | None = None,
+    placement: Literal["auto", "known", "aligned", "upright", "free"] = "auto",
+    resolution: int = 256,
+    alternatives: FlagCreatePairsOff[bool] = False,
+    workers: int | None = None,
+    seed: Seed = 0,
+) -> None:
+    """Complete one partial view, several views of one object, or every scan in a folder, into a closed mesh in the scan's own frame
+    and unit.
+
+    Exit code 3 says that the shape does not explain the scan: the mesh is written, and means nothing.
+
+    Args:
+        scans: Depth images (PNG, TIFF, EXR, NPY, NPZ) or point clouds (PLY, PCD, LAS, LAZ, XYZ, TXT, NPY, NPZ), all of one
+            object; or a folder of them, each with its own NAME.intrinsics.json, NAME.mask.png, NAME.camera_pose.json and
+            NAME.pose.json where these are there, and sub-folders of views.
+        prior: A run folder, a bundled prior (can, mug, bowl, camera, airplane), or the id owner/name of a downloaded one; auto
+            tries all bundled ones and takes the one that explains the scan best.
+        out: The mesh to write: .ply, .obj, .stl or .glb; for a folder of scans, the folder for the meshes and summary.csv.
+        intrinsics: JSON with the camera's focal lengths and centre, for depth images: one for all, or one a view.
+        mask: Image that is nonzero where the depth image shows the object; one a view.
+        camera_pose: JSON with the camera's pose, world from camera frame; one a view. The world has +y up unless --pose or
+            --placement says otherwise, and the mesh is in it.
+        sensor: Where the sensor stood, in the frame of the point cloud; it comes before what the file states.
+        pose: JSON with the object's placement, scan (or world) from unit frame; a first guess if the placement is not known.
+        placement: What is known of it: known with --pose; aligned without (the scan's axes are the unit frame's, +y up, scale
+            and position are found); upright (the turn about +y is found, too); free (any turn is found).
+        resolution: Cells along each axis of the unit cube.
+        alternatives: Also write meshes of other answers that explain the scan nearly as well, as OUT.other1.ply and so on.
+        workers: Processes for a folder; all cores if not given, and 0 for none but the command's own.
+    """
+    from shapeprior.placed_scan import ViewFiles, read_placed_scan
+
+    freedom = None if placement == "auto" else placement
+    if not scans:
+        raise ConfigError(
+            "complete without a scan; expected a depth image, a point cloud, or a folder of them; name it"
+        )
+    if len(scans) == 1 and scans[0].is_dir():
+        from shapeprior.complete_folder import complete_folder
+        from shapeprior.console import complete_progress, say_completed
+        from shapeprior.workers import usable_cores
+
+        with complete_progress() as progress:
+            (given,) = ViewFiles.each(scans, intrinsics=intrinsics, masks=mask, camera_poses=camera_pose)
+            rows = complete_folder(
+                given.scan, out, prior=prior, placement=freedom, intrinsics=given.intrinsics, mask=given.mask,
+                camera_pose=given.camera_pose, pose=pose, sensor=sensor, resolution=resolution, seed=seed,
+                workers=usable_cores() if workers is None else workers, progress=progress.update,
+            )  # fmt: skip
+        say_completed(rows, out)
+        if any(row.status == "failed" for row in rows):
+            raise ScanError(
+                f"{out / 'summary.csv'}: {sum(row.status == 'failed' for row in rows)} of {len(rows)} scans failed; expected "
+                "a mesh of each; their reasons are in the table, and the same command tries them again"
+            )
+        return
+    views = ViewFiles.each(scans, intrinsics=intrinsics, masks=mask, camera_poses=camera_pose)
+    view, T_unit_scan = read_placed_scan(views, sensor=sensor, pose=pose, placement=freedom)
+    loaded, prior = _chosen_prior(prior, view, T_unit_scan, freedom, seed)
+    completion = loaded.complete(view, T_unit_world=T_unit_scan, placement=freedom, seed=seed, resolution=resolution)
+    completion.save(out)
+    _say_completion(completion, out)
+    for number, other in enumerate(completion.alternatives, start=1):
+        say(f"  another answer fits nearly as well ({other.explained:.0%} of the points, {other.verdict.kind})")
+        if alternatives:
+            path = out.with_name(f"{out.stem}.other{number}{out.suffix}")
+            loaded.completion(other, view, resolution=resolution, seed=seed).save(path)
+            say(f"    {path}")
+    if completion.verdict.kind == "unexplained":
+        raise UnexplainedError(
+            f"{' '.join(map(str, scans))}: no shape of prior {prior} explains it; expected a scan of its category, alone, in the "
+            f"frame that --placement states; {out} means nothing"
+        )
+
+
+def _say_completion(completion: "Completion", out: Path) -> None:
+    """What came out, whether it can be believed, and how well its placement is known."""
+    verdict, support = completion.verdict, completion.support
+    say(
+        f"{out}: {len(completion.mesh.faces)} faces in {completion.seconds:.1f} s; {support.seen_share:.0%} of the surface seen, "
+        f"{support.imagined_share:.0%} imagined"
+    )
+    say(
+        f"  {verdict.kind}: median distance of the scan's points {completion.residual:.3g} scan units, "
+        f"{completion.explained:.0%} within 2 % of the object's radius"
+    )
+    for reason in verdict.reasons:
+        say(f"  but {reason}")
+    if completion.deviations is not None:
+        known = completion.deviations
+        turn = f", turn {known.turn_deg:.1f} degrees" if known.turn_deg else ""
+        radius = completion.T_unit_world.inverse().scale
+        say(
+            f"  placement, standard deviations: scale {known.scale:.1%}, offset {known.offset * radius:.3g} scan units{turn}"
+        )
+
+
+def _chosen_prior(
+    name: str, view: "Observation", T_unit_scan: "Similarity | None", freedom: "Freedom | None", seed: int
+) -> "tuple[ShapePrior, str]":
+    """The prior of this name, or the bundled one that explains the view best, and its name."""
+    from shapeprior.prior import load
+    from shapeprior.recognize import recognize
+
+    if name != "auto":
+        return load(name), name
+    found = recognize(view, T_unit_world=T_unit_scan, placement=freedom, seed=seed)
+    for one in found:
+        fit = (
+            "no surface"
+            if one.estimate is None
+            else f"{one.estimate.verdict.kind}, objective {one.estimate.objective:.2g}"
+        )
+        say(f"{one.name:10s} {fit}")
+    return found[0].prior, found[0].name
