@@ -188,8 +188,8 @@ LAYERS = [
     "latent_estimate",
     "infer",
     "prior",
-    "train_encoder",
-    "recognize",
+    "encoder_training",
+    "recognition",
     "find_code",
     "write_shapes",
     # What users start.

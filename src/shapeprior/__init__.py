@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from shapeprior.camera import PinholeCamera as PinholeCamera
     from shapeprior.dataset import Dataset as Dataset
+    from shapeprior.encoder_training import train_encoder as train_encoder
     from shapeprior.errors import ShapePriorError as ShapePriorError
     from shapeprior.evaluate import evaluate_prior as evaluate_prior
     from shapeprior.frames import Similarity as Similarity
@@ -22,12 +23,11 @@ if TYPE_CHECKING:
     from shapeprior.prior import Completion as Completion
     from shapeprior.prior import ShapePrior as ShapePrior
     from shapeprior.prior import load as load
-    from shapeprior.recognize import recognize as recognize
+    from shapeprior.recognition import recognize as recognize
     from shapeprior.scan_io import read_scan as read_scan
     from shapeprior.scan_io import read_views as read_views
     from shapeprior.synthesize import synthesize_family as synthesize_family
     from shapeprior.train import train_prior as train_prior
-    from shapeprior.train_encoder import train_encoder as train_encoder
 
 _HOMES = {
     "Completion": "prior",
@@ -46,10 +46,10 @@ _HOMES = {
     "preset": "presets",
     "read_scan": "scan_io",
     "read_views": "scan_io",
-    "recognize": "recognize",
+    "recognize": "recognition",
     "save_mesh": "mesh_io",
     "synthesize_family": "synthesize",
-    "train_encoder": "train_encoder",
+    "train_encoder": "encoder_training",
     "train_prior": "train",
 }
 __all__ = sorted(_HOMES)

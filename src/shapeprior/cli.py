@@ -204,8 +204,8 @@ def train_encoder(run: Positional[Path], *, steps: int = 4000, seed: Seed = 0) -
         steps: Steps of training, of 48 views each.
     """
     from shapeprior.console import encoder_progress
+    from shapeprior.encoder_training import EncoderTraining, train_encoder
     from shapeprior.freed_memory import keep_freed_memory
-    from shapeprior.train_encoder import EncoderTraining, train_encoder
 
     keep_freed_memory()
     with encoder_progress() as progress:

@@ -128,7 +128,7 @@ def _chosen_prior(
 ) -> "tuple[ShapePrior, str]":
     """The prior of this name, or the bundled one that explains the view best, and its name."""
     from shapeprior.prior import load
-    from shapeprior.recognize import recognize
+    from shapeprior.recognition import recognize
 
     if name != "auto":
         return load(name), name

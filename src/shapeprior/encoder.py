@@ -57,6 +57,8 @@ class Guesses:
     placement_deviation: Float[Tensor, "views 4"]
     turns: Float[Tensor, "views turns"]
     """Logarithms of the probabilities that `T_view_unit` turns by k steps about +y."""
+    upright: Float[Tensor, "views"]
+    """Log-odds of the view frame's +y being up for the object, nearly: all else is said of views where it is."""
 
 
 class ViewEncoder(nn.Module):
@@ -67,7 +69,7 @@ class ViewEncoder(nn.Module):
         super().__init__()
         self.config = config
         width, whole = config.width, config.whole
-        outputs = 2 * (config.code_size + 4) + config.turns
+        outputs = 2 * (config.code_size + 4) + config.turns + 1
         self.first = _linear(6, width // 2)
         self.each = nn.Sequential(nn.SiLU(), _linear(width // 2, width), nn.SiLU())
         self.again_each = _linear(width, whole)
@@ -98,15 +100,15 @@ class ViewEncoder(nn.Module):
         again = self.again(self.again_each(each) + self.again_all(each.amax(dim=1))[:, None])
         whole = torch.cat([again.amax(dim=1), again.mean(dim=1), sensors_view], dim=-1).float()
         size = self.config.code_size
-        code, code_log, place, place_log, turns = self.outputs(self.head(whole)).split(
-            [size, size, 4, 4, self.config.turns], dim=-1
-        )
+        sizes = [size, size, 4, 4, self.config.turns, 1]
+        code, code_log, place, place_log, turns, upright = self.outputs(self.head(whole)).split(sizes, dim=-1)
         return Guesses(
             whitened=code,
             whitened_deviation=code_log.clamp(*CODE_DEVIATIONS).exp(),
             placement=place,
             placement_deviation=place_log.clamp(*PLACE_DEVIATIONS).exp(),
             turns=turns.log_softmax(dim=-1),
+            upright=upright[:, 0],
         )
 
 

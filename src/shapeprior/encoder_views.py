@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
+from scipy.spatial.transform import Rotation
 
 from shapeprior.config import check_numbers
 from shapeprior.errors import ConfigError
@@ -14,6 +15,10 @@ from shapeprior.views import camera_around, render_depth, sample_view
 
 STORED_POINTS = 768
 """Points of a view that are kept, from which each batch draws."""
+NEARLY_UPRIGHT = 15.0
+"""Degrees between a view's +y and up, up to which a view is upright."""
+FALLEN = 25.0
+"""Degrees from which on it is not; none is shown between the two."""
 MIN_POINTS = 20
 """Views of fewer are not used."""
 
@@ -40,9 +45,13 @@ class ViewConfig:
     """Share of the views whose sensor is not known."""
     two_views: float = 0.15
     """Share of the observations that are made of two views."""
+    tilted: float = 0.15
+    """Share of the views that are tilted by up to `NEARLY_UPRIGHT` degrees, which are upright all the same."""
+    fallen: float = 0.25
+    """Share of the views that lie in any other way, which an encoder must tell from upright ones."""
 
     def __post_init__(self) -> None:
-        shares = ("any_direction", "strays", "cropped", "no_sensor", "two_views")
+        shares = ("any_direction", "strays", "cropped", "no_sensor", "two_views", "tilted", "fallen")
         check_numbers(self, at_least_one=("resolution",), not_negative=("noise", *shares))
         for name in shares:
             if getattr(self, name) > 1.0:
@@ -115,8 +124,11 @@ class ShapeViews:
         sensors[unknown] = np.nan
         # Without a sensor the view frame keeps the view's own turn: any.
         angle = np.where(unknown, rng.uniform(0.0, 2.0 * np.pi, count), 0.0)
-        turned = _turn(angle)
+        tilt, upright = _tilts(count, config, rng)
+        turned = _turn(angle) @ tilt
         scale, rotation, offset = view_frames(np.einsum("vij,vpj->vpi", turned, seen), sensors)
+        # Of a tilted view, the turn is that of the view frame before the tilt.
+        heading = rotation @ _turn(angle)
         rotation = rotation @ turned
         seen_view = scale[:, None, None] * np.einsum("vij,vpj->vpi", rotation, seen) + offset[:, None]
         towards = np.einsum("vij,vj->vi", rotation, sensors) * scale[:, None] + offset
@@ -125,8 +137,9 @@ class ShapeViews:
             points_view=seen_view.astype(np.float32),
             sensors_view=np.nan_to_num(towards, nan=0.0).astype(np.float32),
             placement=np.column_stack([np.log(scale), offset]).astype(np.float32),
-            turns=np.arctan2(rotation[:, 0, 2], rotation[:, 0, 0]).astype(np.float32),
+            turns=np.arctan2(heading[:, 0, 2], heading[:, 0, 0]).astype(np.float32),
             shapes=self.shapes[rows],
+            upright=upright,
         )
 
     def _doubled(
@@ -153,6 +166,8 @@ class Batch:
     turns: Float[np.ndarray, "views"]
     """Angles about +y of `T_view_unit`, in radians."""
     shapes: Int[np.ndarray, "views"]
+    upright: Bool[np.ndarray, "views"]
+    """Where it is False, only this is to be said."""
 
 
 def _cropped(seen: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:
@@ -167,6 +182,20 @@ def _cropped(seen: np.ndarray, share: float, rng: np.random.Generator) -> np.nda
         np.arange(points) < left[:, None], np.arange(points), rng.integers(0, 1 << 30, (count, points)) % left[:, None]
     )
     return np.take_along_axis(seen, np.take_along_axis(order, pick, axis=1)[..., None], axis=1)
+
+
+def _tilts(
+    count: int, config: ViewConfig, rng: np.random.Generator
+) -> tuple[Float[np.ndarray, "views 3 3"], Bool[np.ndarray, "views"]]:
+    """Rotations of views, most of them none, and which leave a view upright."""
+    kind = rng.random(count)
+    fallen = kind < config.fallen
+    angle = np.where(fallen, np.arccos(rng.uniform(-1.0, np.cos(np.deg2rad(FALLEN)), count)), 0.0)
+    tilted = ~fallen & (kind < config.fallen + config.tilted)
+    angle = np.where(tilted, np.deg2rad(NEARLY_UPRIGHT) * np.sqrt(rng.random(count)), angle)
+    around = rng.uniform(0.0, 2.0 * np.pi, count)
+    axis = np.column_stack([np.cos(around), np.zeros(count), np.sin(around)])
+    return Rotation.from_rotvec(axis * angle[:, None]).as_matrix(), ~fallen
 
 
 def _turn(angles: np.ndarray) -> np.ndarray:

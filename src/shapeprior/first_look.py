@@ -16,6 +16,8 @@ from shapeprior.view_frame import view_frame
 
 MODES = 6
 """Turns that are tried of one look, at most."""
+UPS = 16
+"""Directions of up that are followed where it is unknown, the likeliest."""
 LIKELY = 0.03
 """Turns that are less likely than this share of the likeliest are not tried."""
 
@@ -31,6 +33,8 @@ class Look:
     """Of the logarithm of the scale."""
     offset_deviation: float
     """Of each coordinate of the unit frame's origin, in unit-sphere radii."""
+    surprise: float
+    """Negative logarithm of the probability of what is up, where that is unknown, in nats."""
 
 
 def first_looks(
@@ -62,12 +66,16 @@ def first_looks(
     with torch.no_grad():
         guesses = encoder(*(torch.from_numpy(np.stack(part)).to(like) for part in (seen, towards)))
     looks = []
-    for row, frame in enumerate(frames):
+    rows_left = list(range(len(frames)))
+    if freedom == "free":
+        rows_left = guesses.upright.argsort(descending=True)[:UPS].tolist()
+    for row in rows_left:
+        frame = frames[row]
         if freedom in ("upright", "free"):
             angles = likely_turns(guesses.turns[row].double().cpu().numpy())[: MODES if freedom == "upright" else 2]
         else:
             angles = [math.atan2(frame.rotation[0, 2], frame.rotation[0, 0])]
-        looks += [_look(guesses, row, angle, frame, given if freedom == "known" else None) for angle in angles]
+        looks += [_look(guesses, row, angle, frame, freedom, given) for angle in angles]
     return looks
 
 
@@ -88,7 +96,9 @@ def likely_turns(log_probabilities: Float[np.ndarray, "turns"]) -> list[float]:
     return list((peaks + shift) * (2.0 * math.pi / len(log_probabilities)))
 
 
-def _look(guesses: Guesses, row: int, angle: float, T_view_world: Similarity, given: Similarity | None) -> Look:
+def _look(
+    guesses: Guesses, row: int, angle: float, T_view_world: Similarity, freedom: Freedom, given: Similarity
+) -> Look:
     log_scale, *offset = guesses.placement[row].tolist()
     scale = math.exp(log_scale)
     cosine, sine = math.cos(angle), math.sin(angle)
@@ -96,9 +106,10 @@ def _look(guesses: Guesses, row: int, angle: float, T_view_world: Similarity, gi
     T_view_unit = Similarity(scale=scale, rotation=rotation, offset=np.array(offset))
     log_deviation, *offset_deviation = guesses.placement_deviation[row].tolist()
     return Look(
-        T_unit_world=given or T_view_unit.inverse() @ T_view_world,
+        T_unit_world=given if freedom == "known" else T_view_unit.inverse() @ T_view_world,
         whitened=guesses.whitened[row],
         whitened_deviation=guesses.whitened_deviation[row],
         scale_deviation=log_deviation,
         offset_deviation=float(np.mean(offset_deviation)) / scale,
+        surprise=-float(torch.nn.functional.logsigmoid(guesses.upright[row])) if freedom == "free" else 0.0,
     )

@@ -64,6 +64,8 @@ class Expectation:
     """Of the logarithm of the pose's scale."""
     offset_deviation: float = 0.3
     """Of each coordinate of the unit frame's origin, in unit-sphere radii."""
+    surprise: float = 0.0
+    """Negative logarithm of the probability of expecting this at all, in nats."""
 
     def code_distance(self, whitened: Float[Tensor, "code"]) -> Float[Tensor, "code"]:
         """In deviations."""
@@ -132,6 +134,7 @@ class Fitter:
             value = moved.of(self.decoder, self._code(guess)[None])[0] * self._unit(guess)
             far = guess.expected.code_distance(guess.whitened).square().mean()
             if self.unknown:
+                far = far + 2.0 / len(guess.whitened) * guess.expected.surprise
                 far = far + PLACE_WEIGHT * guess.expected.pose_distance(guess.pose).square().sum()
         return float(value + self.prior_weight * far)
 

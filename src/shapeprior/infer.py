@@ -37,7 +37,7 @@ FILLED_GROWTH = 1.3
 NEARLY_AS_GOOD = 2.0
 """Fits whose objective is at most so many times the best one's are alternatives to it."""
 SAME_SURFACE = 0.04
-"""Two fits are the same where nine tenths of one's surface lie within so many radii of the other's."""
+"""Two fits are the same where nearly all of one's surface (0.97) lies within so many radii of the other's."""
 MAX_POINTS = 4096
 """Points of a view that are looked at, at most."""
 
@@ -83,7 +83,8 @@ class LatentSolver:
             ]
             guesses = sorted(moved, key=lambda guess: guess.objective)[: config.kept]
         residuals = self._residuals(starts, config, config.points, config.free_points, seed + 1)
-        fits = [fitter.fit(guess, residuals, steps=config.steps, fresh_every=config.fresh_every) for guess in guesses]
+        steps = config.steps if freedom == "known" else config.placed_steps
+        fits = [fitter.fit(guess, residuals, steps=steps, fresh_every=config.fresh_every) for guess in guesses]
         if freedom != "known" and config.filling_steps:
             fits = [self._filled(guess, fitter, residuals, config) for guess in fits]
         fits.sort(key=lambda guess: guess.objective)
@@ -140,7 +141,7 @@ class LatentSolver:
                 points = known.pose.scale * (at_view @ known.pose.rotation.T) + known.pose.offset
                 with torch.no_grad():
                     distance = self.decoder(self._code(known)[None], points[None])[0].abs()
-                if len(distance) == 0 or float(distance.quantile(0.9)) < SAME_SURFACE:
+                if len(distance) == 0 or float(distance.quantile(0.97)) < SAME_SURFACE:
                     break
             else:
                 kept.append(other)

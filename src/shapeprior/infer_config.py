@@ -22,8 +22,10 @@ class InferConfig:
     """Surface points, and as many free points, in these."""
     kept: int = 4
     """Starts that go on after these, if there are so many."""
-    steps: int = 9
-    """Steps of those."""
+    steps: int = 6
+    """Steps of those where the placement is known."""
+    placed_steps: int = 9
+    """Steps of those where it is not."""
     fresh_every: int = 3
     """Steps with the same derivatives of the decoder by its code."""
     points: int = 600
@@ -51,6 +53,7 @@ class InferConfig:
                 "short_points",
                 "kept",
                 "steps",
+                "placed_steps",
                 "fresh_every",
                 "points",
                 "free_points",

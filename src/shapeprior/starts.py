@@ -85,7 +85,9 @@ class StartFinder:
             whitened = look.whitened.to(self.codes)
             # Views like no training view may make it say anything; it must not be less sure than the codes' own spread.
             deviation = look.whitened_deviation.to(self.codes).clamp(max=1.0)
-            expected = Expectation(whitened, deviation, pose, look.scale_deviation, look.offset_deviation)
+            expected = Expectation(
+                whitened, deviation, pose, look.scale_deviation, look.offset_deviation, look.surprise
+            )
             guesses.append(Hypothesis(whitened, pose, expected))
         if len(guesses) <= config.placed_starts:
             return guesses

@@ -147,14 +147,18 @@ def fit_encoder(
 
 
 def batch_loss(encoder: ViewEncoder, batch: Batch, whitened: Float[Tensor, "shapes code"]) -> Float[Tensor, ""]:
-    """Negative log-likelihood of codes and placements under the guesses, and cross-entropy of the turns."""
+    """Negative log-likelihood of codes and placements under the guesses, and cross-entropy of the turns and of being upright."""
     found: Guesses = encoder(torch.from_numpy(batch.points_view), torch.from_numpy(batch.sensors_view))
-    code = _gaussian(found.whitened, found.whitened_deviation, whitened[torch.from_numpy(batch.shapes)]).mean()
-    place = _gaussian(found.placement, found.placement_deviation, torch.from_numpy(batch.placement)).mean()
+    upright = torch.from_numpy(batch.upright)
+    code = _gaussian(found.whitened, found.whitened_deviation, whitened[torch.from_numpy(batch.shapes)])
+    place = _gaussian(found.placement, found.placement_deviation, torch.from_numpy(batch.placement))
     steps = torch.arange(found.turns.shape[1]) * (2.0 * math.pi / found.turns.shape[1])
     near = (torch.cos(torch.from_numpy(batch.turns)[:, None] - steps) / TURN_WIDTH**2).softmax(dim=1)
-    turn = -(near * found.turns).sum(dim=1).mean()
-    return code + place + 0.3 * turn
+    turn = -(near * found.turns).sum(dim=1)
+    stands = nn.functional.binary_cross_entropy_with_logits(found.upright, upright.float())
+    # Of fallen views, nothing else is to be said.
+    each = (code.mean(dim=1) + place.mean(dim=1) + 0.3 * turn) * upright
+    return each.sum() / upright.sum().clamp_min(1) + 0.5 * stands
 
 
 def _gaussian(mean: Tensor, deviation: Tensor, truth: Tensor) -> Tensor:
