@@ -135,6 +135,7 @@ LAYERS = [
     "hub",
     # Networks: from here on, torch.
     "decoder",
+    "decoded_field",
     "precision",
     "deepsdf",
     "triplane",

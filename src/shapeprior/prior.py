@@ -16,6 +16,7 @@ from shapeprior.bundled import bundled_prior_path, bundled_priors
 from shapeprior.checkpoint import RunConfig, read_checkpoint
 from shapeprior.code_mixture import CodeMixture
 from shapeprior.code_space import CodeSpace
+from shapeprior.decoded_field import DecodedField
 from shapeprior.decoder import Decoder
 from shapeprior.encode_mesh import EncodedMesh, encode_mesh, encoding_preparation
 from shapeprior.encode_samples import EncodeConfig
@@ -35,9 +36,6 @@ from shapeprior.refine import RefineConfig
 from shapeprior.support import Support
 from shapeprior.units import file_up_axis
 from shapeprior.verdict import Verdict
-
-QUERY_POINTS = 8192
-"""Points in one call of the decoder: activations of so many points stay in the cache."""
 
 SUPPORT_POINTS = 20_000
 """Points of a view that its support is measured by, at most."""
@@ -211,19 +209,19 @@ class ShapePrior:
 
         Raises CompletionError if the field has no zero, ConfigError if `resolution` is below 2.
         """
-        with torch.no_grad(), parametrize.cached():
-            return self.extract_prepared(self.decoder.prepare(self._as_code(code)[None]), resolution=resolution)
+        return self._mesh(self.field(code), resolution)
 
     def extract_prepared(self, prepared: tuple[Tensor, ...], *, resolution: int = 256) -> TriangleMesh:
         """The closed mesh of what `Decoder.prepare` made of one code, or `refine_prepared` of that; as `extract`."""
+        return self._mesh(DecodedField(self.decoder, prepared), resolution)
+
+    def field(self, code: Code) -> DecodedField:
+        """The signed distances of a code's shape, in unit-sphere radii, as a function of points in the unit frame."""
         with torch.no_grad(), parametrize.cached():
+            return DecodedField(self.decoder, self.decoder.prepare(self._as_code(code)[None]))
 
-            def field(points: Float[np.ndarray, "points 3"]) -> Float[np.ndarray, "points"]:
-                tensor = torch.from_numpy(np.ascontiguousarray(points)).float()
-                parts = [self.decoder.query(prepared, chunk[None])[0] for chunk in tensor.split(QUERY_POINTS)]
-                return torch.cat(parts).numpy()
-
-            mesh = extract_mesh(field, ExtractConfig(resolution=resolution)).mesh
+    def _mesh(self, field: DecodedField, resolution: int) -> TriangleMesh:
+        mesh = extract_mesh(field, ExtractConfig(resolution=resolution)).mesh
         if len(mesh.faces) == 0:
             raise CompletionError("the field of this code has no surface; expected a code near the training codes")
         return mesh
