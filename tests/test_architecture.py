@@ -107,9 +107,13 @@ LAYERS = [
     "observed_samples",
     # Surfaces out of fields, and how good they are.
     "cube_cases",
+    "brick_cells",
     "brick_grid",
     "surface_grid",
+    "follow_surface",
     "crossings",
+    "vertex_normals",
+    "sharp_edges",
     "keep_components",
     "extract",
     "support",

@@ -9,6 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from shapeprior.errors import ConfigError, ScanError, ShapePriorError
+from shapeprior.extract import Edges
 from shapeprior.mesh_io import write_bytes
 from shapeprior.placed_scan import read_placed_scan
 from shapeprior.placement import Freedom
@@ -37,6 +38,7 @@ class ScanJob:
     pose: Path | None
     sensor: tuple[float, float, float] | None
     resolution: int
+    edges: Edges
     seed: int
 
     def settings(self) -> dict[str, object]:
@@ -84,6 +86,7 @@ def complete_folder(
     pose: Path | None = None,
     sensor: tuple[float, float, float] | None = None,
     resolution: int = 256,
+    edges: Edges = "smooth",
     seed: int = 0,
     workers: int = 1,
     limits: WorkerLimits | None = None,
@@ -111,6 +114,7 @@ def complete_folder(
             placement=placement,
             sensor=sensor,
             resolution=resolution,
+            edges=edges,
             seed=seed,
         )
         for name in names
@@ -139,7 +143,12 @@ def complete_scan(job: ScanJob) -> CompletedScan:
             placement=job.placement,
         )
         done = _loaded(job.prior).complete(
-            view, T_unit_world=T_unit_scan, placement=job.placement, seed=job.seed, resolution=job.resolution
+            view,
+            T_unit_world=T_unit_scan,
+            placement=job.placement,
+            seed=job.seed,
+            resolution=job.resolution,
+            edges=job.edges,
         )
     except ShapePriorError as error:
         row = _failed(job, str(error).replace(str(job.scan), job.scan.name))

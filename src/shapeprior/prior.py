@@ -21,7 +21,7 @@ from shapeprior.decoder import Decoder
 from shapeprior.encode_mesh import EncodedMesh, encode_mesh, encoding_preparation
 from shapeprior.encode_samples import EncodeConfig
 from shapeprior.errors import CheckpointError, CompletionError, ConfigError
-from shapeprior.extract import ExtractConfig, extract_mesh
+from shapeprior.extract import Edges, ExtractConfig, extract_mesh
 from shapeprior.frames import Similarity
 from shapeprior.hub import hub_prior_path
 from shapeprior.infer import InferConfig, LatentEstimate, LatentSolver
@@ -91,6 +91,7 @@ class ShapePrior:
         placement: Freedom | None = None,
         seed: int = 0,
         resolution: int = 256,
+        edges: Edges = "smooth",
         infer: InferConfig | None = None,
     ) -> Completion:
         """Complete one partial view into a closed mesh in the view's own frame and unit.
@@ -98,14 +99,14 @@ class ShapePrior:
         With `T_unit_world` the object's placement is known. Without it, what `placement` says is found together with the shape:
         scale and position ("aligned", the default: the view's axes are those of the unit frame, see docs/conventions.md), the
         turn about +y as well ("upright"), or any turn ("free"). `resolution` is the number of cells along each axis of the unit
-        frame's cube. Raises CompletionError if no surface comes out, ScanError if the placement is unknown and all points lie
+        frame's cube; with `edges` "sharp", sharp edges are kept. Raises CompletionError if no surface comes out, ScanError if the placement is unknown and all points lie
         in one place, ConfigError if `resolution` is below 2.
         """
         started = time.perf_counter()
         estimate = self.infer(
             view, T_unit_world=T_unit_world, placement=placement, seed=seed, config=infer or InferConfig()
         )
-        mesh_unit = self.extract(estimate.code, resolution=resolution)
+        mesh_unit = self.extract(estimate.code, resolution=resolution, edges=edges)
         T_world_unit = estimate.T_unit_world.inverse()
         return Completion(
             mesh=TriangleMesh(vertices=T_world_unit.apply(mesh_unit.vertices), faces=mesh_unit.faces),
@@ -204,24 +205,26 @@ class ShapePrior:
         """The training shapes with the nearest codes; see `shapeprior.nearest_shapes.nearest_shapes`."""
         return nearest_shapes(self.space, self.codes, self.config.shape_ids, self._as_code(code), count=count)
 
-    def extract(self, code: Code, *, resolution: int = 256) -> TriangleMesh:
-        """The closed mesh of a code, in the unit frame.
+    def extract(self, code: Code, *, resolution: int = 256, edges: Edges = "smooth") -> TriangleMesh:
+        """The closed mesh of a code, in the unit frame; see `shapeprior.extract.ExtractConfig` for `edges`.
 
         Raises CompletionError if the field has no zero, ConfigError if `resolution` is below 2.
         """
-        return self._mesh(self.field(code), resolution)
+        return self._mesh(self.field(code), resolution, edges)
 
-    def extract_prepared(self, prepared: tuple[Tensor, ...], *, resolution: int = 256) -> TriangleMesh:
+    def extract_prepared(
+        self, prepared: tuple[Tensor, ...], *, resolution: int = 256, edges: Edges = "smooth"
+    ) -> TriangleMesh:
         """The closed mesh of what `Decoder.prepare` made of one code, or `refine_prepared` of that; as `extract`."""
-        return self._mesh(DecodedField(self.decoder, prepared), resolution)
+        return self._mesh(DecodedField(self.decoder, prepared), resolution, edges)
 
     def field(self, code: Code) -> DecodedField:
         """The signed distances of a code's shape, in unit-sphere radii, as a function of points in the unit frame."""
         with torch.no_grad(), parametrize.cached():
             return DecodedField(self.decoder, self.decoder.prepare(self._as_code(code)[None]))
 
-    def _mesh(self, field: DecodedField, resolution: int) -> TriangleMesh:
-        mesh = extract_mesh(field, ExtractConfig(resolution=resolution)).mesh
+    def _mesh(self, field: DecodedField, resolution: int, edges: Edges) -> TriangleMesh:
+        mesh = extract_mesh(field, ExtractConfig(resolution=resolution, edges=edges)).mesh
         if len(mesh.faces) == 0:
             raise CompletionError("the field of this code has no surface; expected a code near the training codes")
         return mesh

@@ -26,6 +26,7 @@ def complete(
     pose: Path | None = None,
     placement: Literal["auto", "known", "aligned", "upright", "free"] = "auto",
     resolution: int = 256,
+    edges: Literal["smooth", "sharp"] = "smooth",
     workers: int | None = None,
     seed: Seed = 0,
 ) -> None:
@@ -45,6 +46,7 @@ def complete(
         placement: What is known of it: known with --pose; aligned without (the scan's axes are the unit frame's, +y up, scale
             and position are found); upright (the turn about +y is found, too); free (any turn is found).
         resolution: Cells along each axis of the unit cube.
+        edges: Sharp keeps the shape's sharp edges, which smooth cuts off by a cell.
         workers: Processes for a folder; all cores if not given, and 0 for none but the command's own.
     """
     from shapeprior.placed_scan import read_placed_scan
@@ -59,7 +61,7 @@ def complete(
         with complete_progress() as progress:
             rows = complete_folder(
                 scan, out, prior=prior, placement=freedom, intrinsics=intrinsics, mask=mask, pose=pose, sensor=sensor,
-                resolution=resolution, seed=seed, workers=usable_cores() if workers is None else workers,
+                resolution=resolution, edges=edges, seed=seed, workers=usable_cores() if workers is None else workers,
                 progress=progress.update,
             )  # fmt: skip
         say_completed(rows, out)
@@ -73,7 +75,7 @@ def complete(
         scan, intrinsics=intrinsics, mask=mask, sensor=sensor, pose=pose, placement=freedom
     )
     completion = load(prior).complete(
-        view, T_unit_world=T_unit_scan, placement=freedom, seed=seed, resolution=resolution
+        view, T_unit_world=T_unit_scan, placement=freedom, seed=seed, resolution=resolution, edges=edges
     )
     completion.save(out)
     verdict, support = completion.verdict, completion.support

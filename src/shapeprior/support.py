@@ -9,6 +9,7 @@ from scipy.spatial import KDTree
 
 from shapeprior.mesh import TriangleMesh
 from shapeprior.observation import Observation
+from shapeprior.vertex_normals import vertex_normals
 
 SEEN = 0.03
 """Vertices this near to an observed point, in unit-sphere radii, were seen; of sparse scans, within four spacings of it."""
@@ -39,7 +40,7 @@ class Support:
         value = np.clip(1.0 - (distance - seen) / (NEAR - SEEN), 0.0, 1.0)
         if view_unit.origins_world is not None:
             towards = view_unit.origins_world[nearest] - mesh_unit.vertices
-            away = np.einsum("ij,ij->i", _vertex_normals(mesh_unit), towards) <= 0.0
+            away = np.einsum("ij,ij->i", vertex_normals(mesh_unit), towards) <= 0.0
             value[away] = np.minimum(value[away], HIDDEN)
         return cls(mesh_unit, value)
 
@@ -66,15 +67,3 @@ class Support:
     def _area_share(self, chosen: Bool[np.ndarray, "faces"]) -> float:
         areas = self.mesh.face_areas
         return float(areas[chosen].sum() / areas.sum()) if areas.sum() > 0 else 0.0
-
-
-def _vertex_normals(mesh: TriangleMesh) -> Float[np.ndarray, "vertices 3"]:
-    """Sums of the area vectors of each vertex's faces."""
-    vectors = mesh.face_area_vectors
-    normals = np.zeros_like(mesh.vertices)
-    for corner in range(3):
-        for axis in range(3):
-            normals[:, axis] += np.bincount(
-                mesh.faces[:, corner], weights=vectors[:, axis], minlength=len(mesh.vertices)
-            )
-    return normals
