@@ -82,7 +82,7 @@ class DenseSigns:
         return edges[~(undecided[corner] | undecided[other])]
 
     def components(self, edges: Int[np.ndarray, "edges"]) -> Int[np.ndarray, "edges"]:
-        """Which part of the surface each crossed edge belongs to: of which part of the inside it is, and of which of the outside."""
+        """Which part of the surface each crossed edge belongs to, by the parts of the inside and the outside on its two sides."""
         # A face with two inside corners across from each other has two inside parts: `shapeprior.cube_cases`.
         inner = ndimage.label(self.inside, output=np.int32)[0]
         outer, parts = ndimage.label(~self.inside, structure=ndimage.generate_binary_structure(3, 2), output=np.int32)
@@ -137,7 +137,7 @@ def dense(arguments: argparse.Namespace) -> None:
     priors = {name: load(name) for name in results}
     for turn in range(arguments.shapes):
         for name, prior in priors.items():
-            row = int(round(turn * (len(prior.codes) - 1) / max(arguments.shapes - 1, 1)))
+            row = round(turn * (len(prior.codes) - 1) / max(arguments.shapes - 1, 1))
             found = compared(prior, row, arguments.resolution, arguments.cache / name)
             results[name].append(found)
             print(name, prior.config.shape_ids[row], *(f"{k} {v:.5g}" for k, v in found.items()), file=sys.stderr)

@@ -73,7 +73,9 @@ class BrickGrid:
         return ((index == 0) | (index >= self.cells)).any(axis=1)
 
     def _index(self, flat: Int[np.ndarray, "corners"]) -> Int[np.ndarray, "corners 3"]:
-        return (self.places * np.int32(SIDE))[flat // SIDE**3] + LOCAL[flat % SIDE**3]
+        index = (self.places * np.int32(SIDE)).take(flat // SIDE**3, axis=0)
+        index += LOCAL.take(flat % SIDE**3, axis=0)
+        return index
 
     def state(self) -> UInt8[np.ndarray, "bricks 8 8 8"]:
         """Of each corner the bits of `shapeprior.brick_cells`."""

@@ -2,9 +2,10 @@
 
 The field is asked at all corners of a coarse grid, then of grids of half the cell size near the surface. A cell is split if its
 corners differ in sign, or if one of them is so near the surface that a field which grows no faster than distance may cross the
-cell, unless its corners show a plain slope without a crossing. For the last grid, only those corners are asked that may be the
-end of a crossed edge, by interpolation between the corners of the one before, give or take a quarter of a cell; the signs of
-the others are presumed. Learned fields keep to none of this for certain: `shapeprior.follow_surface` finds where they do not.
+cell, unless its corners show a plain slope without a crossing. Of the corners of finer cells, only those are asked that end a
+crossed edge by interpolation between the corners of the grid before, or where a part may hide that is thinner than its cells;
+the others are presumed to be what interpolation says. Learned fields keep to none of this for certain:
+`shapeprior.follow_surface` finds where they do not.
 """
 
 from collections.abc import Callable, Iterator
@@ -62,7 +63,7 @@ def surface_grid(ask: Ask, cells: int, *, coarse: int, margin: float) -> BrickGr
         cells, levels = cells // 2, levels + 1
     grid = _full_grid(ask, cells)
     for level in range(levels):
-        grid = _finer_grid(ask, grid, margin=margin, first=level == 0, last=level == levels - 1)
+        grid = _finer_grid(ask, grid, margin=margin, first=level == 0)
     return grid
 
 
@@ -87,10 +88,10 @@ def _full_grid(ask: Ask, cells: int) -> BrickGrid:
     return grid
 
 
-def _finer_grid(ask: Ask, grid: BrickGrid, *, margin: float, first: bool, last: bool) -> BrickGrid:
+def _finer_grid(ask: Ask, grid: BrickGrid, *, margin: float, first: bool) -> BrickGrid:
     """The grid of half the cell size, known where the surface may be."""
     finer = BrickGrid(2 * grid.cells)
-    places, guesses, wanted = [], [], []
+    places, guesses, wanted, eighths = [], [], [], []
     for bricks in parts(grid):
         padded = grid.padded(grid.values, bricks, fill=np.nan)
         kinds = _cells_to_split(padded, 2.0 / grid.cells, margin=margin)
@@ -106,12 +107,14 @@ def _finer_grid(ask: Ask, grid: BrickGrid, *, margin: float, first: bool, last: 
                 bits = _wanted(guess, halved, 2.0 / finer.cells)
             places.append(grid.places[bricks[used]] * 2 + np.array(octant, dtype=np.int32))
             guesses.append(guess[:, :SIDE, :SIDE, :SIDE])
-            wanted.append(bits if last else (bits & _NEEDED) * (_NEEDED | _ASKED))
+            wanted.append(bits)
+            eighths.append(grid.presumed[bricks[used]][:, *(slice(4 * o, 4 * o + 4) for o in octant)])
     where, guess, bits = np.concatenate(places), np.concatenate(guesses), np.concatenate(wanted)
     del guesses, wanted
     finer.add(where)
     rows = finer.slots(where)
     finer.values[rows, ::2, ::2, ::2] = guess[:, ::2, ::2, ::2]
+    finer.presumed[rows, ::2, ::2, ::2] = np.concatenate(eighths)
     finer.bends[rows] = guess
     for part in some_at_a_time(np.arange(len(rows))):
         flat, marks = finer.mark(bits[part], rows[part])
@@ -153,10 +156,10 @@ def _wanted(
     near, sure = _signs(guess, HIDDEN * width), _signs(guess, DOUBT * width)
     doubtful = (kinds == _DOUBTFUL) & (over_corners(np.bitwise_or, near) == CROSSED)
     plain = (kinds == _PLAIN) & (over_corners(np.bitwise_or, sure) == CROSSED)
-    asked = spread(doubtful) & (near == CROSSED)
+    asked, guessed = spread(doubtful) & (near == CROSSED), _signs(guess, 0.0)
     for axis in range(3):
-        # Between these ends the surface may pass, and then both values are needed.
-        asked |= ends((along_edges(np.bitwise_or, sure, axis) == CROSSED) & HAS_EDGE[axis], axis)
+        # If the surface crosses another edge instead, that edge has a presumed end, and `follow_surface` asks for it.
+        asked |= ends((along_edges(np.bitwise_or, guessed, axis) == CROSSED) & HAS_EDGE[axis], axis)
     needed = spread(doubtful | plain)
     return needed.view(np.uint8) * _NEEDED + (needed & asked).view(np.uint8) * _ASKED
 
