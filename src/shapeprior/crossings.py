@@ -91,21 +91,24 @@ class Crossings:
         nth = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
         return np.repeat(np.arange(counts.sum()), sizes[np.repeat(first[self.cases], counts) + nth])
 
-    def vertices(self, ask: Ask | None) -> Float[np.ndarray, "vertices 3"]:
-        """Where the field is zero along each edge, by linear interpolation; with `ask`, improved by one step of false position
+    def vertices(self, ask: Ask | None, *, steps: int = 1) -> Float[np.ndarray, "vertices 3"]:
+        """Where the field is zero along each edge, by linear interpolation; with `ask`, improved by steps of false position
         where the field bends so much that this may be more than 2 % of an edge off."""
         first, last = self.ends.T
         along = first / (first - last)
         # Half the width has a quarter of the bend.
         moved = np.flatnonzero(self.bends > 4 * STRAIGHT * self.width)
         if ask is not None and len(moved):
-            first, last, at = first[moved], last[moved], along[moved]
-            between = ask(self._points(moved, at))
-            same = np.sign(between) == np.sign(first)
-            # The zero lies beyond this point, or before it.
-            nearer = np.where(same, last, first)
-            share = between / (between - nearer)
-            along[moved] = np.where(same, at + (1.0 - at) * share, at * (1.0 - share))
+            low, high, at = np.zeros(len(moved)), np.ones(len(moved)), along[moved]
+            first, last = first[moved], last[moved]
+            for _ in range(steps):
+                between = ask(self._points(moved, at))
+                same = np.sign(between) == np.sign(first)
+                # The zero lies beyond this point, or before it.
+                low, first = np.where(same, at, low), np.where(same, between, first)
+                high, last = np.where(same, high, at), np.where(same, last, between)
+                at = low + (high - low) * (first / (first - last))
+            along[moved] = at
         return self._points(np.arange(len(along)), np.clip(along, EDGE_MARGIN, 1.0 - EDGE_MARGIN))
 
     def _points(

@@ -25,6 +25,9 @@ Field = Callable[[Float[np.ndarray, "points 3"]], Float[np.ndarray, "points"]]
 
 Edges = Literal["smooth", "sharp"]
 
+SHARP_STEPS = 3
+"""How often vertices are moved towards the surface if sharp edges are kept."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ExtractConfig:
@@ -81,7 +84,10 @@ def extract_mesh(field: Field, config: ExtractConfig) -> Extraction:
     follow_surface(sampler, grid)
     sampler.require_both_signs()
     crossings = Crossings.of(grid)
-    mesh = TriangleMesh(vertices=crossings.vertices(sampler if config.project else None), faces=crossings.faces)
+    # A tangent plane is as good as the point where it touches.
+    steps = SHARP_STEPS if config.edges == "sharp" else 1
+    vertices = crossings.vertices(sampler if config.project else None, steps=steps)
+    mesh = TriangleMesh(vertices=vertices, faces=crossings.faces)
     if config.edges == "sharp":
         mesh = keep_sharp_edges(mesh, crossings, sampler)
     mesh, dropped = keep_components(mesh, min_area_share=config.min_area_share, largest_only=config.largest_only)

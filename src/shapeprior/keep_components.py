@@ -10,7 +10,7 @@ from shapeprior.mesh import TriangleMesh
 def keep_components(mesh: TriangleMesh, *, min_area_share: float, largest_only: bool) -> tuple[TriangleMesh, int]:
     """Drop connected components with less than a share of the total area, and the vertices that only they use; or all but
     the largest. Returns the mesh, and how many components were dropped."""
-    if min_area_share == 0 and not largest_only:
+    if len(mesh.faces) == 0 or (min_area_share == 0 and not largest_only):
         return mesh, 0
     # Faces and vertices are the nodes of one graph, whose rows need no sorting: those of the vertices are empty.
     faces, nodes = len(mesh.faces), len(mesh.faces) + len(mesh.vertices)

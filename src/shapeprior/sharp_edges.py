@@ -2,8 +2,9 @@
 
 Source of the method: Kobbelt, Botsch, Schwanecke and Seidel, SIGGRAPH 2001, "Feature sensitive surface extraction from volume
 data", section 4: in a cell whose normals differ too much for a smooth surface, a vertex is put where the tangent planes meet, and
-edges between cells are turned so that they run along the feature. Departures: the vertex stays inside its cell; an edge is turned
-only if that gives neither the same edge twice nor a fold. So the mesh stays closed and manifold whatever the field is.
+edges between cells are turned so that they run along the feature. Departures: the vertex stays near its cell; it is left out if
+it lies on its patch's rim; an edge is turned only if that gives neither the same edge twice nor a fold. So the mesh stays closed
+and manifold whatever the field is.
 """
 
 from dataclasses import dataclass
@@ -22,10 +23,13 @@ CORNER = 0.7
 """Three sides meet where a normal leaves the plane of the two most different ones by more than this sine."""
 BENT = 0.985
 """The field is asked for its normals only where those of the plain mesh differ so much, 10 degrees, along a side of a face."""
-NEAR = 0.05
+NEAR = 0.02
 """In cells: how far from a vertex the field is asked for its gradient there."""
-INSIDE = 0.01
-"""In cells: how far new vertices keep from the sides of their cells."""
+BEYOND = 0.5
+"""In cells: how far new vertices may lie outside of their cells. The tip of an edge can reach into a cell whose corners it misses."""
+
+SMALLEST = 1e-7
+"""In squared cells: no triangle of a new vertex has less area."""
 
 _AROUND = np.array([[1.0, -1.0, -1.0], [-1.0, 1.0, -1.0], [-1.0, -1.0, 1.0], [1.0, 1.0, 1.0]])
 """A tetrahedron's corners: four values give a gradient."""
@@ -33,6 +37,8 @@ _AROUND = np.array([[1.0, -1.0, -1.0], [-1.0, 1.0, -1.0], [-1.0, -1.0, 1.0], [1.
 
 def keep_sharp_edges(mesh: TriangleMesh, crossings: Crossings, ask: Ask) -> TriangleMesh:
     """The mesh with vertices on the sharp edges of the field; `mesh` has the faces of `crossings`, in their order."""
+    if len(mesh.faces) == 0:
+        return mesh
     patches = crossings.patches()
     bent = _bent(mesh)
     chosen = np.zeros(int(patches[-1]) + 1, dtype=np.bool_)
@@ -46,7 +52,7 @@ def keep_sharp_edges(mesh: TriangleMesh, crossings: Crossings, ask: Ask) -> Tria
     features = _features(
         mesh.vertices[vertices], _Planes(planes.normals[which], planes.offsets[which]), owners, crossings, vertices
     )
-    return _with_features(mesh, patches, features)
+    return _with_features(mesh, patches, features, 2.0 * SMALLEST * crossings.width**2)
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,8 +123,8 @@ def _features(
     found = centers + _nearest(normals, residuals, corner)
     low = np.full((len(patches), 3), np.inf)
     np.minimum.at(low, row, crossings.start[vertices])
-    margin = INSIDE * crossings.width
-    return _Features(patches[sharp], np.clip(found, low[sharp] + margin, low[sharp] + crossings.width - margin))
+    beyond = BEYOND * crossings.width
+    return _Features(patches[sharp], np.clip(found, low[sharp] - beyond, low[sharp] + crossings.width + beyond))
 
 
 def _nearest(
@@ -134,7 +140,9 @@ def _nearest(
     return np.einsum("pij,pj->pi", vectors, np.divide(along, values, out=np.zeros_like(along), where=use))
 
 
-def _with_features(mesh: TriangleMesh, patches: Int[np.ndarray, "faces"], features: _Features) -> TriangleMesh:
+def _with_features(
+    mesh: TriangleMesh, patches: Int[np.ndarray, "faces"], features: _Features, smallest: float
+) -> TriangleMesh:
     """Each feature's patch becomes a fan around it; sides that two fans share across a face of the grid are turned."""
     number = np.full(int(patches[-1]) + 1, -1)
     number[features.patches] = np.arange(len(features.patches))
@@ -144,11 +152,15 @@ def _with_features(mesh: TriangleMesh, patches: Int[np.ndarray, "faces"], featur
     owner = of_face[replaced].repeat(3)
     count = len(mesh.vertices)
     # The rim of a patch: sides whose reverse is not in the same patch.
-    other = _reverse(sides, count, same=owner)
-    rim = np.flatnonzero(other < 0)
+    rim = np.flatnonzero(_reverse(sides, count, same=owner) < 0)
     fans = np.column_stack([count + owner[rim], sides[rim]])
     vertices = np.concatenate([mesh.vertices, features.points])
-    _turn(fans, vertices, count)
+    flat = np.linalg.norm(_areas(vertices, *fans.T), axis=1) < smallest
+    if flat.any():
+        kept = np.ones(len(features.patches), dtype=np.bool_)
+        kept[owner[rim[flat]]] = False
+        return _with_features(mesh, patches, _Features(features.patches[kept], features.points[kept]), smallest)
+    _turn(fans, vertices, count, smallest)
     return TriangleMesh(vertices=vertices, faces=np.concatenate([mesh.faces[~replaced], fans]))
 
 
@@ -166,21 +178,22 @@ def _reverse(
     return np.where(ok, found, -1)
 
 
-def _turn(fans: Int[np.ndarray, "fans 3"], vertices: Float[np.ndarray, "vertices 3"], count: int) -> None:
+def _turn(fans: Int[np.ndarray, "fans 3"], vertices: Float[np.ndarray, "v 3"], count: int, smallest: float) -> None:
     """Turn the sides between two fans, in place, so that they join the fans' middles."""
     other = _reverse(fans[:, 1:], count)
     first = np.flatnonzero(other > np.arange(len(fans)))
     second = other[first]
-    low, high = np.sort(np.stack([fans[first, 0], fans[second, 0]]), axis=0)
-    _, at, times = np.unique(low * len(vertices) + high, return_inverse=True, return_counts=True)
     p, a, b = fans[first].T
     q = fans[second, 0]
+    low, high = np.minimum(p, q), np.maximum(p, q)
+    _, at, times = np.unique(low * len(vertices) + high, return_inverse=True, return_counts=True)
     before = _areas(vertices, p, a, b) + _areas(vertices, q, b, a)
     # No side twice, and no triangle that turns over.
-    turned = (times[at] == 1) & (p != q)
+    turned = times[at] == 1
     for part in (_areas(vertices, p, a, q), _areas(vertices, q, b, p)):
-        size = np.linalg.norm(part, axis=1) * np.linalg.norm(before, axis=1)
-        turned &= np.einsum("ij,ij->i", part, before) > 1e-3 * size
+        size = np.linalg.norm(part, axis=1)
+        towards = np.einsum("ij,ij->i", part, before)
+        turned &= (towards > 1e-3 * size * np.linalg.norm(before, axis=1)) & (size > smallest)
     first, second, a, b, p, q = (x[turned] for x in (first, second, a, b, p, q))
     fans[first] = np.column_stack([p, a, q])
     fans[second] = np.column_stack([q, b, p])
