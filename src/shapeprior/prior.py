@@ -99,8 +99,8 @@ class ShapePrior:
         With `T_unit_world` the object's placement is known. Without it, what `placement` says is found together with the shape:
         scale and position ("aligned", the default: the view's axes are those of the unit frame, see docs/conventions.md), the
         turn about +y as well ("upright"), or any turn ("free"). `resolution` is the number of cells along each axis of the unit
-        frame's cube; with `edges` "sharp", sharp edges are kept. Raises CompletionError if no surface comes out, ScanError if the placement is unknown and all points lie
-        in one place, ConfigError if `resolution` is below 2.
+        frame's cube; `edges` "sharp" keeps sharp edges. Raises CompletionError if no surface comes out, ScanError if the
+        placement is unknown and all points lie in one place, ConfigError if `resolution` is below 2.
         """
         started = time.perf_counter()
         estimate = self.infer(

@@ -26,7 +26,7 @@ BENT = 0.985
 NEAR = 0.02
 """In cells: how far from a vertex the field is asked for its gradient there."""
 BEYOND = 0.5
-"""In cells: how far new vertices may lie outside of their cells. The tip of an edge can reach into a cell whose corners it misses."""
+"""In cells: how far new vertices may lie outside of their cells. An edge can reach into a cell whose corners it misses."""
 
 SMALLEST = 1e-7
 """In squared cells: no triangle of a new vertex has less area."""
