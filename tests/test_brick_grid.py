@@ -83,12 +83,14 @@ def test_presumed_values_are_known_but_not_asked_until_they_are() -> None:
     grid.add(np.zeros((1, 3), dtype=np.int32))
     corners = np.array([73, 74, 75])
     grid.ask(corners[:1], lambda points: np.full(len(points), 0.5))
-    grid.presume(corners[1:2], np.array([-0.5], dtype=np.float32))
+    grid.guesses.reshape(-1)[corners[1:2]] = -0.5
+    grid.presume(corners[1:2])
     np.testing.assert_array_equal(grid.asked(corners), [True, False, False])
     np.testing.assert_array_equal(grid.state().reshape(-1)[corners], [POSITIVE, NEGATIVE | PRESUMED, UNKNOWN])
     grid.ask(corners[1:2], lambda points: np.full(len(points), 0.25))
     np.testing.assert_array_equal(grid.asked(corners), [True, True, False])
     assert grid.values.reshape(-1)[74] == 0.25
+    np.testing.assert_array_equal(grid.bends(corners), [np.inf, 0.75, np.inf])
 
 
 def test_bricks_are_added_once_and_not_beyond_the_grid() -> None:

@@ -23,10 +23,10 @@ _STEPS = (_PADDED * _PADDED, _PADDED, 1)
 _INDEX = np.array(list(product(range(_PADDED), repeat=3)))
 
 PADDED_CORNERS = _PADDED**3
-CELL: Bool[np.ndarray, "9 9 9"] = (_INDEX < SIDE).all(axis=1).reshape((_PADDED,) * 3)
-"""Which of the padded corners are the lowest of a cell of the brick."""
 HAS_EDGE: Bool[np.ndarray, "3 9 9 9"] = (_INDEX < SIDE).T.reshape(3, *(_PADDED,) * 3)
-"""Which of them have a next corner along each axis."""
+"""Which of the padded corners have a next corner along each axis."""
+CELL: Bool[np.ndarray, "9 9 9"] = HAS_EDGE[0] & HAS_EDGE[1] & HAS_EDGE[2]
+"""Which of them are the lowest of a cell of the brick."""
 
 _OFFSETS = np.array(list(product((0, 1), repeat=3)))
 CORNER_STEPS: tuple[int, ...] = tuple((_OFFSETS @ np.array(_STEPS)).tolist())
@@ -36,9 +36,9 @@ CORNER_STEPS: tuple[int, ...] = tuple((_OFFSETS @ np.array(_STEPS)).tolist())
 def _beyond() -> tuple[Int[np.ndarray, "512 8"], Int[np.ndarray, "512 8"]]:
     axis = np.arange(SIDE)
     local = np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), axis=-1).reshape(-1, 1, 3) + _OFFSETS
-    return np.ravel_multi_index(tuple(np.moveaxis(local % SIDE, -1, 0)), (SIDE,) * 3), local // SIDE @ np.array(
-        [4, 2, 1]
-    )
+    inside, brick = local % SIDE, local // SIDE
+    by_place, by_bit = np.array([SIDE * SIDE, SIDE, 1]), np.array([4, 2, 1])
+    return (inside * by_place).sum(axis=-1), (brick * by_bit).sum(axis=-1)
 
 
 CORNER_LOCAL, CORNER_BRICK = _beyond()

@@ -34,8 +34,8 @@ class BrickGrid:
         """At each brick's corners; NaN where not known."""
         self.presumed: Bool[np.ndarray, "bricks 8 8 8"] = np.zeros(self.values.shape, dtype=np.bool_)
         """Where a value was not asked for: only its sign can be relied on, as long as no surface is found beside it."""
-        self.bends: Float[np.ndarray, "bricks 8 8 8"] = np.zeros_like(self.values)
-        """How far each value is from what interpolation between its neighbours gave; infinite where that was not asked."""
+        self.guesses: Float[np.ndarray, "bricks 8 8 8"] = np.zeros_like(self.values)
+        """What interpolation between the corners of the grid before gives; NaN where that was not asked."""
 
     def slots(self, places: Int[np.ndarray, "wanted 3"]) -> Int[np.ndarray, "wanted"]:
         """Row of the brick at each place, -1 where there is none; places may be one beyond the last."""
@@ -60,7 +60,7 @@ class BrickGrid:
         fresh = np.full((len(flat), SIDE, SIDE, SIDE), np.nan, dtype=np.float32)
         self.values = np.concatenate([self.values, fresh])
         self.presumed = np.concatenate([self.presumed, np.zeros(fresh.shape, dtype=np.bool_)])
-        self.bends = np.concatenate([self.bends, np.full_like(fresh, np.inf)])
+        self.guesses = np.concatenate([self.guesses, fresh])
         return rows
 
     def points(self, flat: Int[np.ndarray, "corners"]) -> Float[np.ndarray, "corners 3"]:
@@ -132,10 +132,16 @@ class BrickGrid:
         """Which corners the field gave a value for, or the grid before."""
         return ~(np.isnan(self.values.reshape(-1)[flat]) | self.presumed.reshape(-1)[flat])
 
-    def presume(self, flat: Int[np.ndarray, "corners"], values: Float[np.ndarray, "corners"]) -> None:
-        """Give corners a value that was not asked for."""
-        self.values.reshape(-1)[flat] = values
+    def presume(self, flat: Int[np.ndarray, "corners"]) -> None:
+        """Let corners have the values that were guessed."""
+        self.values.reshape(-1)[flat] = self.guesses.reshape(-1)[flat]
         self.presumed.reshape(-1)[flat] = True
+
+    def bends(self, flat: Int[np.ndarray, "corners"]) -> Float[np.ndarray, "corners"]:
+        """How far the values of corners are from what was guessed; infinite where nothing was."""
+        off = np.abs(self.values.reshape(-1)[flat] - self.guesses.reshape(-1)[flat])
+        off[np.isnan(off)] = np.inf
+        return off
 
     def ask(
         self,

@@ -69,14 +69,14 @@ class Crossings:
         low = np.repeat(corners, counts)
         axis = (np.flatnonzero(sets) % 3).astype(np.uint8)
         high = _next_corners(grid, low, axis)
-        values, bends = grid.values.reshape(-1), grid.bends.reshape(-1)
+        values = grid.values.reshape(-1)
         faces, case = _faces(grid, state, edges.reshape(-1), first.reshape(-1))
         return cls(
             start=grid.points(low),
             axis=axis,
             width=2.0 / grid.cells,
             ends=np.stack([values[low], values[high]], axis=1).astype(np.float64),
-            bends=np.maximum(bends[low], bends[high]),
+            bends=np.maximum(grid.bends(low), grid.bends(high)),
             faces=faces,
             cases=case,
         )

@@ -109,21 +109,20 @@ def _finer_grid(ask: Ask, grid: BrickGrid, *, margin: float, first: bool) -> Bri
             guesses.append(guess[:, :SIDE, :SIDE, :SIDE])
             wanted.append(bits)
             eighths.append(grid.presumed[bricks[used]][:, *(slice(4 * o, 4 * o + 4) for o in octant)])
-    where, guess, bits = np.concatenate(places), np.concatenate(guesses), np.concatenate(wanted)
-    del guesses, wanted
+    where, bits = np.concatenate(places), np.concatenate(wanted)
     finer.add(where)
     rows = finer.slots(where)
-    finer.values[rows, ::2, ::2, ::2] = guess[:, ::2, ::2, ::2]
+    finer.guesses[rows] = np.concatenate(guesses)
+    del guesses
+    finer.values[rows, ::2, ::2, ::2] = finer.guesses[rows, ::2, ::2, ::2]
     finer.presumed[rows, ::2, ::2, ::2] = np.concatenate(eighths)
-    finer.bends[rows] = guess
     for part in some_at_a_time(np.arange(len(rows))):
         flat, marks = finer.mark(bits[part], rows[part])
-        guessed = finer.bends.reshape(-1)[flat]
-        presumed = (marks == _NEEDED) & np.isnan(finer.values.reshape(-1)[flat]) & np.isfinite(guessed)
-        finer.presume(flat[presumed], guessed[presumed])
-        rest = flat[~presumed & ~((marks == _NEEDED) & finer.presumed.reshape(-1)[flat])]
-        finer.ask(rest[~finer.asked(rest)], ask)
-    finer.bends[rows] = np.nan_to_num(np.abs(finer.values[rows] - guess), nan=np.inf)
+        unasked = ~finer.asked(flat)
+        flat, marks = flat[unasked], marks[unasked]
+        settled = (marks == _NEEDED) & np.isfinite(finer.guesses.reshape(-1)[flat])
+        finer.presume(flat[settled])
+        finer.ask(flat[~settled], ask)
     return finer
 
 
