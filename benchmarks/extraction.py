@@ -9,12 +9,16 @@ change of the method costs a run only its extractions.
 
 import argparse
 import os
+import resource
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from isolated import Isolated
 from jaxtyping import Bool, Float, Int
 from scipy import ndimage
 from scipy.spatial import KDTree
