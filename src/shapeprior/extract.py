@@ -80,18 +80,26 @@ def extract_mesh(field: Field, config: ExtractConfig) -> Extraction:
     Raises CompletionError if the field has no surface inside the cube or a value that is not a number.
     """
     sampler = _Sampler(field, config.batch_points)
+    # Of a fine grid, each of these takes hundreds of megabytes: none outlives its use.
+    mesh = _meshed(_crossings(sampler, config), sampler, config)
+    mesh, dropped = keep_components(mesh, min_area_share=config.min_area_share, largest_only=config.largest_only)
+    return Extraction(mesh=mesh, evaluations=sampler.evaluations, dropped_components=dropped)
+
+
+def _crossings(sampler: "_Sampler", config: ExtractConfig) -> Crossings:
     grid = surface_grid(sampler, config.resolution, coarse=config.coarse, margin=config.margin)
     follow_surface(sampler, grid)
     sampler.require_both_signs()
-    crossings = Crossings.of(grid)
+    return Crossings.of(grid)
+
+
+def _meshed(crossings: Crossings, sampler: "_Sampler", config: ExtractConfig) -> TriangleMesh:
+    sharp = config.edges == "sharp"
     # A tangent plane is as good as the point where it touches.
-    steps = SHARP_STEPS if config.edges == "sharp" else 1
+    steps = SHARP_STEPS if sharp else 1
     vertices = crossings.vertices(sampler if config.project else None, steps=steps)
     mesh = TriangleMesh(vertices=vertices, faces=crossings.faces)
-    if config.edges == "sharp":
-        mesh = keep_sharp_edges(mesh, crossings, sampler)
-    mesh, dropped = keep_components(mesh, min_area_share=config.min_area_share, largest_only=config.largest_only)
-    return Extraction(mesh=mesh, evaluations=sampler.evaluations, dropped_components=dropped)
+    return keep_sharp_edges(mesh, crossings, sampler) if sharp else mesh
 
 
 class _Sampler:
