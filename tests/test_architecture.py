@@ -239,6 +239,7 @@ COMMAND_LINE = {
         "--sensor",
         "--pose",
         "--placement",
+        "--edges",
         "--resolution",
         "--workers",
         "--seed",

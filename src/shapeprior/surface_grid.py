@@ -63,7 +63,7 @@ def surface_grid(ask: Ask, cells: int, *, coarse: int, margin: float) -> BrickGr
         cells, levels = cells // 2, levels + 1
     grid = _full_grid(ask, cells)
     for level in range(levels):
-        grid = _finer_grid(ask, grid, margin=margin, first=level == 0)
+        grid = _finer_grid(ask, grid, margin=margin, first=level == 0, last=level == levels - 1)
     return grid
 
 
@@ -88,7 +88,7 @@ def _full_grid(ask: Ask, cells: int) -> BrickGrid:
     return grid
 
 
-def _finer_grid(ask: Ask, grid: BrickGrid, *, margin: float, first: bool) -> BrickGrid:
+def _finer_grid(ask: Ask, grid: BrickGrid, *, margin: float, first: bool, last: bool) -> BrickGrid:
     """The grid of half the cell size, known where the surface may be."""
     finer = BrickGrid(2 * grid.cells)
     places, guesses, wanted, eighths = [], [], [], []
@@ -104,7 +104,7 @@ def _finer_grid(ask: Ask, grid: BrickGrid, *, margin: float, first: bool) -> Bri
             if first:
                 bits = spread(halved != 0).view(np.uint8) * (_NEEDED | _ASKED)
             else:
-                bits = _wanted(guess, halved, 2.0 / finer.cells)
+                bits = _wanted(guess, halved, 2.0 / finer.cells, last=last)
             places.append(grid.places[bricks[used]] * 2 + np.array(octant, dtype=np.int32))
             guesses.append(guess[:, :SIDE, :SIDE, :SIDE])
             wanted.append(bits)
@@ -149,13 +149,16 @@ def _cells_to_split(
 
 
 def _wanted(
-    guess: Float[np.ndarray, "bricks 9 9 9"], kinds: UInt8[np.ndarray, "bricks 9 9 9"], width: float
+    guess: Float[np.ndarray, "bricks 9 9 9"], kinds: UInt8[np.ndarray, "bricks 9 9 9"], width: float, *, last: bool
 ) -> UInt8[np.ndarray, "bricks 9 9 9"]:
     """Bits of the corners near where interpolation puts the surface."""
     near, sure = _signs(guess, HIDDEN * width), _signs(guess, DOUBT * width)
     doubtful = (kinds == _DOUBTFUL) & (over_corners(np.bitwise_or, near) == CROSSED)
     plain = (kinds == _PLAIN) & (over_corners(np.bitwise_or, sure) == CROSSED)
-    asked, guessed = spread(doubtful) & (near == CROSSED), _signs(guess, 0.0)
+    asked, guessed = spread(doubtful), _signs(guess, 0.0)
+    # Beside thin parts guesses are too large: what the next grid's rest on is asked, too.
+    if last:
+        asked &= near == CROSSED
     for axis in range(3):
         # If the surface crosses another edge instead, that edge has a presumed end, and `follow_surface` asks for it.
         asked |= ends((along_edges(np.bitwise_or, guessed, axis) == CROSSED) & HAS_EDGE[axis], axis)
