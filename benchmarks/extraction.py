@@ -131,14 +131,16 @@ def compared(prior: ShapePrior, row: int, cells: int, cache: Path) -> dict[str, 
     found = crossed_edges(extraction, cells)
     missed = np.setdiff1d(dense, found, assume_unique=True)
     added = np.setdiff1d(signs.decided(found), dense, assume_unique=True)
-    lost, off = 0, 0.0
+    lost, large, off = 0, 0, 0.0
     if len(missed):
         labels = signs.components(dense)
         kept = np.isin(dense, found, assume_unique=True)
-        lost = len(np.setdiff1d(labels, labels[kept]))
+        parts, sizes = np.unique(labels[~np.isin(labels, labels[kept])], return_counts=True)
+        # Smaller ones would be dropped as crumbs.
+        lost, large = len(parts), int(np.count_nonzero(sizes >= 0.01 * len(dense)))
         off = float(KDTree(middles(found, cells)).query(middles(missed, cells))[0].max())
     return {
-        "crossings": len(dense), "missed": len(missed), "added": len(added), "components": lost, "off": off,
+        "crossings": len(dense), "missed": len(missed), "added": len(added), "components": lost, "large": large, "off": off,
         "share": asked / (cells + 1) ** 3, "closed": float(extraction.mesh.is_watertight),
     }  # fmt: skip
 
@@ -155,15 +157,15 @@ def dense(arguments: argparse.Namespace) -> None:
     rows = []
     for name, found in [*results.items(), ("all", [row for rows in results.values() for row in rows])]:
         share = [100.0 * row["share"] for row in found]
-        total = {key: sum(row[key] for row in found) for key in ("crossings", "missed", "added", "components")}
+        total = {key: sum(row[key] for row in found) for key in ("crossings", "missed", "added", "components", "large")}
         rows.append(
             [name, str(len(found)), f"{np.mean(share):.2f}", f"{max(share):.2f}", f"{total['crossings']:.0f}",
              f"{total['missed']:.0f}", f"{total['added']:.0f}", f"{max(row['off'] for row in found):.2f}",
-             f"{total['components']:.0f}", f"{sum(1 - row['closed'] for row in found):.0f}"]
+             f"{total['components']:.0f}", f"{total['large']:.0f}", f"{sum(1 - row['closed'] for row in found):.0f}"]
         )  # fmt: skip
     print_table(
         f"extraction at {arguments.resolution}³ against all corners",
-        ["prior", "shapes", "asked, %", "most", "crossings", "missed", "added", "farthest", "parts missed", "open"],
+        ["prior", "shapes", "asked, %", "most", "crossings", "missed", "added", "farthest", "parts missed", "not crumbs", "open"],
         rows,
     )  # fmt: skip
 
