@@ -41,7 +41,7 @@ class Support:
         value = np.clip(1.0 - (distance - seen) / (NEAR - SEEN), 0.0, 1.0)
         if view_unit.origins_world is not None:
             near = np.flatnonzero(value > 0.0)
-            towards = view_unit.origins_world[nearest[near]] - mesh_unit.vertices[near]
+            towards = view_unit.origins_world[np.asarray(nearest)[near]] - mesh_unit.vertices[near]
             away = near[np.einsum("ij,ij->i", vertex_normals(mesh_unit)[near], towards) <= 0.0]
             value[away] = np.minimum(value[away], HIDDEN)
         return cls(mesh_unit, value)
