@@ -5,7 +5,8 @@ from itertools import product
 import numpy as np
 import pytest
 
-from shapeprior.brick_grid import SIDE, BrickGrid, corners, spread
+from shapeprior.brick_cells import NEGATIVE, POSITIVE, PRESUMED, SIDE, UNKNOWN
+from shapeprior.brick_grid import BrickGrid
 
 
 def known_grid(cells: int, *, share: float, seed: int) -> tuple[BrickGrid, np.ndarray]:
@@ -32,50 +33,64 @@ def test_padding_takes_the_layers_of_the_bricks_beside(cells: int) -> None:
         np.testing.assert_array_equal(block, dense[tuple(slice(SIDE * p, SIDE * p + SIDE + 1) for p in place)])
 
 
+def test_bricks_that_came_later_are_missing_in_what_was_made_before() -> None:
+    grid = BrickGrid(16)
+    grid.add(np.zeros((1, 3), dtype=np.int32))
+    grid.values[:] = 1.0
+    state = grid.state()
+    grid.add(np.array([[1, 0, 0]], dtype=np.int32))
+    padded = grid.padded(state, np.array([0]), fill=UNKNOWN)
+    assert np.all(padded[0, SIDE] == UNKNOWN)
+    assert np.all(padded[0, :SIDE, :SIDE, :SIDE] == POSITIVE)
+
+
 def test_marks_reach_the_bricks_beside_and_make_room() -> None:
     grid, _ = known_grid(40, share=0.3, seed=1)
     bricks = np.flatnonzero(np.all(grid.places < 4, axis=1))  # Cells of the last bricks stick out of the grid.
-    mask = np.random.default_rng(2).random((len(bricks), SIDE + 1, SIDE + 1, SIDE + 1)) < 0.05
-    dense = np.zeros((49, 49, 49), dtype=bool)
-    for brick, block in zip(bricks, mask, strict=True):
+    rng = np.random.default_rng(2)
+    shape = (len(bricks), SIDE + 1, SIDE + 1, SIDE + 1)
+    bits = np.where(rng.random(shape) < 0.05, rng.integers(1, 4, shape), 0).astype(np.uint8)
+    dense = np.zeros((49, 49, 49), dtype=np.uint8)
+    for brick, block in zip(bricks, bits, strict=True):
         dense[tuple(slice(SIDE * p, SIDE * p + SIDE + 1) for p in grid.places[brick])] |= block
-    rows, marks = grid.mark(mask, bricks)
+    flat, marks = grid.mark(bits, bricks)
     found = np.zeros_like(dense)
-    for row, block in zip(rows, marks, strict=True):
-        found[tuple(slice(SIDE * p, SIDE * p + SIDE) for p in grid.places[row])] = block
+    index = np.round((grid.points(flat) + 1.0) * 20.0).astype(int)
+    found[tuple(index.T)] = marks
     np.testing.assert_array_equal(found, dense)
+    assert np.all(marks > 0)
 
 
-def test_asking_fills_unknown_corners_only_and_closes_the_sides() -> None:
+def test_asking_gives_values_and_closes_the_sides() -> None:
     grid = BrickGrid(16)
     grid.add(np.zeros((1, 3), dtype=np.int32))
-    grid.values[0, 3, 3, 3] = 5.0
     asked: list[np.ndarray] = []
 
     def field(points: np.ndarray) -> np.ndarray:
         asked.append(points)
         return points[:, 0] * 0.0 - 1.0
 
-    marks = np.zeros((1, SIDE, SIDE, SIDE), dtype=bool)
-    marks[0, 3, 3, 3] = marks[0, 1, 2, 3] = marks[0, 0, 4, 4] = True
-    np.testing.assert_array_equal(grid.ask(np.array([0]), marks, field), [0])
-    assert len(asked[0]) == 2
-    np.testing.assert_allclose(sorted(asked[0].tolist()), [[-1.0, -0.5, -0.5], [-0.875, -0.75, -0.625]])
-    assert grid.values[0, 3, 3, 3] == 5.0
+    inner, side = (int(np.ravel_multi_index(index, (SIDE,) * 3)) for index in ((1, 2, 3), (0, 4, 4)))
+    grid.ask(np.array([inner, side]), field)
+    np.testing.assert_allclose(asked[0].tolist(), [[-0.875, -0.75, -0.625], [-1.0, -0.5, -0.5]])
     assert grid.values[0, 1, 2, 3] == -1.0
     assert 0 < grid.values[0, 0, 4, 4] < 1e-8
-    assert np.isnan(grid.values).sum() == SIDE**3 - 3
+    assert np.isnan(grid.values).sum() == SIDE**3 - 2
 
 
-def test_corners_and_spread_are_each_others_reverse() -> None:
-    cells = np.random.default_rng(0).random((3, SIDE, SIDE, SIDE)) < 0.02
-    marked = spread(cells)
-    assert np.all(np.stack(corners(marked))[:, cells])
-    # Every marked corner belongs to one of the cells.
-    count = np.zeros(marked.shape, dtype=int)
-    for offset in product((0, 1), repeat=3):
-        count[:, *(slice(o, o + SIDE) for o in offset)] += cells
-    np.testing.assert_array_equal(marked, count > 0)
+def test_presumed_values_are_known_but_not_asked_until_they_are() -> None:
+    grid = BrickGrid(16)
+    grid.add(np.zeros((1, 3), dtype=np.int32))
+    corners = np.array([73, 74, 75])
+    grid.ask(corners[:1], lambda points: np.full(len(points), 0.5))
+    grid.guesses.reshape(-1)[corners[1:2]] = -0.5
+    grid.presume(corners[1:2])
+    np.testing.assert_array_equal(grid.asked(corners), [True, False, False])
+    np.testing.assert_array_equal(grid.state().reshape(-1)[corners], [POSITIVE, NEGATIVE | PRESUMED, UNKNOWN])
+    grid.ask(corners[1:2], lambda points: np.full(len(points), 0.25))
+    np.testing.assert_array_equal(grid.asked(corners), [True, True, False])
+    assert grid.values.reshape(-1)[74] == 0.25
+    np.testing.assert_array_equal(grid.bends(corners), [np.inf, 0.75, np.inf])
 
 
 def test_bricks_are_added_once_and_not_beyond_the_grid() -> None:

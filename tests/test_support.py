@@ -60,3 +60,18 @@ def test_colours_go_from_imagined_to_seen() -> None:
     support = Support.of(BALL, Observation.from_points(seen_points(), EYE))
     assert {tuple(c) for c in support.colors[support.value == 1.0].tolist()} == {SEEN_COLOR}
     assert {tuple(c) for c in support.colors[support.value == 0.0].tolist()} == {IMAGINED_COLOR}
+
+
+def test_the_bounded_search_gives_what_a_search_without_bound_does() -> None:
+    points = seen_points(300)  # So sparse that its spacing decides what counts as seen.
+    distance = np.linalg.norm(BALL.vertices[:, None] - points, axis=2)
+    between = np.linalg.norm(points[:, None] - points, axis=2) + 10.0 * np.eye(len(points))
+    seen = max(0.03, 4.0 * float(np.median(between.min(axis=1))))
+    expected = np.clip(1.0 - (distance.min(axis=1) - seen) / 0.12, 0.0, 1.0)
+    outward = np.einsum("ij,ij->i", BALL.vertices, EYE - BALL.vertices)
+    expected[outward < -1e-3] = np.minimum(expected[outward < -1e-3], 0.5)
+    sure = np.abs(outward) > 0.02  # At the rim, the faces' normals decide.
+    value = Support.of(BALL, Observation.from_points(points, EYE)).value
+    np.testing.assert_allclose(value[sure], expected[sure], atol=1e-12)
+    assert seen > 0.05
+    assert 0.1 < np.mean(value == 0.0) < 0.6

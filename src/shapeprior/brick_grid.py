@@ -9,12 +9,11 @@ from itertools import product
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float, Int, Shaped
+from jaxtyping import Bool, Float, Int, Shaped, UInt8
 
-SIDE = 8
-"""Corners along each axis of a brick; it has as many cells, each with its lowest corner in the brick."""
+from shapeprior.brick_cells import NEGATIVE, POSITIVE, PRESUMED, SIDE, UNKNOWN
 
-_AXIS = np.arange(SIDE)
+_AXIS = np.arange(SIDE, dtype=np.int32)
 LOCAL: Int[np.ndarray, "512 3"] = np.stack(np.meshgrid(_AXIS, _AXIS, _AXIS, indexing="ij"), axis=-1).reshape(-1, 3)
 """Place of each corner of a brick."""
 
@@ -33,8 +32,10 @@ class BrickGrid:
         """Of each brick, counted in bricks."""
         self.values: Float[np.ndarray, "bricks 8 8 8"] = np.zeros((0, SIDE, SIDE, SIDE), dtype=np.float32)
         """At each brick's corners; NaN where not known."""
-        self.bends: Float[np.ndarray, "bricks 8 8 8"] = np.zeros_like(self.values)
-        """How far each value is from what interpolation between its neighbours gave; infinite where that was not asked."""
+        self.presumed: Bool[np.ndarray, "bricks 8 8 8"] = np.zeros(self.values.shape, dtype=np.bool_)
+        """Where a value was not asked for: only its sign can be relied on, as long as no surface is found beside it."""
+        self.guesses: Float[np.ndarray, "bricks 8 8 8"] = np.zeros_like(self.values)
+        """What interpolation between the corners of the grid before gives; NaN where that was not asked."""
 
     def slots(self, places: Int[np.ndarray, "wanted 3"]) -> Int[np.ndarray, "wanted"]:
         """Row of the brick at each place, -1 where there is none; places may be one beyond the last."""
@@ -51,44 +52,63 @@ class BrickGrid:
         # Once each, in the order of the table.
         flat = np.unique(np.ravel_multi_index(tuple(places.T), self._table.shape))
         rows = np.arange(len(self.places), len(self.places) + len(flat))
+        if len(flat) == 0:
+            return rows
         self._table.reshape(-1)[flat] = rows
         new = np.stack(np.unravel_index(flat, self._table.shape), axis=1).astype(np.int32)
         self.places = np.concatenate([self.places, new])
         fresh = np.full((len(flat), SIDE, SIDE, SIDE), np.nan, dtype=np.float32)
         self.values = np.concatenate([self.values, fresh])
-        self.bends = np.concatenate([self.bends, np.full_like(fresh, np.inf)])
+        self.presumed = np.concatenate([self.presumed, np.zeros(fresh.shape, dtype=np.bool_)])
+        self.guesses = np.concatenate([self.guesses, fresh])
         return rows
 
     def points(self, flat: Int[np.ndarray, "corners"]) -> Float[np.ndarray, "corners 3"]:
         """Where corners are, given by their place in `values`, flattened."""
-        return (self.places[flat // SIDE**3] * SIDE + LOCAL[flat % SIDE**3]) * (2.0 / self.cells) - 1.0
+        return self._index(flat) * (2.0 / self.cells) - 1.0
 
     def on_side(self, flat: Int[np.ndarray, "corners"]) -> Bool[np.ndarray, "corners"]:
         """Which corners lie on the sides of the cube, or beyond, where the last bricks stick out."""
-        index = self.places[flat // SIDE**3] * SIDE + LOCAL[flat % SIDE**3]
-        return np.any((index == 0) | (index >= self.cells), axis=1)
+        index = self._index(flat)
+        return ((index == 0) | (index >= self.cells)).any(axis=1)
+
+    def _index(self, flat: Int[np.ndarray, "corners"]) -> Int[np.ndarray, "corners 3"]:
+        index = (self.places * np.int32(SIDE)).take(flat // SIDE**3, axis=0)
+        index += LOCAL.take(flat % SIDE**3, axis=0)
+        return index
+
+    def state(self) -> UInt8[np.ndarray, "bricks 8 8 8"]:
+        """Of each corner the bits of `shapeprior.brick_cells`."""
+        negative = (self.values < 0).view(np.uint8)
+        # A comparison with a value that is not known is false.
+        positive = (self.values >= 0).view(np.uint8)
+        unknown = (negative | positive) ^ np.uint8(1)
+        return negative * NEGATIVE + positive * POSITIVE + unknown * UNKNOWN + self.presumed.view(np.uint8) * PRESUMED
 
     def padded(
         self, array: Shaped[np.ndarray, "bricks 8 8 8"], bricks: Int[np.ndarray, "chosen"], *, fill: Any
     ) -> Shaped[np.ndarray, "chosen 9 9 9"]:
-        """Values at all corners of the cells of some bricks: the last layers come from the bricks beside."""
+        """What an array says of all corners of the cells of some bricks: the last layers come from the bricks beside.
+
+        Bricks that came after the array was made count as missing.
+        """
         out = np.full((len(bricks), SIDE + 1, SIDE + 1, SIDE + 1), fill, dtype=array.dtype)
         out[:, :SIDE, :SIDE, :SIDE] = array[bricks]
         for offset in _NEIGHBOURS:
             found = self.neighbours(bricks, offset)
-            rows = np.flatnonzero(found >= 0)
+            rows = np.flatnonzero((found >= 0) & (found < len(array)))
             out[rows, *_layer(offset, SIDE)] = array[found[rows], *_layer(offset, 0)]
         return out
 
     def mark(
-        self, mask: Bool[np.ndarray, "chosen 9 9 9"], bricks: Int[np.ndarray, "chosen"]
-    ) -> tuple[Int[np.ndarray, "bricks"], Bool[np.ndarray, "bricks 8 8 8"]]:
-        """The reverse of `padded`: which corners are marked by a brick of theirs or by one beside.
+        self, bits: UInt8[np.ndarray, "chosen 9 9 9"], bricks: Int[np.ndarray, "chosen"]
+    ) -> tuple[Int[np.ndarray, "corners"], UInt8[np.ndarray, "corners"]]:
+        """The reverse of `padded`: the bits that corners get from a brick of theirs and from those beside.
 
-        Adds the bricks that are missing. Returns the bricks with marks, and the marks in each of them.
+        Adds the bricks that are missing. Returns the corners with bits, by their place in `values`, flattened, and the bits.
         """
-        beside = [(offset, mask[:, *_layer(offset, SIDE)]) for offset in _NEIGHBOURS]
-        touched = [np.flatnonzero(layer.reshape(len(mask), -1).any(axis=1)) for _, layer in beside]
+        beside = [(offset, bits[:, *_layer(offset, SIDE)]) for offset in _NEIGHBOURS]
+        touched = [np.flatnonzero(layer.any(axis=tuple(range(1, layer.ndim)))) for _, layer in beside]
         # A corner beyond the grid's last is marked by no cell of the grid, and its brick is not added.
         self.add(
             np.concatenate(
@@ -98,51 +118,47 @@ class BrickGrid:
                 ]
             )
         )
-        marks = np.zeros(self.values.shape, dtype=np.bool_)
-        marks[bricks] = mask[:, :SIDE, :SIDE, :SIDE]
+        marks = np.zeros(self.values.shape, dtype=np.uint8)
+        marks[bricks] = bits[:, :SIDE, :SIDE, :SIDE]
         for (offset, layer), rows in zip(beside, touched, strict=True):
             found = self.neighbours(bricks[rows], offset)
             inside = found >= 0
             # Each brick is beside another in this direction once, so that nothing is written twice.
             marks[found[inside], *_layer(offset, 0)] |= layer[rows[inside]]
-        rows = np.flatnonzero(marks.reshape(len(marks), -1).any(axis=1))
-        return rows, marks[rows]
+        flat = np.flatnonzero(marks)
+        return flat, marks.reshape(-1)[flat]
+
+    def asked(self, flat: Int[np.ndarray, "corners"]) -> Bool[np.ndarray, "corners"]:
+        """Which corners the field gave a value for, or the grid before."""
+        return ~(np.isnan(self.values.reshape(-1)[flat]) | self.presumed.reshape(-1)[flat])
+
+    def presume(self, flat: Int[np.ndarray, "corners"]) -> None:
+        """Let corners have the values that were guessed."""
+        self.values.reshape(-1)[flat] = self.guesses.reshape(-1)[flat]
+        self.presumed.reshape(-1)[flat] = True
+
+    def bends(self, flat: Int[np.ndarray, "corners"]) -> Float[np.ndarray, "corners"]:
+        """How far the values of corners are from what was guessed; infinite where nothing was."""
+        off = np.abs(self.values.reshape(-1)[flat] - self.guesses.reshape(-1)[flat])
+        off[np.isnan(off)] = np.inf
+        return off
 
     def ask(
-        self, bricks: Int[np.ndarray, "chosen"], marks: Bool[np.ndarray, "chosen 8 8 8"],
+        self,
+        flat: Int[np.ndarray, "corners"],
         field: Callable[[Float[np.ndarray, "points 3"]], Float[np.ndarray, "points"]],
-    ) -> Int[np.ndarray, "asked"]:  # fmt: skip
-        """Evaluate the marked corners that are not known yet; the bricks in which something became known.
-
-        The sides of the cube are outside, and no value is zero, which has no sign.
-        """
-        wanted = marks & np.isnan(self.values[bricks])
-        flat = np.flatnonzero(wanted)
-        flat = bricks[flat // SIDE**3] * SIDE**3 + flat % SIDE**3
+    ) -> None:
+        """Evaluate corners. The sides of the cube are outside, and no value is zero, which has no sign."""
         values = field(self.points(flat)).astype(np.float32)
         # The tiny value on the sides puts the closing faces right onto them.
         tiny = np.float32(1e-9 / self.cells)
         values[values == 0] = tiny
-        values[(values < 0) & self.on_side(flat)] = tiny
+        negative = np.flatnonzero(values < 0)
+        values[negative[self.on_side(flat[negative])]] = tiny
         self.values.reshape(-1)[flat] = values
-        return bricks[wanted.reshape(len(bricks), -1).any(axis=1)]
+        self.presumed.reshape(-1)[flat] = False
 
 
 def _layer(offset: tuple[int, ...], at: int) -> tuple[slice | int, ...]:
     """The corners that a brick shares with the one at `offset`: a face, an edge or a corner of it."""
     return tuple(at if step else slice(0, SIDE) for step in offset)
-
-
-def corners(
-    padded: Shaped[np.ndarray, "bricks 9 9 9"],
-) -> list[Shaped[np.ndarray, "bricks 8 8 8"]]:
-    """The values at the eight corners of each cell of each brick, in the order of `cube_cases.CORNER_OFFSETS`."""
-    return [padded[:, x : x + SIDE, y : y + SIDE, z : z + SIDE] for x, y, z in product((0, 1), repeat=3)]
-
-
-def spread(cells: Bool[np.ndarray, "bricks 8 8 8"]) -> Bool[np.ndarray, "bricks 9 9 9"]:
-    """All corners of some cells."""
-    out = np.zeros((len(cells), SIDE + 1, SIDE + 1, SIDE + 1), dtype=np.bool_)
-    for x, y, z in product((0, 1), repeat=3):
-        out[:, x : x + SIDE, y : y + SIDE, z : z + SIDE] |= cells
-    return out

@@ -28,6 +28,7 @@ def complete(
     pose: Path | None = None,
     placement: Literal["auto", "known", "aligned", "upright", "free"] = "auto",
     resolution: int = 256,
+    edges: Literal["smooth", "sharp"] = "smooth",
     alternatives: FlagCreatePairsOff[bool] = False,
     workers: int | None = None,
     seed: Seed = 0,
@@ -53,6 +54,7 @@ def complete(
         placement: What is known of it: known with --pose; aligned without (the scan's axes are the unit frame's, +y up, scale
             and position are found); upright (the turn about +y is found, too); free (any turn is found).
         resolution: Cells along each axis of the unit cube.
+        edges: Sharp keeps the shape's sharp edges, which smooth cuts off by a cell.
         alternatives: Also write meshes of other answers that explain the scan nearly as well, as OUT.other1.ply and so on.
         workers: Processes for a folder; all cores if not given, and 0 for none but the command's own.
     """
@@ -72,7 +74,7 @@ def complete(
             (given,) = ViewFiles.each(scans, intrinsics=intrinsics, masks=mask, camera_poses=camera_pose)
             rows = complete_folder(
                 given.scan, out, prior=prior, placement=freedom, intrinsics=given.intrinsics, mask=given.mask,
-                camera_pose=given.camera_pose, pose=pose, sensor=sensor, resolution=resolution, seed=seed,
+                camera_pose=given.camera_pose, pose=pose, sensor=sensor, resolution=resolution, edges=edges, seed=seed,
                 workers=usable_cores() if workers is None else workers, progress=progress.update,
             )  # fmt: skip
         say_completed(rows, out)
@@ -85,14 +87,16 @@ def complete(
     views = ViewFiles.each(scans, intrinsics=intrinsics, masks=mask, camera_poses=camera_pose)
     view, T_unit_scan = read_placed_scan(views, sensor=sensor, pose=pose, placement=freedom)
     loaded, prior = _chosen_prior(prior, view, T_unit_scan, freedom, seed)
-    completion = loaded.complete(view, T_unit_world=T_unit_scan, placement=freedom, seed=seed, resolution=resolution)
+    completion = loaded.complete(
+        view, T_unit_world=T_unit_scan, placement=freedom, seed=seed, resolution=resolution, edges=edges
+    )
     completion.save(out)
     _say_completion(completion, out)
     for number, other in enumerate(completion.alternatives, start=1):
         say(f"  another answer fits nearly as well ({other.explained:.0%} of the points, {other.verdict.kind})")
         if alternatives:
             path = out.with_name(f"{out.stem}.other{number}{out.suffix}")
-            loaded.completion(other, view, resolution=resolution, seed=seed).save(path)
+            loaded.completion(other, view, resolution=resolution, edges=edges, seed=seed).save(path)
             say(f"    {path}")
     if completion.verdict.kind == "unexplained":
         raise UnexplainedError(

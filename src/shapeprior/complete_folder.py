@@ -10,6 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from shapeprior.errors import ConfigError, ShapePriorError
+from shapeprior.extract import Edges
 from shapeprior.mesh_io import write_bytes
 from shapeprior.placed_scan import read_placed_scan
 from shapeprior.placement import Freedom
@@ -35,6 +36,7 @@ class ScanJob:
     placement: Freedom | None
     sensor: tuple[float, float, float] | None
     resolution: int
+    edges: Edges
     seed: int
 
     @property
@@ -56,6 +58,7 @@ class ScanJob:
             "placement": self.placement,
             "sensor": list(self.sensor) if self.sensor else None,
             "resolution": self.resolution,
+            "edges": self.edges,
             "seed": self.seed,
         }
 
@@ -96,6 +99,7 @@ def complete_folder(
     pose: Path | None = None,
     sensor: tuple[float, float, float] | None = None,
     resolution: int = 256,
+    edges: Edges = "smooth",
     seed: int = 0,
     workers: int = 1,
     limits: WorkerLimits | None = None,
@@ -113,7 +117,16 @@ def complete_folder(
     load(prior)  # Says at once what is wrong with it.
     found = find_scans(scans, out=out, intrinsics=intrinsics, mask=mask, camera_pose=camera_pose, pose=pose)
     jobs = [
-        ScanJob(scan=scan, out=out, prior=prior, placement=placement, sensor=sensor, resolution=resolution, seed=seed)
+        ScanJob(
+            scan=scan,
+            out=out,
+            prior=prior,
+            placement=placement,
+            sensor=sensor,
+            resolution=resolution,
+            edges=edges,
+            seed=seed,
+        )
         for scan in found
     ]
     rows = {job.scan.name: row for job in jobs if (row := _kept(job)) is not None}
@@ -143,7 +156,12 @@ def complete_scan(job: ScanJob) -> CompletedScan:
             placement=job.placement,
         )
         done = _loaded(job.prior).complete(
-            view, T_unit_world=T_unit_scan, placement=job.placement, seed=job.seed, resolution=job.resolution
+            view,
+            T_unit_world=T_unit_scan,
+            placement=job.placement,
+            seed=job.seed,
+            resolution=job.resolution,
+            edges=job.edges,
         )
     except ShapePriorError as error:
         row = _failed(job, str(error).replace(f"{job.folder}{os.sep}", ""))

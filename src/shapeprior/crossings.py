@@ -3,9 +3,20 @@
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, UInt8
 
-from shapeprior.brick_grid import SIDE, BrickGrid, corners
+from shapeprior.brick_cells import (
+    CORNER_BRICK,
+    CORNER_LOCAL,
+    CROSSED,
+    HAS_EDGE,
+    SIDE,
+    UNKNOWN,
+    along_edges,
+    cases,
+    crossed_cells,
+)
+from shapeprior.brick_grid import BrickGrid
 from shapeprior.cube_cases import CORNER_OFFSETS, EDGE_CORNERS, cube_cases
 from shapeprior.surface_grid import Ask, parts
 
@@ -14,6 +25,17 @@ EDGE_MARGIN = 1e-3
 STRAIGHT = 0.02
 """In edges: how far a vertex may be off that is not asked for once more."""
 
+_BITS = np.array([[case >> axis & 1 for axis in range(3)] for case in range(8)], dtype=np.bool_)
+"""Of each set of edges from one corner, given as bits: along which axes."""
+_RANK: Int[np.ndarray, "24"] = (_BITS.cumsum(axis=1) - _BITS).astype(np.int32).reshape(-1)
+"""Of each such set and axis: how many edges of the set come before."""
+_EDGE_LOCAL: Int[np.ndarray, "6144"] = CORNER_LOCAL[:, EDGE_CORNERS[:, 0]].astype(np.int32).reshape(-1)
+_EDGE_BRICK: Int[np.ndarray, "6144"] = CORNER_BRICK[:, EDGE_CORNERS[:, 0]].astype(np.int32).reshape(-1)
+"""Of each cell of a brick and each of its edges: where the edge's lower corner is, as `CORNER_LOCAL` and `CORNER_BRICK`."""
+_OWN = np.zeros((SIDE + 1) ** 3, dtype=np.int32)
+_OWN.reshape((SIDE + 1,) * 3)[:SIDE, :SIDE, :SIDE] = np.arange(SIDE**3, dtype=np.int32).reshape((SIDE,) * 3)
+"""Of each of the padded corners that is the brick's own, its place in the brick."""
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Crossings:
@@ -21,7 +43,7 @@ class Crossings:
 
     start: Float[np.ndarray, "vertices 3"]
     """Lower end of each crossed edge, in the unit frame."""
-    axis: Int[np.ndarray, "vertices"]
+    axis: UInt8[np.ndarray, "vertices"]
     """Along which each edge goes on."""
     width: float
     """Length of an edge."""
@@ -31,51 +53,62 @@ class Crossings:
     """How far the value at an end of each edge is from that between its neighbours on twice the width (`BrickGrid.bends`)."""
     faces: Int[np.ndarray, "faces 3"]
     """Triangles, oriented outward."""
+    cases: UInt8[np.ndarray, "cells"]
+    """Of each crossed cell which corners are inside (`shapeprior.cube_cases`), in the order of the faces."""
 
     @classmethod
     def of(cls, grid: BrickGrid) -> "Crossings":
-        """All crossings of a grid whose crossed cells are known at all corners (`shapeprior.surface_grid`)."""
-        numbers = [np.full(grid.values.shape, -1, dtype=np.int32) for _ in range(3)]
-        starts, axes, ends, bends = [], [], [], []
-        count = 0
-        for bricks in parts(grid):
-            at = corners(grid.padded(grid.values, bricks, fill=np.nan))
-            bend = corners(grid.padded(grid.bends, bricks, fill=np.inf))
-            for axis in range(3):
-                low, high = at[0], at[4 >> axis]
-                # A comparison with an unknown corner is false, and its product with anything NaN.
-                crossed = np.flatnonzero((low * np.sign(high) < 0).reshape(-1))
-                flat = bricks[crossed // SIDE**3] * SIDE**3 + crossed % SIDE**3
-                numbers[axis].reshape(-1)[flat] = np.arange(count, count + len(flat))
-                count += len(flat)
-                starts.append(grid.points(flat))
-                axes.append(np.full(len(flat), axis))
-                bends.append(np.maximum(bend[0].reshape(-1)[crossed], bend[4 >> axis].reshape(-1)[crossed]))
-                ends.append(np.stack([low.reshape(-1)[crossed], high.reshape(-1)[crossed]], axis=1))
+        """All crossings of a grid whose crossed cells are known at all corners (`shapeprior.follow_surface`)."""
+        state = grid.state()
+        edges = _crossed_edges(grid, state)
+        corners = np.flatnonzero(edges)
+        sets = _BITS[edges.reshape(-1)[corners]]
+        counts = sets.sum(axis=1)
+        first = np.zeros(edges.shape, dtype=np.int32)
+        first.reshape(-1)[corners] = np.cumsum(counts) - counts
+        low = np.repeat(corners, counts)
+        axis = (np.flatnonzero(sets) % 3).astype(np.uint8)
+        high = _next_corners(grid, low, axis)
+        values = grid.values.reshape(-1)
+        faces, case = _faces(grid, state, edges.reshape(-1), first.reshape(-1))
         return cls(
-            start=np.concatenate(starts),
-            axis=np.concatenate(axes),
+            start=grid.points(low),
+            axis=axis,
             width=2.0 / grid.cells,
-            ends=np.concatenate(ends).astype(np.float64),
-            bends=np.concatenate(bends),
-            faces=_faces(grid, numbers),
+            ends=np.stack([values[low], values[high]], axis=1).astype(np.float64),
+            bends=np.maximum(grid.bends(low), grid.bends(high)),
+            faces=faces,
+            cases=case,
         )
 
-    def vertices(self, ask: Ask | None) -> Float[np.ndarray, "vertices 3"]:
-        """Where the field is zero along each edge, by linear interpolation; with `ask`, improved by one step of false position
+    def patches(self) -> Int[np.ndarray, "faces"]:
+        """Of each face the number of its patch, from 0: the faces within one loop of the surface around a cell."""
+        table = cube_cases()
+        loops = [[len(loop) - 2 for loop in case] for case in table.loops]
+        sizes = np.array([size for case in loops for size in case])
+        first = np.concatenate([[0], np.cumsum([len(case) for case in loops])])
+        counts = np.diff(first)[self.cases]
+        nth = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+        return np.repeat(np.arange(counts.sum()), sizes[np.repeat(first[self.cases], counts) + nth])
+
+    def vertices(self, ask: Ask | None, *, steps: int = 1) -> Float[np.ndarray, "vertices 3"]:
+        """Where the field is zero along each edge, by linear interpolation; with `ask`, improved by steps of false position
         where the field bends so much that this may be more than 2 % of an edge off."""
         first, last = self.ends.T
         along = first / (first - last)
         # Half the width has a quarter of the bend.
         moved = np.flatnonzero(self.bends > 4 * STRAIGHT * self.width)
         if ask is not None and len(moved):
-            first, last, at = first[moved], last[moved], along[moved]
-            between = ask(self._points(moved, at))
-            same = np.sign(between) == np.sign(first)
-            # The zero lies beyond this point, or before it.
-            nearer = np.where(same, last, first)
-            share = between / (between - nearer)
-            along[moved] = np.where(same, at + (1.0 - at) * share, at * (1.0 - share))
+            low, high, at = np.zeros(len(moved)), np.ones(len(moved)), along[moved]
+            first, last = first[moved], last[moved]
+            for _ in range(steps):
+                between = ask(self._points(moved, at))
+                same = np.sign(between) == np.sign(first)
+                # The zero lies beyond this point, or before it.
+                low, first = np.where(same, at, low), np.where(same, between, first)
+                high, last = np.where(same, high, at), np.where(same, last, between)
+                at = low + (high - low) * (first / (first - last))
+            along[moved] = at
         return self._points(np.arange(len(along)), np.clip(along, EDGE_MARGIN, 1.0 - EDGE_MARGIN))
 
     def _points(
@@ -86,27 +119,54 @@ class Crossings:
         return points
 
 
-def _faces(grid: BrickGrid, numbers: list[Int[np.ndarray, "bricks 8 8 8"]]) -> Int[np.ndarray, "faces 3"]:
-    """Triangles of all cells, from the number of the vertex on each edge by the edge's axis and lower corner."""
-    cases = cube_cases()
-    side = SIDE + 1
-    edge_start = CORNER_OFFSETS[EDGE_CORNERS[:, 0]] @ np.array([side * side, side, 1])
+def _crossed_edges(grid: BrickGrid, state: UInt8[np.ndarray, "bricks 8 8 8"]) -> UInt8[np.ndarray, "bricks 8 8 8"]:
+    """Of each corner, along which axes the edge from it is crossed, as bits."""
+    edges = np.zeros(state.shape, dtype=np.uint8)
+    for bricks in parts(grid):
+        padded = grid.padded(state, bricks, fill=UNKNOWN)
+        bits = np.zeros(padded.shape, dtype=np.uint8)
+        for axis in range(3):
+            # An unknown corner has no sign.
+            crossed = ((along_edges(np.bitwise_or, padded, axis) & CROSSED) == CROSSED) & HAS_EDGE[axis]
+            bits |= crossed.view(np.uint8) << np.uint8(axis)
+        edges[bricks] = bits[:, :SIDE, :SIDE, :SIDE]
+    return edges
+
+
+def _next_corners(
+    grid: BrickGrid, flat: Int[np.ndarray, "corners"], axis: UInt8[np.ndarray, "corners"]
+) -> Int[np.ndarray, "corners"]:
+    """The corners one step along an axis each, by their place in `BrickGrid.values`; there must be one."""
+    step = np.array([SIDE * SIDE, SIDE, 1])[axis]
+    out = flat + step
+    leaves = np.flatnonzero(flat // step % SIDE == SIDE - 1)
+    places = grid.places[flat[leaves] // SIDE**3]
+    places[np.arange(len(leaves)), axis[leaves]] += 1
+    out[leaves] = grid.slots(places).astype(np.int64) * SIDE**3 + flat[leaves] % SIDE**3 - step[leaves] * (SIDE - 1)
+    return out
+
+
+def _faces(
+    grid: BrickGrid, state: UInt8[np.ndarray, "bricks 8 8 8"], edges: UInt8[np.ndarray, "corners"],
+    first: Int[np.ndarray, "corners"],
+) -> tuple[Int[np.ndarray, "faces 3"], UInt8[np.ndarray, "cells"]]:  # fmt: skip
+    """Triangles of all cells, from the number of the first vertex on an edge from each corner; and the cells' cases."""
+    table = cube_cases()
+    all_cases = [np.zeros(0, dtype=np.uint8)]
     faces = [np.zeros((0, 3), dtype=np.int64)]
     for bricks in parts(grid):
-        padded = grid.padded(grid.values, bricks, fill=np.nan)
-        case = np.zeros((len(bricks), SIDE, SIDE, SIDE), dtype=np.uint8)
-        for corner, negative in enumerate(corners(padded < 0)):
-            case |= negative.astype(np.uint8) << np.uint8(corner)
-        for unknown in corners(np.isnan(padded)):
-            case[unknown] = 0
-        crossed = np.flatnonzero((case.reshape(-1) != 0) & (case.reshape(-1) != 255))
-        case_of = case.reshape(-1)[crossed]
-        triangles = np.diff(cases.first)[case_of]
-        ids = np.stack([grid.padded(number, bricks, fill=-1) for number in numbers]).reshape(-1)
-        inner = crossed % SIDE**3
-        base = (crossed // SIDE**3) * side**3 + inner // 64 * side**2 + inner // 8 % 8 * side + inner % 8
-        edge_at = edge_start + np.arange(12) // 4 * (len(bricks) * side**3)
-        nth = np.arange(triangles.sum()) - np.repeat(np.cumsum(triangles) - triangles, triangles)
-        table = edge_at[cases.triangles]
-        faces.append(ids[np.repeat(base, triangles)[:, None] + table[np.repeat(cases.first[case_of], triangles) + nth]])
-    return np.concatenate(faces).astype(np.int64)
+        padded = grid.padded(state, bricks, fill=UNKNOWN)
+        cells = np.flatnonzero(crossed_cells(padded))
+        case = cases(padded).reshape(-1)[cells]
+        all_cases.append(case)
+        counts = np.diff(table.first)[case]
+        # One row a triangle.
+        nth = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+        edge = table.triangles[np.repeat(table.first[case], counts) + nth]
+        local = np.repeat(_OWN[cells % _OWN.size], counts)[:, None] * 12 + edge
+        # Each brick and those beside it, in the order of the bits of their offsets.
+        beside = np.stack([grid.neighbours(bricks, tuple(offset)) for offset in CORNER_OFFSETS.tolist()], axis=1)
+        brick = np.repeat(cells // _OWN.size * 8, counts)[:, None] + _EDGE_BRICK[local]
+        corner = beside.reshape(-1)[brick].astype(np.int64) * SIDE**3 + _EDGE_LOCAL[local]
+        faces.append(first[corner] + _RANK[edges[corner] * np.int64(3) + edge // 4].astype(np.int64))
+    return np.concatenate(faces), np.concatenate(all_cases)

@@ -1,11 +1,12 @@
 """Closed meshes from a signed distance field: marching cubes where the surface can be, and nowhere else.
 
 Source of the method: Lorensen and Cline 1987, "Marching cubes"; of the cases, `shapeprior.cube_cases`; of the cells that are looked
-at, `shapeprior.surface_grid`.
+at, `shapeprior.surface_grid` and `shapeprior.follow_surface`.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float
@@ -13,12 +14,19 @@ from jaxtyping import Float
 from shapeprior.config import check_numbers
 from shapeprior.crossings import Crossings
 from shapeprior.errors import CompletionError, ConfigError
+from shapeprior.follow_surface import follow_surface
 from shapeprior.keep_components import keep_components
 from shapeprior.mesh import TriangleMesh
+from shapeprior.sharp_edges import keep_sharp_edges
 from shapeprior.surface_grid import surface_grid
 
 Field = Callable[[Float[np.ndarray, "points 3"]], Float[np.ndarray, "points"]]
 """Signed distance at points of the unit frame, negative inside."""
+
+Edges = Literal["smooth", "sharp"]
+
+SHARP_STEPS = 3
+"""How often vertices are moved towards the surface if sharp edges are kept."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +44,8 @@ class ExtractConfig:
     """Points in one call of the field."""
     project: bool = True
     """Ask the field once more at each vertex, which moves it onto the surface where the field is not linear along its edge."""
+    edges: Edges = "smooth"
+    """Whether sharp edges are kept, or cut off as marching cubes does; the field is asked five times more often around them."""
     min_area_share: float = 0.01
     """Connected components with less than this share of the total area are dropped; 0 keeps all."""
     largest_only: bool = False
@@ -45,6 +55,8 @@ class ExtractConfig:
         check_numbers(self, at_least_one=("coarse", "batch_points"), positive=("margin",))
         if self.resolution < 2:
             raise ConfigError(f"resolution = {self.resolution}; expected at least 2 cells")
+        if self.edges not in ("smooth", "sharp"):
+            raise ConfigError(f"edges = {self.edges!r}; expected 'smooth' or 'sharp'")
         if not 0 <= self.min_area_share < 1:
             raise ConfigError(f"min_area_share = {self.min_area_share}; expected a share in [0, 1)")
 
@@ -68,12 +80,26 @@ def extract_mesh(field: Field, config: ExtractConfig) -> Extraction:
     Raises CompletionError if the field has no surface inside the cube or a value that is not a number.
     """
     sampler = _Sampler(field, config.batch_points)
-    grid = surface_grid(sampler, config.resolution, coarse=config.coarse, margin=config.margin)
-    sampler.require_both_signs()
-    crossings = Crossings.of(grid)
-    mesh = TriangleMesh(vertices=crossings.vertices(sampler if config.project else None), faces=crossings.faces)
+    # Of a fine grid, each of these takes hundreds of megabytes: none outlives its use.
+    mesh = _meshed(_crossings(sampler, config), sampler, config)
     mesh, dropped = keep_components(mesh, min_area_share=config.min_area_share, largest_only=config.largest_only)
     return Extraction(mesh=mesh, evaluations=sampler.evaluations, dropped_components=dropped)
+
+
+def _crossings(sampler: "_Sampler", config: ExtractConfig) -> Crossings:
+    grid = surface_grid(sampler, config.resolution, coarse=config.coarse, margin=config.margin)
+    follow_surface(sampler, grid)
+    sampler.require_both_signs()
+    return Crossings.of(grid)
+
+
+def _meshed(crossings: Crossings, sampler: "_Sampler", config: ExtractConfig) -> TriangleMesh:
+    sharp = config.edges == "sharp"
+    # A tangent plane is as good as the point where it touches.
+    steps = SHARP_STEPS if sharp else 1
+    vertices = crossings.vertices(sampler if config.project else None, steps=steps)
+    mesh = TriangleMesh(vertices=vertices, faces=crossings.faces)
+    return keep_sharp_edges(mesh, crossings, sampler) if sharp else mesh
 
 
 class _Sampler:

@@ -1,7 +1,7 @@
 """A mesh without its crumbs."""
 
 import numpy as np
-from scipy.sparse import coo_array
+from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
 
 from shapeprior.mesh import TriangleMesh
@@ -10,16 +10,25 @@ from shapeprior.mesh import TriangleMesh
 def keep_components(mesh: TriangleMesh, *, min_area_share: float, largest_only: bool) -> tuple[TriangleMesh, int]:
     """Drop connected components with less than a share of the total area, and the vertices that only they use; or all but
     the largest. Returns the mesh, and how many components were dropped."""
-    count = len(mesh.vertices)
-    starts, ends = mesh.faces[:, [0, 1]].ravel(), mesh.faces[:, [1, 2]].ravel()
-    graph = coo_array((np.ones(len(starts), dtype=np.int8), (starts, ends)), shape=(count, count))
-    labels = connected_components(graph, directed=False)[1][mesh.faces[:, 0]]
-    areas = np.bincount(labels, weights=mesh.face_areas)
+    if len(mesh.faces) == 0 or (min_area_share == 0 and not largest_only):
+        return mesh, 0
+    # Faces and vertices are the nodes of one graph, whose rows need no sorting: those of the vertices are empty.
+    faces, nodes = len(mesh.faces), len(mesh.faces) + len(mesh.vertices)
+    first = np.full(nodes + 1, 3 * faces, dtype=np.int32)
+    first[:faces] = np.arange(0, 3 * faces, 3)
+    columns = (mesh.faces + faces).astype(np.int32).reshape(-1)
+    graph = csr_array((np.ones(len(columns)), columns, first), shape=(nodes, nodes))
+    components, labels = connected_components(graph, directed=False)
+    if components == 1:
+        return mesh, 0
+    areas = np.bincount(labels[:faces], weights=mesh.face_areas, minlength=components)
     keep = areas >= min_area_share * areas.sum()
     keep[np.argmax(areas)] = True
     if largest_only:
         keep = np.arange(len(areas)) == np.argmax(areas)
     if keep.all():
         return mesh, 0
-    used, faces = np.unique(mesh.faces[keep[labels]], return_inverse=True)
-    return TriangleMesh(vertices=mesh.vertices[used], faces=faces.reshape(-1, 3)), int(np.count_nonzero(~keep))
+    used = keep[labels[faces:]]
+    renumbered = np.cumsum(used) - 1
+    kept = renumbered[mesh.faces[keep[labels[:faces]]]]
+    return TriangleMesh(vertices=mesh.vertices[used], faces=kept), int(np.count_nonzero(~keep))

@@ -16,13 +16,14 @@ from shapeprior.bundled import bundled_prior_path, bundled_priors
 from shapeprior.checkpoint import RunConfig, read_checkpoint
 from shapeprior.code_mixture import CodeMixture
 from shapeprior.code_space import CodeSpace
+from shapeprior.decoded_field import DecodedField
 from shapeprior.decoder import Decoder
 from shapeprior.encode_mesh import EncodedMesh, encode_mesh, encoding_preparation
 from shapeprior.encode_samples import EncodeConfig
 from shapeprior.encoder import ViewEncoder
 from shapeprior.encoder_file import read_encoder
 from shapeprior.errors import CheckpointError, CompletionError, ConfigError
-from shapeprior.extract import ExtractConfig, extract_mesh
+from shapeprior.extract import Edges, ExtractConfig, extract_mesh
 from shapeprior.frames import Similarity
 from shapeprior.hub import hub_prior_path
 from shapeprior.infer import LatentSolver
@@ -39,9 +40,6 @@ from shapeprior.refine import RefineConfig
 from shapeprior.support import Support
 from shapeprior.units import file_up_axis
 from shapeprior.verdict import Verdict
-
-QUERY_POINTS = 8192
-"""Points in one call of the decoder: activations of so many points stay in the cache."""
 
 SUPPORT_POINTS = 20_000
 """Points of a view that its support is measured by, at most."""
@@ -103,6 +101,7 @@ class ShapePrior:
         placement: Freedom | None = None,
         seed: int = 0,
         resolution: int = 256,
+        edges: Edges = "smooth",
         infer: InferConfig | None = None,
     ) -> Completion:
         """Complete one partial view into a closed mesh in the view's own frame and unit.
@@ -110,14 +109,14 @@ class ShapePrior:
         With `T_unit_world` the object's placement is known. Without it, what `placement` says is found together with the shape:
         scale and position ("aligned", the default: the view's axes are those of the unit frame, see docs/conventions.md), the
         turn about +y as well ("upright"), or any turn ("free"). `resolution` is the number of cells along each axis of the unit
-        frame's cube. Raises CompletionError if no surface comes out, ScanError if the placement is unknown and all points lie
-        in one place, ConfigError if `resolution` is below 2.
+        frame's cube; `edges` "sharp" keeps sharp edges. Raises CompletionError if no surface comes out, ScanError if the
+        placement is unknown and all points lie in one place, ConfigError if `resolution` is below 2.
         """
         started = time.perf_counter()
         estimate = self.infer(
             view, T_unit_world=T_unit_world, placement=placement, seed=seed, config=infer or InferConfig()
         )
-        return self.completion(estimate, view, resolution=resolution, seed=seed, started=started)
+        return self.completion(estimate, view, resolution=resolution, edges=edges, seed=seed, started=started)
 
     def completion(
         self,
@@ -125,6 +124,7 @@ class ShapePrior:
         view: Observation,
         *,
         resolution: int = 256,
+        edges: Edges = "smooth",
         seed: int = 0,
         started: float | None = None,
     ) -> Completion:
@@ -133,7 +133,7 @@ class ShapePrior:
         `started` is the `time.perf_counter` that its seconds are counted from; now if not given.
         """
         started = time.perf_counter() if started is None else started
-        mesh_unit = self.extract(estimate.code, resolution=resolution)
+        mesh_unit = self.extract(estimate.code, resolution=resolution, edges=edges)
         T_world_unit = estimate.T_unit_world.inverse()
         return Completion(
             mesh=TriangleMesh(vertices=T_world_unit.apply(mesh_unit.vertices), faces=mesh_unit.faces),
@@ -234,24 +234,26 @@ class ShapePrior:
         """The training shapes with the nearest codes; see `shapeprior.nearest_shapes.nearest_shapes`."""
         return nearest_shapes(self.space, self.codes, self.config.shape_ids, self._as_code(code), count=count)
 
-    def extract(self, code: Code, *, resolution: int = 256) -> TriangleMesh:
-        """The closed mesh of a code, in the unit frame.
+    def extract(self, code: Code, *, resolution: int = 256, edges: Edges = "smooth") -> TriangleMesh:
+        """The closed mesh of a code, in the unit frame; see `shapeprior.extract.ExtractConfig` for `edges`.
 
         Raises CompletionError if the field has no zero, ConfigError if `resolution` is below 2.
         """
-        with torch.no_grad(), parametrize.cached():
-            return self.extract_prepared(self.decoder.prepare(self._as_code(code)[None]), resolution=resolution)
+        return self._mesh(self.field(code), resolution, edges)
 
-    def extract_prepared(self, prepared: tuple[Tensor, ...], *, resolution: int = 256) -> TriangleMesh:
+    def extract_prepared(
+        self, prepared: tuple[Tensor, ...], *, resolution: int = 256, edges: Edges = "smooth"
+    ) -> TriangleMesh:
         """The closed mesh of what `Decoder.prepare` made of one code, or `refine_prepared` of that; as `extract`."""
+        return self._mesh(DecodedField(self.decoder, prepared), resolution, edges)
+
+    def field(self, code: Code) -> DecodedField:
+        """The signed distances of a code's shape, in unit-sphere radii, as a function of points in the unit frame."""
         with torch.no_grad(), parametrize.cached():
+            return DecodedField(self.decoder, self.decoder.prepare(self._as_code(code)[None]))
 
-            def field(points: Float[np.ndarray, "points 3"]) -> Float[np.ndarray, "points"]:
-                tensor = torch.from_numpy(np.ascontiguousarray(points)).float()
-                parts = [self.decoder.query(prepared, chunk[None])[0] for chunk in tensor.split(QUERY_POINTS)]
-                return torch.cat(parts).numpy()
-
-            mesh = extract_mesh(field, ExtractConfig(resolution=resolution)).mesh
+    def _mesh(self, field: DecodedField, resolution: int, edges: Edges) -> TriangleMesh:
+        mesh = extract_mesh(field, ExtractConfig(resolution=resolution, edges=edges)).mesh
         if len(mesh.faces) == 0:
             raise CompletionError("the field of this code has no surface; expected a code near the training codes")
         return mesh

@@ -9,6 +9,7 @@ from scipy.spatial import KDTree
 
 from shapeprior.mesh import TriangleMesh
 from shapeprior.observation import Observation
+from shapeprior.vertex_normals import vertex_normals
 
 SEEN = 0.03
 """Vertices this near to an observed point, in unit-sphere radii, were seen; of sparse scans, within four spacings of it."""
@@ -32,14 +33,16 @@ class Support:
         """Support of a mesh by a view, both in the unit frame."""
         points = view_unit.points_world
         tree = KDTree(points)
-        distance, nearest = tree.query(mesh_unit.vertices, workers=-1)
         # Of the point itself and the nearest other one, the mean is half the spacing.
         halves = tree.query(points[:2000], k=min(2, len(points)), workers=-1)[0].reshape(min(2000, len(points)), -1)
         seen = max(SEEN, 8.0 * float(np.median(halves.mean(axis=1))))
+        # Vertices without a point so near have no support, and the search for their nearest would take longest.
+        distance, nearest = tree.query(mesh_unit.vertices, distance_upper_bound=seen + NEAR - SEEN, workers=-1)
         value = np.clip(1.0 - (distance - seen) / (NEAR - SEEN), 0.0, 1.0)
         if view_unit.origins_world is not None:
-            towards = view_unit.origins_world[nearest] - mesh_unit.vertices
-            away = np.einsum("ij,ij->i", _vertex_normals(mesh_unit), towards) <= 0.0
+            near = np.flatnonzero(value > 0.0)
+            towards = view_unit.origins_world[np.asarray(nearest)[near]] - mesh_unit.vertices[near]
+            away = near[np.einsum("ij,ij->i", vertex_normals(mesh_unit)[near], towards) <= 0.0]
             value[away] = np.minimum(value[away], HIDDEN)
         return cls(mesh_unit, value)
 
@@ -66,15 +69,3 @@ class Support:
     def _area_share(self, chosen: Bool[np.ndarray, "faces"]) -> float:
         areas = self.mesh.face_areas
         return float(areas[chosen].sum() / areas.sum()) if areas.sum() > 0 else 0.0
-
-
-def _vertex_normals(mesh: TriangleMesh) -> Float[np.ndarray, "vertices 3"]:
-    """Sums of the area vectors of each vertex's faces."""
-    vectors = mesh.face_area_vectors
-    normals = np.zeros_like(mesh.vertices)
-    for corner in range(3):
-        for axis in range(3):
-            normals[:, axis] += np.bincount(
-                mesh.faces[:, corner], weights=vectors[:, axis], minlength=len(mesh.vertices)
-            )
-    return normals

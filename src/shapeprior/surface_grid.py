@@ -2,19 +2,32 @@
 
 The field is asked at all corners of a coarse grid, then of grids of half the cell size near the surface. A cell is split if its
 corners differ in sign, or if one of them is so near the surface that a field which grows no faster than distance may cross the
-cell, unless its corners show a plain slope without a crossing. For the last grid, only those corners are asked where
-interpolation between the corners of the one before puts the surface, give or take a quarter of a cell. Learned fields keep to
-none of this for certain: from every cell that the surface is found to cross it is followed across faces until no corner is
-missing. What can be missed are connected components that no coarse cell noticed.
+cell, unless its corners show a plain slope without a crossing. Of the corners of finer cells, only those are asked that end a
+crossed edge by interpolation between the corners of the grid before, or where a part may hide that is thinner than its cells;
+the others are presumed to be what interpolation says. Learned fields keep to none of this for certain:
+`shapeprior.follow_surface` finds where they do not.
 """
 
 from collections.abc import Callable, Iterator
 from itertools import product
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int, UInt8
 
-from shapeprior.brick_grid import LOCAL, SIDE, BrickGrid, corners, spread
+from shapeprior.brick_cells import (
+    CELL,
+    CORNER_STEPS,
+    CROSSED,
+    HAS_EDGE,
+    NEGATIVE,
+    POSITIVE,
+    SIDE,
+    along_edges,
+    ends,
+    over_corners,
+    spread,
+)
+from shapeprior.brick_grid import LOCAL, BrickGrid
 
 Ask = Callable[[Float[np.ndarray, "points 3"]], Float[np.ndarray, "points"]]
 """Finite values of the field at points of the unit frame."""
@@ -30,29 +43,37 @@ HIDDEN = 1.0
 """In cells: values up to this may hide a part that is thinner than the cells of the grid before. A plane through a cell is at
 most half its side from a corner, which is one cell of the new grid."""
 
+_PLAIN, _DOUBTFUL = np.uint8(1), np.uint8(2)
+"""Kinds of cells to split: with corners of both signs and a plain slope; and others that the surface may cross."""
+_NEEDED, _ASKED = np.uint8(1), np.uint8(2)
+"""Bits of corners: of a cell that the surface may cross; and with a sign that interpolation does not settle."""
+_HALVES = np.arange(SIDE + 1).clip(max=SIDE - 1) // 2
+_HALF_OF = (_HALVES[:, None, None] * 16 + _HALVES[:, None] * 4 + _HALVES).reshape(-1)
+"""Of each of the padded corners of a brick, the cell of twice the size in which the cell above it lies."""
+
 
 def surface_grid(ask: Ask, cells: int, *, coarse: int, margin: float) -> BrickGrid:
     """A grid of `cells` along each axis that is known at all corners of every cell with a crossing.
 
     The first grid is halved from it as often as it can be with at least `coarse` cells. Cells are split with a corner up to
-    `margin` half diagonals from the surface.
+    `margin` half diagonals from the surface. Of corners that no crossed edge ends at, only the sign may be known.
     """
     levels = 0
     while cells % 2 == 0 and cells // 2 >= coarse:
         cells, levels = cells // 2, levels + 1
     grid = _full_grid(ask, cells)
     for level in range(levels):
-        grid = _finer_grid(ask, grid, margin=margin, first=level == 0)
-    _follow_surface(ask, grid)
+        grid = _finer_grid(ask, grid, margin=margin, first=level == 0, last=level == levels - 1)
     return grid
 
 
 def parts(grid: BrickGrid) -> Iterator[Int[np.ndarray, "bricks"]]:
     """All bricks of a grid, some at a time."""
-    return _split(np.arange(len(grid.places)))
+    return some_at_a_time(np.arange(len(grid.places)))
 
 
-def _split(bricks: Int[np.ndarray, "bricks"]) -> Iterator[Int[np.ndarray, "part"]]:
+def some_at_a_time(bricks: Int[np.ndarray, "bricks"]) -> Iterator[Int[np.ndarray, "part"]]:
+    """Slices of a list of bricks."""
     for start in range(0, len(bricks), PART):
         yield bricks[start : start + PART]
 
@@ -62,130 +83,100 @@ def _full_grid(ask: Ask, cells: int) -> BrickGrid:
     grid = BrickGrid(cells)
     grid.add(np.array(list(product(range(cells // SIDE + 1), repeat=3)), dtype=np.int32))
     for bricks in parts(grid):
-        index = grid.places[bricks][:, None] * SIDE + LOCAL
-        within = np.all(index <= cells, axis=-1).reshape(-1, SIDE, SIDE, SIDE)
-        grid.ask(bricks, within, ask)
+        within = np.flatnonzero(np.all(grid.places[bricks][:, None] * SIDE + LOCAL <= cells, axis=-1))
+        grid.ask(bricks[within // SIDE**3] * SIDE**3 + within % SIDE**3, ask)
     return grid
 
 
-def _finer_grid(ask: Ask, grid: BrickGrid, *, margin: float, first: bool) -> BrickGrid:
+def _finer_grid(ask: Ask, grid: BrickGrid, *, margin: float, first: bool, last: bool) -> BrickGrid:
     """The grid of half the cell size, known where the surface may be."""
     finer = BrickGrid(2 * grid.cells)
-    places, guessed, wanted = [], [], []
+    places, guesses, wanted, eighths = [], [], [], []
     for bricks in parts(grid):
         padded = grid.padded(grid.values, bricks, fill=np.nan)
-        plain, doubtful = _cells_to_split(padded, 2.0 / grid.cells, margin=margin)
-        split = plain | doubtful
+        kinds = _cells_to_split(padded, 2.0 / grid.cells, margin=margin)
         # An eighth of a brick becomes a brick.
         for octant in product((0, 1), repeat=3):
-            half = tuple(slice(4 * o, 4 * o + 4) for o in octant)
-            used = np.flatnonzero(split[:, *half].reshape(len(bricks), -1).any(axis=1))
-            block = padded[used][:, *(slice(4 * o, 4 * o + 5) for o in octant)]
-            cells = _doubled(split[used][:, *half])
-            between, width = _interpolated(block), 2.0 / finer.cells
-            if not first:
-                sure = ~_doubled(doubtful[used][:, *half])
-                cells &= _near_zero(between, HIDDEN * width) & ~(sure & ~_near_zero(between, DOUBT * width))
+            eighth = kinds[:, *(slice(4 * o, 4 * o + 4) for o in octant)].reshape(len(bricks), 64)
+            used = np.flatnonzero(eighth.any(axis=1))
+            guess = _interpolated(padded[:, *(slice(4 * o, 4 * o + 5) for o in octant)][used])
+            halved = (eighth[used][:, _HALF_OF].reshape(guess.shape)) * CELL
+            if first:
+                bits = spread(halved != 0).view(np.uint8) * (_NEEDED | _ASKED)
+            else:
+                bits = _wanted(guess, halved, 2.0 / finer.cells, last=last)
             places.append(grid.places[bricks[used]] * 2 + np.array(octant, dtype=np.int32))
-            guessed.append(between[:, :SIDE, :SIDE, :SIDE])
-            wanted.append(cells)
-    where = np.concatenate(places)
+            guesses.append(guess[:, :SIDE, :SIDE, :SIDE])
+            wanted.append(bits)
+            eighths.append(grid.presumed[bricks[used]][:, *(slice(4 * o, 4 * o + 4) for o in octant)])
+    where, bits = np.concatenate(places), np.concatenate(wanted)
     finer.add(where)
     rows = finer.slots(where)
-    guess = np.concatenate(guessed)
-    finer.values[rows, ::2, ::2, ::2] = guess[:, ::2, ::2, ::2]
-    _ask_cells(ask, finer, rows, np.concatenate(wanted))
-    finer.bends[rows] = np.nan_to_num(np.abs(finer.values[rows] - guess), nan=np.inf)
+    finer.guesses[rows] = np.concatenate(guesses)
+    del guesses
+    finer.values[rows, ::2, ::2, ::2] = finer.guesses[rows, ::2, ::2, ::2]
+    finer.presumed[rows, ::2, ::2, ::2] = np.concatenate(eighths)
+    for part in some_at_a_time(np.arange(len(rows))):
+        flat, marks = finer.mark(bits[part], rows[part])
+        unasked = ~finer.asked(flat)
+        flat, marks = flat[unasked], marks[unasked]
+        settled = (marks == _NEEDED) & np.isfinite(finer.guesses.reshape(-1)[flat])
+        finer.presume(flat[settled])
+        finer.ask(flat[~settled], ask)
     return finer
-
-
-def _ask_cells(
-    ask: Ask, grid: BrickGrid, rows: Int[np.ndarray, "bricks"], cells: Bool[np.ndarray, "bricks 8 8 8"]
-) -> Int[np.ndarray, "changed"]:
-    """Make all corners of some cells known; the bricks in which that changed anything."""
-    changed = []
-    for part in _split(np.arange(len(rows))):
-        changed.append(grid.ask(*grid.mark(spread(cells[part]), rows[part]), ask))
-    return np.unique(np.concatenate(changed)) if changed else np.zeros(0, dtype=np.int64)
 
 
 def _cells_to_split(
     padded: Float[np.ndarray, "bricks 9 9 9"], width: float, *, margin: float
-) -> tuple[Bool[np.ndarray, "bricks 8 8 8"], Bool[np.ndarray, "bricks 8 8 8"]]:
-    """Which cells have corners of both signs and a plain slope, and which others the surface may cross."""
-    at = corners(padded)
-    lowest, highest = at[0], at[0]
-    for value in at[1:]:
-        # Cells with unknown corners are NaN, and none of what follows.
-        lowest, highest = np.minimum(lowest, value), np.maximum(highest, value)
+) -> UInt8[np.ndarray, "bricks 9 9 9"]:
+    """Kinds of the cells that the surface may cross, at their lowest corners; 0 for all others."""
+    # Cells with unknown corners are NaN, and none of what follows.
+    lowest, highest = over_corners(np.minimum, padded), over_corners(np.maximum, padded)
     near = np.maximum(lowest, -highest) <= margin * 0.5 * np.sqrt(3.0) * width
-    slope = np.zeros_like(lowest)
+    cells = np.flatnonzero(near & CELL)
+    # The rest is asked of few cells.
+    flat, slope = padded.reshape(-1), np.zeros(len(cells), dtype=np.float32)
+    at = [flat[cells + step] for step in CORNER_STEPS]
     for axis in range(3):
         # Mean difference along an axis: the four corners with this bit less the four without.
-        difference = np.zeros_like(lowest)
-        for corner, value in enumerate(at):
-            difference += value if corner & (4 >> axis) else -value
+        difference = sum(value if corner & (4 >> axis) else -value for corner, value in enumerate(at))
         slope += np.square(difference * np.float32(0.25 / width))
     plain = slope >= PLAIN_SLOPE**2
-    return (lowest < 0) & (highest >= 0) & plain, near & ~plain
+    crossed = (lowest.reshape(-1)[cells] < 0) & (highest.reshape(-1)[cells] >= 0)
+    kinds = np.zeros(padded.shape, dtype=np.uint8)
+    kinds.reshape(-1)[cells] = np.where(plain, crossed * _PLAIN, _DOUBTFUL)
+    return kinds
 
 
-def _doubled(cells: Bool[np.ndarray, "bricks 4 4 4"]) -> Bool[np.ndarray, "bricks 8 8 8"]:
-    return cells.repeat(2, axis=1).repeat(2, axis=2).repeat(2, axis=3)
+def _wanted(
+    guess: Float[np.ndarray, "bricks 9 9 9"], kinds: UInt8[np.ndarray, "bricks 9 9 9"], width: float, *, last: bool
+) -> UInt8[np.ndarray, "bricks 9 9 9"]:
+    """Bits of the corners near where interpolation puts the surface."""
+    near, sure = _signs(guess, HIDDEN * width), _signs(guess, DOUBT * width)
+    doubtful = (kinds == _DOUBTFUL) & (over_corners(np.bitwise_or, near) == CROSSED)
+    plain = (kinds == _PLAIN) & (over_corners(np.bitwise_or, sure) == CROSSED)
+    asked, guessed = spread(doubtful), _signs(guess, 0.0)
+    # Beside thin parts guesses are too large: what the next grid's rest on is asked, too.
+    if last:
+        asked &= near == CROSSED
+    for axis in range(3):
+        # If the surface crosses another edge instead, that edge has a presumed end, and `follow_surface` asks for it.
+        asked |= ends((along_edges(np.bitwise_or, guessed, axis) == CROSSED) & HAS_EDGE[axis], axis)
+    needed = spread(doubtful | plain)
+    return needed.view(np.uint8) * _NEEDED + (needed & asked).view(np.uint8) * _ASKED
+
+
+def _signs(guess: Float[np.ndarray, "bricks 9 9 9"], error: float) -> UInt8[np.ndarray, "bricks 9 9 9"]:
+    """Both signs where a guess that is so far off at most does not tell which; none where there is no guess."""
+    return (guess <= error).view(np.uint8) * NEGATIVE + (guess >= -error).view(np.uint8) * POSITIVE
 
 
 def _interpolated(block: Float[np.ndarray, "bricks 5 5 5"]) -> Float[np.ndarray, "bricks 9 9 9"]:
     """Values at the corners of half the cells."""
-    for axis in (1, 2, 3):
-        low, high = (np.take(block, range(start, start + 4), axis=axis) for start in (0, 1))
-        out = np.zeros([*block.shape[:axis], 9, *block.shape[axis + 1 :]], dtype=block.dtype)
+    for axis in (3, 2, 1):
         at = (slice(None),) * axis
+        out = np.zeros([*block.shape[:axis], 9, *block.shape[axis + 1 :]], dtype=block.dtype)
         out[*at, ::2] = block
-        out[*at, 1::2] = 0.5 * (low + high)
+        out[*at, 1::2] = np.float32(0.5) * (block[*at, :-1] + block[*at, 1:])
         block = out
     return block
-
-
-def _near_zero(padded: Float[np.ndarray, "bricks 9 9 9"], distance: float) -> Bool[np.ndarray, "bricks 8 8 8"]:
-    """Cells whose corners have a value not above `distance`, and one not below its negative."""
-    low, high = _touched(padded <= distance), _touched(padded >= -distance)
-    return low & high
-
-
-def _touched(mask: Bool[np.ndarray, "bricks 9 9 9"]) -> Bool[np.ndarray, "bricks 8 8 8"]:
-    """Cells with a marked corner."""
-    out = np.zeros((len(mask), SIDE, SIDE, SIDE), dtype=np.bool_)
-    for part in corners(mask):
-        out |= part
-    return out
-
-
-def _follow_surface(ask: Ask, grid: BrickGrid) -> None:
-    """Add the corners of the cells that the surface enters until none is missing."""
-    bricks = np.arange(len(grid.places))
-    while len(bricks):
-        # A brick has the cells above its corners. Where its lowest corners differ in sign, the surface is in cells below, too.
-        bricks = np.concatenate([bricks, *(_add_below(grid, part) for part in _split(bricks))])
-        rows, cells = [], []
-        for part in _split(bricks):
-            padded = grid.padded(grid.values, part, fill=np.nan)
-            entered = _touched(padded < 0) & _touched(padded >= 0) & _touched(np.isnan(padded))
-            kept = np.flatnonzero(entered.reshape(len(part), -1).any(axis=1))
-            rows.append(part[kept])
-            cells.append(entered[kept])
-        changed = _ask_cells(ask, grid, np.concatenate(rows), np.concatenate(cells))
-        # Cells of the bricks below have corners in these.
-        below = [grid.slots(grid.places[changed] - np.array(o, dtype=np.int32)) for o in product((0, 1), repeat=3)]
-        found = np.unique(np.concatenate(below))
-        bricks = found[found >= 0]
-
-
-def _add_below(grid: BrickGrid, bricks: Int[np.ndarray, "bricks"]) -> Int[np.ndarray, "added"]:
-    """Make room for the bricks below those whose lowest faces, or the edges between those, the surface crosses."""
-    places = []
-    for step in product((0, 1), repeat=3):
-        if sum(step) in (1, 2):
-            shared = grid.values[bricks][:, *(0 if s else slice(None) for s in step)].reshape(len(bricks), -1)
-            crossed = np.any(shared < 0, axis=1) & np.any(shared >= 0, axis=1)
-            places.append(grid.places[bricks[crossed]] - np.array(step, dtype=np.int32))
-    return grid.add(np.concatenate(places))

@@ -95,7 +95,17 @@ class TriplaneDecoder(Decoder):
     ) -> Float[Tensor, "shapes points"]:
         """Signed distances; see `Decoder.query`."""
         features, coarse = self._at_points(prepared, points_unit)
-        return self._read(features, coarse, points_unit)
+        if torch.is_grad_enabled():
+            return self._read(features, coarse, points_unit)
+        # Without gradients, layers work in place and feature by feature, as the planes are read: nothing is transposed.
+        rows = torch.cat([features.transpose(1, 2), points_unit.transpose(1, 2)], dim=1)
+        for layer in self.reader:
+            if isinstance(layer, nn.Linear):
+                weight = layer.weight.expand(len(rows), -1, -1)
+                rows = torch.baddbmm(layer.bias[:, None], weight, rows)
+            else:
+                rows = nn.functional.silu(rows, inplace=True)
+        return rows[:, 0].add_(coarse).add_(_beyond(points_unit))
 
     def _at_points(
         self, prepared: tuple[Tensor, ...], points_unit: Float[Tensor, "shapes points 3"]
