@@ -8,6 +8,7 @@ from scipy.sparse.csgraph import connected_components
 from scipy.spatial import KDTree
 from torch import Tensor
 
+from shapeprior.decoded_field import DecodedField
 from shapeprior.decoder import Decoder
 from shapeprior.extract import ExtractConfig, extract_mesh
 from shapeprior.frames import Similarity
@@ -36,12 +37,8 @@ def fill_sphere(decoder: Decoder, code: Float[Tensor, "code"]) -> Similarity | N
 def outline(decoder: Decoder, code: Float[Tensor, "code"]) -> TriangleMesh:
     """A coarse mesh of a code's shape, in the unit frame."""
     with torch.no_grad():
-        prepared = decoder.prepare(code[None])
-
-        def field(points: Float[np.ndarray, "points 3"]) -> Float[np.ndarray, "points"]:
-            return decoder.query(prepared, torch.from_numpy(points).to(code)[None])[0].cpu().numpy()
-
-        return extract_mesh(field, ExtractConfig(resolution=RESOLUTION, project=False)).mesh
+        field = DecodedField(decoder, decoder.prepare(code[None]))
+    return extract_mesh(field, ExtractConfig(resolution=RESOLUTION, project=False)).mesh
 
 
 def _together(mesh: TriangleMesh) -> Float[np.ndarray, "vertices 3"]:
