@@ -3,7 +3,10 @@
 All lengths are radii of the unit sphere, in the unit frame of the true shape (docs/conventions.md, section "Metrics").
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
+
+import numpy as np
 
 from shapeprior.config import check_numbers
 from shapeprior.edge_normals import POINTS as EDGE_POINTS
@@ -81,3 +84,17 @@ class MetricsConfig:
 
     def __post_init__(self) -> None:
         check_numbers(self, at_least_one=("surface_points", "volume_points", "edge_points", "emd_points"))
+
+
+def mean_metrics(rows: Sequence[Metrics]) -> dict[str, float | None]:
+    """The mean of each metric by name; of those that not every true shape has, over the shapes that have it, None if none has.
+
+    Raises ValueError if there are no rows.
+    """
+    if not rows:
+        raise ValueError("no metrics to take the mean of; expected at least one row")
+    found: dict[str, float | None] = {}
+    for name in METRIC_DEFINITIONS:
+        column = [value for row in rows if (value := getattr(row, name)) is not None]
+        found[name] = float(np.mean(column)) if column else None
+    return found
