@@ -1,4 +1,4 @@
-"""Evaluation on the tiny data set with an analytic prior: every row counts, whatever happens to it, and a run that was ended goes on."""
+"""Evaluation on the tiny data set with an analytic prior: every row counts, and a run that was ended goes on."""
 
 import dataclasses
 import json

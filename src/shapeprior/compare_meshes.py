@@ -138,18 +138,18 @@ def compare_with(
     low, high = corners.min(axis=0), corners.max(axis=0)
     volume = low + (high - low) * rng_volume.random((config.volume_points, 3))
     count = min(config.emd_points, config.surface_points)
-    whole = {
-        **match.scores(None, truth),
-        "iou": intersection_over_union(inside_predicted(volume), inside_true(volume)),
-        "emd": _bounded("emd", earth_movers_distance(match.points[:count], truth.points[:count])),
-    }
+    whole = Metrics(
+        **vars(match.scores(None, truth)),
+        iou=intersection_over_union(inside_predicted(volume), inside_true(volume)),
+        emd=_bounded("emd", earth_movers_distance(match.points[:count], truth.points[:count])),
+    )
 
     def part(seen: bool) -> SurfaceMetrics | None:
         if truth.seen is None or not np.any(truth.seen == seen):
             return None
-        return SurfaceMetrics(**match.scores(seen, truth))
+        return match.scores(seen, truth)
 
-    return Scores(whole=Metrics(**whole), seen=part(True), unseen=part(False))
+    return Scores(whole=whole, seen=part(True), unseen=part(False))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -189,8 +189,8 @@ class _Match:
             else edges.errors(predicted, seed=seed, count=2 * config.edge_points),
         )
 
-    def scores(self, seen: bool | None, truth: TruePoints) -> dict[str, float | None]:
-        """The metrics of the surface by name, on the seen part, the unseen one, or the whole (None)."""
+    def scores(self, seen: bool | None, truth: TruePoints) -> SurfaceMetrics:
+        """The metrics of the surface on the seen part, the unseen one, or the whole (None)."""
         here = np.ones(len(truth.points), dtype=bool) if seen is None or truth.seen is None else truth.seen == seen
         there = here[self.nearest_true]
         # Nothing predicted there is no reason to look only at the other direction.
@@ -212,11 +212,10 @@ class _Match:
             "mesh_accuracy": float(np.percentile(forward_mesh, ACCURACY_PERCENTILE)),
             "mesh_completion": float((self.backward_mesh[here] <= COMPLETION_THRESHOLD).mean()),
         }
-        bounded: dict[str, float | None] = {name: _bounded(name, value) for name, value in found.items()}
-        return {
-            **bounded,
-            "edge_normal_deg": _bounded("edge_normal_deg", float(errors.mean())) if len(errors) else None,
-        }
+        return SurfaceMetrics(
+            **{name: _bounded(name, value) for name, value in found.items()},
+            edge_normal_deg=_bounded("edge_normal_deg", float(errors.mean())) if len(errors) else None,
+        )
 
 
 def _bounded(name: str, value: float) -> float:

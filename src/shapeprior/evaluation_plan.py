@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import get_args
 
 from shapeprior.config import config_to_json
 from shapeprior.dataset import Dataset
@@ -90,7 +91,8 @@ def planned_methods(
     stems = [Path(path).name or "prior" for path in against]
     for name, path in zip(shape_ids(stems, taken=taken), against, strict=True):
         methods.append(_of_prior(name, load(path), os.fspath(path), config, data))
-    chosen = tuple(BASELINES) if config.baselines is None else config.baselines
+    every: tuple[BaselineName, ...] = get_args(BaselineName)
+    chosen = every if config.baselines is None else config.baselines
     wanted = [name for name in chosen if set(BASELINES[name].tasks) & set(config.tasks)]
     training = None
     if any(BASELINES[name].needs_training for name in wanted):
