@@ -18,19 +18,22 @@ from shapeprior.dataset import Dataset
 from shapeprior.decoder import Decoder
 from shapeprior.errors import CompletionError, ConfigError, DatasetError, ScanError
 from shapeprior.evaluate import evaluate_prior
-from shapeprior.evaluate_config import EvaluateConfig, chosen_baselines, evenly
+from shapeprior.evaluate_config import EvaluateConfig, chosen_baselines, evenly, require_choice
+from shapeprior.frames import Similarity
 from shapeprior.infer import InferConfig
 from shapeprior.mesh import TriangleMesh
 from shapeprior.mesh_io import load_mesh
 from shapeprior.metric_definitions import METRIC_DEFINITIONS
 from shapeprior.metrics import MetricsConfig
 from shapeprior.observation import Observation
+from shapeprior.placement import Freedom
 from shapeprior.prepare import prepare_dataset
 from shapeprior.prepare_shape import PrepareConfig
 from shapeprior.prior import Completion, ShapePrior
 from shapeprior.records import RefusedShape
 from shapeprior.sampling import SamplingConfig
 from shapeprior.score_summary import find_summary
+from shapeprior.shape_views import ShapeView
 from shapeprior.truth import load_truth, score
 from shapeprior.worker_loop import Lost
 
@@ -417,12 +420,42 @@ def test_a_baseline_without_its_library_is_named_or_refused(
     assert not (tmp_path / "asked").exists()
 
 
-def test_placements_that_are_not_known_are_drawn_and_undone(tiny_data: Dataset, tmp_path: Path) -> None:
-    config = dataclasses.replace(FAST, placement="aligned", max_shapes=1)
-    (row,) = evaluate_prior(ellipsoid_prior(), tiny_data, tmp_path, config=config, seed=0)["rows"]
-    assert row["failure"] is None
-    # In the frame that was drawn, a shape up to a radius away would overlap little.
-    assert row["metrics"]["iou"] > 0.3
+class Told(Hasty):
+    """Is told where the view was moved to, and completes it as if it had found that."""
+
+    def complete(self, view: Observation, **kwargs: Any) -> Completion:
+        placement = kwargs.pop("placement", None)
+        if placement is None:
+            return super().complete(view, **kwargs)
+        T_world_unit = placements[-1]
+        return super().complete(view, **kwargs, T_unit_world=T_world_unit.inverse())
+
+
+placements: list[Similarity] = []
+
+
+@pytest.mark.parametrize("placement", ["aligned", "upright", "free"])
+def test_who_finds_the_placement_that_was_drawn_scores_as_if_it_were_known(
+    placement: Freedom, tiny_data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moved = ShapeView.moved
+
+    def watched(view: ShapeView, freedom: str, *, rng: np.random.Generator) -> tuple[Observation, Similarity]:
+        found = moved(view, freedom, rng=rng)
+        placements.append(found[1])
+        return found
+
+    monkeypatch.setattr(ShapeView, "moved", watched)
+    prior = hasty()
+    told = Told(prior.decoder, prior.codes, prior.config)
+    known = evaluate_prior(told, tiny_data, tmp_path / "known", config=FAST, seed=0)
+    config = dataclasses.replace(FAST, placement=placement)
+    drawn = evaluate_prior(told, tiny_data, tmp_path / "drawn", config=config, seed=0)
+    for one, two in zip(known["rows"], drawn["rows"], strict=True):
+        assert one["failure"] is None is two["failure"]
+        for name in ("iou", "chamfer_l1", "mesh_accuracy"):
+            assert two["metrics"][name] == pytest.approx(one["metrics"][name], rel=0.05, abs=0.02)
+    assert max(abs(np.log(found.scale)) for found in placements) > 0.02
 
 
 def test_imported_samples_alone_cannot_be_evaluated_and_the_command_says_what_to_do(
@@ -463,19 +496,18 @@ def test_an_empty_split_is_refused(tiny_data: Dataset, tmp_path: Path) -> None:
 
 def test_settings_outside_their_range_are_refused() -> None:
     for fields, text in (
-        ({"split": "val"}, "split = val"),
         ({"tasks": ()}, "tasks = none"),
         ({"tasks": ("view", "view")}, "tasks = view, view"),
-        ({"sensors": ("best",)}, "sensors = best"),
         ({"views": (0,)}, "views = "),
-        ({"placement": "guessed"}, "placement = guessed"),
-        ({"baselines": ("median",)}, "baselines = median"),
+        ({"views": (2, 2)}, "views = "),
         ({"max_shapes": 0}, "max_shapes = 0"),
         ({"view_resolution": 0}, "view_resolution = 0"),
         ({"resolution": 1}, "resolution = 1"),
     ):
         with pytest.raises(ConfigError, match=text):
             dataclasses.replace(FAST, **fields)
+    with pytest.raises(ConfigError, match="split = val; expected different ones of train, test"):
+        require_choice("split", ("val",), ("train", "test"))
     assert chosen_baselines(()) is None
     assert chosen_baselines(("none",)) == ()
     assert chosen_baselines(("upper", "mean")) == ("mean", "upper")

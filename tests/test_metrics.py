@@ -93,7 +93,8 @@ def test_concentric_spheres_have_the_analytic_scores(gap: float) -> None:
     # A facet's middle is nearer to the centre than its corners, by 0.0008 of 0.6 radii.
     assert metrics.mesh_accuracy == pytest.approx(gap, abs=2e-3)
     assert metrics.mesh_completion == 0.0
-    assert metrics.emd == pytest.approx(gap, abs=0.08)
+    # Of 256 points, two draws of one sphere are some 0.12 apart.
+    assert metrics.emd == pytest.approx(gap, abs=0.15)
     assert metrics.emd >= gap - 1e-3
     thresholds = (FSCORE_05_THRESHOLD, FSCORE_1_THRESHOLD, FSCORE_2_THRESHOLD)
     for found, threshold in zip((metrics.fscore_05, metrics.fscore_1, metrics.fscore_2), thresholds, strict=True):
@@ -116,18 +117,28 @@ def test_shifted_cubes_have_the_known_scores(shift: float) -> None:
     assert shift - 0.08 < metrics.emd < shift + 0.15
 
 
+def to_mesh(points: np.ndarray, mesh: TriangleMesh) -> np.ndarray:
+    """Distance of each point to the nearest of all triangles, by trimesh's closest point of one triangle."""
+    nearest = np.full(len(points), np.inf)
+    for corners in mesh.corners:
+        foot = trimesh.triangles.closest_point(np.broadcast_to(corners, (len(points), 3, 3)), points)
+        nearest = np.minimum(nearest, np.linalg.norm(points - foot, axis=1))
+    return nearest
+
+
 def test_distances_to_meshes_are_those_of_trimesh() -> None:
-    predicted, true = icosphere(0.55, (0.05, 0.0, 0.0)), cube(1.0)
+    source = trimesh.creation.icosphere(subdivisions=2, radius=0.55)
+    source.apply_translation((0.05, 0.0, 0.0))
+    predicted = TriangleMesh(
+        vertices=np.asarray(source.vertices, dtype=np.float64), faces=np.asarray(source.faces, dtype=np.int64)
+    )
+    true = cube(1.0)
     metrics = score(predicted, truth_of(true), seed=3, config=FEW)
     drawn = TruePoints.draw(true, seed=3, config=FEW)
-    other = trimesh.Trimesh(predicted.vertices, predicted.faces, process=False)
-    far = trimesh.proximity.ProximityQuery(other).on_surface(drawn.points)[1]
-    assert metrics.mesh_completion == (far <= 0.01).mean()
+    assert metrics.mesh_completion == (to_mesh(drawn.points, predicted) <= 0.01).mean()
     # The predicted points are drawn apart; a second draw of them has the same percentile but for chance.
-    points = trimesh.sample.sample_surface(other, 2000, seed=0)[0]
-    box = trimesh.Trimesh(true.vertices, true.faces, process=False)
-    near = trimesh.proximity.ProximityQuery(box).on_surface(points)[1]
-    assert metrics.mesh_accuracy == pytest.approx(np.percentile(near, 90), rel=0.05)
+    points = np.asarray(trimesh.sample.sample_surface(source, 2000, seed=0)[0])
+    assert metrics.mesh_accuracy == pytest.approx(np.percentile(to_mesh(points, true), 90), rel=0.05)
 
 
 def test_edge_normals_of_a_turned_cube_lean_by_the_turn() -> None:

@@ -66,12 +66,12 @@ class EvaluateConfig:
     """How many points the metrics draw."""
 
     def __post_init__(self) -> None:
-        _require_choice("tasks", self.tasks, get_args(Task))
-        _require_choice("split", (self.split,), ("train", "test"))
-        _require_choice("sensors", self.sensors, get_args(SensorLevel))
-        _require_choice("placement", (self.placement,), get_args(Freedom))
+        require_choice("tasks", self.tasks, get_args(Task))
+        require_choice("split", (self.split,), ("train", "test"))
+        require_choice("sensors", self.sensors, get_args(SensorLevel))
+        require_choice("placement", (self.placement,), get_args(Freedom))
         if self.baselines:
-            _require_choice("baselines", self.baselines, get_args(BaselineName))
+            require_choice("baselines", self.baselines, get_args(BaselineName))
         if not self.views or min(self.views) < 1 or len(set(self.views)) < len(self.views):
             raise ConfigError(f"views = {self.views}; expected different numbers, at least 1 each")
         if self.max_shapes is not None and self.max_shapes < 1:
@@ -107,7 +107,8 @@ def evenly(items: Sequence[Item], count: int | None) -> list[Item]:
     return [items[index] for index in np.linspace(0, len(items) - 1, count).round().astype(int)]
 
 
-def _require_choice(name: str, found: Sequence[str], choices: Sequence[str]) -> None:
+def require_choice(name: str, found: Sequence[str], choices: Sequence[str]) -> None:
+    """Raise ConfigError unless these are some of the choices, none twice."""
     wrong = [value for value in found if value not in choices]
     if wrong or not found or len(set(found)) < len(found):
         raise ConfigError(f"{name} = {', '.join(found) or 'none'}; expected different ones of {', '.join(choices)}")

@@ -176,7 +176,7 @@ def _job(
         "prepared": data.settings.get("prepare"),
         "task": task,
         "condition": asdict(condition) if condition else None,
-        "method": [method.name, method.text, method.digest],
+        "method": [method.name, method.text if method.baseline else "", method.digest],
         "placement": config.placement,
         "view_resolution": config.view_resolution,
         "resolution": config.resolution,

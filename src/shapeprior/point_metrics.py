@@ -38,7 +38,7 @@ def normal_consistency(
     return float(0.5 * (forward.mean() + backward.mean()))
 
 
-def earth_movers_distance(points_a: Float[np.ndarray, "n 3"], points_b: Float[np.ndarray, "n 3"]) -> float:
+def earth_movers_distance(points_a: Float[np.ndarray, "a 3"], points_b: Float[np.ndarray, "b 3"]) -> float:
     """Mean distance of the one-to-one match of two sets of equal size whose sum of distances is smallest; exact, O(n³)."""
     if len(points_a) != len(points_b) or len(points_a) == 0:
         raise ValueError(f"sets of {len(points_a)} and {len(points_b)} points; expected as many, at least one")
