@@ -128,7 +128,6 @@ LAYERS = [
     "baselines.grid_field",
     "baselines.view_evidence",
     "baselines.linear_model",
-    "baselines.mean_shape",
     "baselines.nearest_training_shape",
     "baselines.screened_poisson",
     "baselines.upper_bound",
@@ -190,6 +189,7 @@ LAYERS = [
     "write_shapes",
     # What users start.
     "loaded_prior",
+    "baselines.mean_shape",
     "training_grids",
     "evaluation_methods",
     "evaluate_row",

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from ellipsoids import ellipsoid_prior, off_ellipsoid
 from plain_geometry import sphere
 from scipy.interpolate import RegularGridInterpolator
 
@@ -9,11 +10,12 @@ from shapeprior.baselines.grid_field import CELLS, CLAMP, GridField, node_weight
 from shapeprior.baselines.linear_model import LinearModel, stacked
 from shapeprior.baselines.mean_shape import mean_shape
 from shapeprior.baselines.nearest_training_shape import nearest_training_shape
-from shapeprior.baselines.screened_poisson import screened_poisson
+from shapeprior.baselines.screened_poisson import _closed, screened_poisson
 from shapeprior.baselines.upper_bound import upper_bound
 from shapeprior.baselines.view_evidence import FREE_POINTS, SURFACE_POINTS, ViewEvidence
 from shapeprior.cell_grid import cell_centers
 from shapeprior.errors import CompletionError
+from shapeprior.mesh import TriangleMesh
 from shapeprior.shape_views import shape_view
 from shapeprior.signed_distance import SignedDistance
 
@@ -89,10 +91,23 @@ def test_free_space_is_heeded_where_nothing_was_measured(grids: np.ndarray) -> N
     assert with_free.mean() > without.mean() + 0.05
 
 
-def test_the_mean_of_balls_is_a_ball_of_the_mean_radius(grids: np.ndarray) -> None:
-    # Within the clamp of both, the mean of two distances is that of the mean ball.
-    radius = np.linalg.norm(mean_shape(LinearModel.fit(grids[4:6]), resolution=48).vertices, axis=1)
-    assert np.abs(radius - RADII[4:6].mean()).max() < 0.01
+def test_the_mean_shape_is_that_of_the_mean_code() -> None:
+    prior = ellipsoid_prior()
+    mesh = mean_shape(prior, resolution=64)
+    # The codes of the stand-in are a grid around 0.
+    assert off_ellipsoid(mesh, np.zeros(2)).max() < 0.01
+
+
+def test_borders_are_closed_and_other_faces_stay() -> None:
+    whole = sphere(radius=0.6, subdivisions=3)
+    height = whole.vertices[whole.faces, 1].mean(axis=1)
+    open_twice = TriangleMesh(vertices=whole.vertices, faces=whole.faces[np.abs(height) < 0.4])
+    closed = _closed(open_twice)
+    assert closed.is_watertight
+    np.testing.assert_array_equal(closed.faces[: len(open_twice.faces)], open_twice.faces)
+    # A ball between two planes at ±h has the volume 2 π h (r² − h² / 3).
+    assert closed.volume == pytest.approx(2 * np.pi * 0.4 * (0.36 - 0.16 / 3), rel=0.05)
+    np.testing.assert_array_equal(_closed(whole).faces, whole.faces)
 
 
 def test_the_nearest_ball_is_the_one_of_the_nearest_radius(grids: np.ndarray) -> None:
@@ -129,6 +144,7 @@ def test_screened_poisson_goes_through_the_visible_points() -> None:
     pytest.importorskip("open3d", reason="the extra `poisson` is not installed", exc_type=ImportError)
     view = shape_view(sphere(radius=0.6, subdivisions=4), "ball", views=8, resolution=96, seed=0)
     mesh = screened_poisson(view.observation, seed=0)
+    assert mesh.is_watertight
     radius = np.linalg.norm(mesh.vertices, axis=1)
     assert np.median(np.abs(radius - 0.6)) < 0.01
     again = screened_poisson(view.observation, seed=0)

@@ -397,7 +397,7 @@ def test_without_training_shapes_the_baselines_know_what_the_prior_decodes(tiny_
     data = dataclasses.replace(tiny_data, shapes=tiny_data.split("test"))
     config = dataclasses.replace(ALL, baselines=("nearest", "mean"), max_shapes=1, training_shapes=5)
     document = evaluate_prior(hasty(), data, tmp_path, config=config, seed=0)
-    assert "5 training shapes as the prior decodes them" in document["methods"]["mean shape"]["text"]
+    assert "5 training shapes as the prior decodes them" in document["methods"]["nearest training shape"]["text"]
     assert {row["method"] for row in document["rows"]} == {"shapeprior", "mean shape", "nearest training shape"}
     assert all(row["failure"] is None and row["task"] != "codes" for row in document["rows"])
     assert "no rows of the task codes" in document["methods"]["shapeprior"]["text"]

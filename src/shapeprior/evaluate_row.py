@@ -49,7 +49,7 @@ class RowJob:
     baseline: BaselineName | None
     """Which baseline it is; None for a prior."""
     prior: ShapePrior | str
-    """The prior, or how to load it."""
+    """The prior that makes the row, or how to load it; of a baseline the one under evaluation."""
     training: TrainingGrids | None
     config: EvaluateConfig
     seed: int
@@ -219,7 +219,10 @@ def _case(job: RowJob) -> _Case:
 def _predict(job: RowJob, case: _Case) -> Prediction:
     if job.baseline is None:
         return predict_by_prior(job.prior, job.task, job.shape_id, job.data, case.view, job.config, job.seed)
-    return predict_by_baseline(job.baseline, case.truth, case.view, job.training, job.config.resolution, job.seed)
+    return predict_by_baseline(
+        job.baseline, case.truth, case.view,
+        prior=job.prior, training=job.training, resolution=job.config.resolution, seed=job.seed,
+    )  # fmt: skip
 
 
 def _scored(job: RowJob, case: _Case, mesh: TriangleMesh) -> Scores:

@@ -49,9 +49,9 @@ class Baseline:
 BASELINES: Mapping[BaselineName, Baseline] = {
     "mean": Baseline(
         name="mean shape",
-        text="zero level set of the mean of the training shapes' signed distances, clamped at 0.2, on a 48³ grid",
+        text="the mesh of the mean of the prior's training codes, the same for every view",
         tasks=("full", "view"),
-        needs_training=True,
+        needs_training=False,
     ),
     "nearest": Baseline(
         name="nearest training shape",
@@ -68,7 +68,7 @@ BASELINES: Mapping[BaselineName, Baseline] = {
     ),
     "poisson": Baseline(
         name="screened Poisson",
-        text=f"screened Poisson surface of the visible points (Open3D, depth {DEPTH}); holes closed as far as possible",
+        text=f"screened Poisson surface of the visible points (Open3D, depth {DEPTH}); borders closed by fans",
         tasks=("view",),
         needs_training=False,
     ),
@@ -132,6 +132,8 @@ def predict_by_baseline(
     baseline: BaselineName,
     truth: Truth,
     view: ShapeView | None,
+    *,
+    prior: ShapePrior | str,
     training: TrainingGrids | None,
     resolution: int,
     seed: int,
@@ -139,6 +141,8 @@ def predict_by_baseline(
     """What a baseline makes of a view or of a whole shape (None). Raises CompletionError, MeshError or ConfigError."""
     if baseline == "upper":
         return Prediction(mesh_unit=upper_bound(truth.distance, resolution=resolution))
+    if baseline == "mean":
+        return Prediction(mesh_unit=mean_shape(loaded(prior), resolution=resolution))
     if baseline == "poisson":
         assert view is not None
         return Prediction(mesh_unit=screened_poisson(view.observation, seed=seed))
@@ -147,10 +151,7 @@ def predict_by_baseline(
         assert view is not None
         row = nearest_training_shape(training.grids(), ViewEvidence.of(view.observation, seed=seed))
         return Prediction(mesh_unit=training.mesh(row, resolution=resolution))
-    model = training.model()
-    if baseline == "mean":
-        return Prediction(mesh_unit=mean_shape(model, resolution=resolution))
-    return Prediction(mesh_unit=_linear(model, truth, view, seed).mesh(resolution))
+    return Prediction(mesh_unit=_linear(training.model(), truth, view, seed).mesh(resolution))
 
 
 def _complete(prior: ShapePrior, shape_id: str, view: ShapeView, config: EvaluateConfig, seed: int) -> Prediction:

@@ -12,7 +12,7 @@ from shapeprior.errors import CompletionError
 
 COMPONENTS = 64
 """At most so many, as the codes of the presets have; shapes less one, if there are fewer."""
-PRIOR_WEIGHT = 1e-5
+PRIOR_WEIGHT = 1e-6
 """Weight of the mean squared coefficient (in standard deviations) against mean squared distances, in squared radii."""
 MAX_ROUNDS = 30
 """Rounds of least squares until no free point changes sides."""

@@ -29,7 +29,7 @@ def has_poisson() -> bool:
 def screened_poisson(view_unit: Observation, *, seed: int) -> TriangleMesh:
     """The surface through the points of a view and their normals, which look to the sensor; in the view's frame.
 
-    It is closed, but where it leaves the octree's cube, whose holes are filled as far as they are plain. Of its parts all are
+    It leaves the octree's cube where no point holds it; each such border is closed by triangles to its middle. Of its parts all are
     kept. Raises CompletionError if nothing comes out, ConfigError, naming the install line, if Open3D is missing.
     """
     try:
@@ -54,11 +54,23 @@ def screened_poisson(view_unit: Observation, *, seed: int) -> TriangleMesh:
 
 
 def _closed(mesh: TriangleMesh) -> TriangleMesh:
-    import trimesh
-
-    solid = trimesh.Trimesh(mesh.vertices, mesh.faces, process=True)
-    if not solid.is_watertight:
-        trimesh.repair.fill_holes(solid)
-    return TriangleMesh(
-        vertices=np.asarray(solid.vertices, dtype=np.float64), faces=np.asarray(solid.faces, dtype=np.int64)
-    )
+    """The mesh with a fan of triangles over every border that goes round once; others stay open."""
+    directed = mesh.faces[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2)
+    _, edge, count = np.unique(np.sort(directed, axis=1), axis=0, return_inverse=True, return_counts=True)
+    border = directed[count[edge.reshape(-1)] == 1]
+    following = dict(border.tolist())
+    vertices, faces = [mesh.vertices], [mesh.faces]
+    size = len(mesh.vertices)
+    while following:
+        first, second = following.popitem()
+        loop = [first]
+        while second != first and second in following:
+            loop.append(second)
+            second = following.pop(second)
+        if second == first and len(loop) > 2:
+            ring = np.array(loop)
+            vertices.append(mesh.vertices[ring].mean(axis=0, keepdims=True))
+            # Against the direction in which the border's faces run along it.
+            faces.append(np.stack([np.roll(ring, -1), ring, np.full(len(ring), size)], axis=1))
+            size += 1
+    return TriangleMesh(vertices=np.concatenate(vertices), faces=np.concatenate(faces).astype(np.int64))
