@@ -93,7 +93,7 @@ def planned_methods(
         methods.append(_of_prior(name, load(path), os.fspath(path), config, data))
     every: tuple[BaselineName, ...] = get_args(BaselineName)
     chosen = every if config.baselines is None else config.baselines
-    wanted = [name for name in chosen if set(BASELINES[name].tasks) & set(config.tasks)]
+    wanted: list[BaselineName] = [name for name in chosen if set(BASELINES[name].tasks) & set(config.tasks)]
     training = None
     if any(BASELINES[name].needs_training for name in wanted):
         training = training_grids(
