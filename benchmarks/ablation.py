@@ -24,17 +24,18 @@ import numpy as np
 import torch
 from ablation_arms import Arm, arms
 from candidate_decoders import FourierDecoder
-from edge_normals import edge_normal_error
 from tables import print_machine, print_table
 from torch import Tensor
 
 from shapeprior.code_space import CodeSpace
 from shapeprior.dataset import Dataset
 from shapeprior.decoder import Decoder, seeded
+from shapeprior.edge_normals import edge_normal_error
 from shapeprior.encode_samples import EncodeConfig, encode_samples
 from shapeprior.errors import CompletionError
 from shapeprior.extract import ExtractConfig, extract_mesh
 from shapeprior.losses import banded_l1, clamped_l1, code_prior
+from shapeprior.metric_definitions import METRIC_DEFINITIONS
 from shapeprior.precision import autocast
 from shapeprior.row_adam import RowAdam
 from shapeprior.sampling import STRATEGIES
@@ -213,9 +214,10 @@ def measured(decoder: Decoder, codes: Tensor, seen: Shapes, unseen: Shapes, data
 
         try:
             mesh = extract_mesh(values, ExtractConfig(resolution=128)).mesh
-            edges.append(edge_normal_error(data.mesh_unit(shape_id), mesh, seed=0))
+            lean_at_edges = edge_normal_error(data.mesh_unit(shape_id), mesh, seed=0)
+            edges.append(math.nan if lean_at_edges is None else lean_at_edges)
         except CompletionError:
-            edges.append(90.0)
+            edges.append(METRIC_DEFINITIONS["edge_normal_deg"].worst)
     return {**found, "edges": float(np.nanmean(edges)), "normals": float(np.mean(lean))}
 
 

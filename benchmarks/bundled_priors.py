@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 
 from shapeprior.bundled import bundled_priors
-from shapeprior.evaluate import EvaluateConfig, evaluate_prior
-from shapeprior.metrics import summarize
+from shapeprior.evaluate import evaluate_prior
+from shapeprior.evaluate_config import EvaluateConfig
 from shapeprior.prepare import prepare_dataset
 from shapeprior.prepare_shape import PrepareConfig
-from shapeprior.prior import load
+from shapeprior.score_summary import find_summary
 from shapeprior.synthesize import synthesize_family
 
 
@@ -26,7 +26,7 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--count", type=int, default=6)
     parser.add_argument("--families", nargs="+", default=bundled_priors())
-    parser.add_argument("--placements", nargs="+", default=["known", "estimated"])
+    parser.add_argument("--placements", nargs="+", default=["known", "aligned"])
     arguments = parser.parse_args()
     print("| family | placement | shapes | failures | IoU | F@1% | F@2% | Chamfer-L1 | normals | median s |")
     print("| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
@@ -35,14 +35,18 @@ def main() -> None:
         synthesize_family(family, count=arguments.count, out=folder / "meshes", seed=1)
         data = prepare_dataset(folder / "meshes", folder / "data", config=PrepareConfig(test_share=1.0), seed=1)
         for placement in arguments.placements:
-            config = EvaluateConfig(placement=placement, pictures=False)
-            rows = evaluate_prior(load(family), data, folder / placement, config=config, seed=1)
-            mean = summarize([row.metrics for row in rows]).mean
-            failures = sum(row.failure is not None for row in rows)
-            seconds = float(np.median([row.seconds for row in rows]))
-            scores = f"{mean.iou:.3f} | {mean.fscore_1:.3f} | {mean.fscore_2:.3f} | {mean.chamfer_l1:.4f}"
+            config = EvaluateConfig(tasks=("view",), placement=placement, baselines=(), pictures=False)
+            found = evaluate_prior(family, data, folder / placement, config=config, seed=1)
+            mean = {
+                name: find_summary(found["summary"], name)["mean"]
+                for name in ("iou", "fscore_1", "fscore_2", "chamfer_l1", "normal_consistency")
+            }
+            failures = sum(row["failure"] is not None for row in found["rows"])
+            seconds = float(np.median([row["seconds"] or 0.0 for row in found["rows"]]))
+            scores = f"{mean['iou']:.3f} | {mean['fscore_1']:.3f} | {mean['fscore_2']:.3f} | {mean['chamfer_l1']:.4f}"
             print(
-                f"| {family} | {placement} | {len(rows)} | {failures} | {scores} | {mean.normal_consistency:.3f} | {seconds:.1f} |",
+                f"| {family} | {placement} | {len(found['rows'])} | {failures} | {scores} | "
+                f"{mean['normal_consistency']:.3f} | {seconds:.1f} |",
                 flush=True,
             )
 

@@ -24,32 +24,32 @@ import contextlib
 import json
 import shutil
 import time
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from edge_normals import edge_normal_error
 from tables import print_machine, print_table
 
 from shapeprior.code_space import CodeSpace
 from shapeprior.dataset import Dataset
 from shapeprior.encode_samples import EncodeConfig, encode_samples
 from shapeprior.errors import CompletionError
-from shapeprior.evaluate import Truth, evaluated_view, load_truth, score
 from shapeprior.frames import Similarity
 from shapeprior.losses import clamped_l1
-from shapeprior.metrics import Metrics, MetricsConfig, summarize
+from shapeprior.metrics import Metrics, MetricsConfig, mean_metrics
 from shapeprior.presets import Preset, preset
 from shapeprior.prior import ShapePrior, load
 from shapeprior.refine import FieldSamples, RefineConfig, refine_prepared
+from shapeprior.shape_views import shape_view
 from shapeprior.train import train_prior
+from shapeprior.truth import Truth, load_truth, score
 
 COLUMNS = [
-    "epochs", "cpu_s", "loss", "full_fit", "full_chamfer_l1", "full_iou", "full_edges_deg",
-    "refined_fit", "refined_chamfer_l1", "refined_iou", "refined_edges_deg",
+    "epochs", "cpu_s", "loss", "full_fit", "full_chamfer_l1", "full_iou", "full_edge_normal_deg",
+    "refined_fit", "refined_chamfer_l1", "refined_iou", "refined_edge_normal_deg",
     "view_chamfer_l1", "view_fscore_2", "view_iou", "query_us",
 ]  # fmt: skip
 METRICS = MetricsConfig(surface_points=10_000, volume_points=30_000)
@@ -96,7 +96,7 @@ def full_part(prior: ShapePrior, data: Dataset, ids: list[str], truths: Any) -> 
     codes = encode_samples(decoder, CodeSpace.fit(prior.codes), points, sdf, clamp=clamp, config=config, seed=0)
     found: dict[str, float] = {}
     for name, steps in (("full", 0), ("refined", RefineConfig().steps)):
-        metrics, edges, fit = [], [], []
+        metrics, fit = [], []
         for shape_id, code, where, distance in zip(ids, codes, points, sdf, strict=True):
             truth = truths(shape_id)
             known = FieldSamples.of_sdf(where, distance, clamp)
@@ -111,18 +111,16 @@ def full_part(prior: ShapePrior, data: Dataset, ids: list[str], truths: Any) -> 
                 mesh = prior.extract_prepared(prepared)
             except CompletionError:
                 metrics.append(Metrics.worst())
-                edges.append(90.0)
                 continue
             metrics.append(score(mesh, truth, seed=0, config=METRICS))
-            edges.append(edge_normal_error(truth.surface_unit, mesh, seed=0))
-        found |= {f"{name}_{key}": value for key, value in asdict(summarize(metrics).mean).items()}
-        found |= {f"{name}_edges_deg": float(np.nanmean(edges)), f"{name}_fit": float(np.mean(fit))}
+        found |= {f"{name}_{key}": value for key, value in mean_metrics(metrics).items()}
+        found[f"{name}_fit"] = float(np.mean(fit))
     return found
 
 
 def view_score(prior: ShapePrior, truth: Truth, shape_id: str) -> Metrics:
     """How well one view of a shape is completed."""
-    view, *_ = evaluated_view(truth, shape_id, resolution=256, seed=0)
+    view = shape_view(truth.surface_unit, shape_id, resolution=256, seed=0).observation
     try:
         completed = prior.complete(view, T_unit_world=Similarity.identity(), seed=0)
     except CompletionError:
@@ -166,7 +164,7 @@ def measured(data: Dataset, out: Path, recipe: Preset, truths: Any, *, seed: int
         "cpu_s": spent,
         "loss": log[-1]["loss"],
         **full_part(prior, data, ids, truths),
-        **{f"view_{name}": value for name, value in asdict(summarize(view).mean).items()},
+        **{f"view_{name}": value for name, value in mean_metrics(view).items()},
         "query_us": query_us(prior),
     }
 

@@ -16,13 +16,13 @@ from scipy.spatial.transform import Rotation
 
 from shapeprior.console import evaluate_progress, say, say_summary
 from shapeprior.errors import MeshError
-from shapeprior.evaluate import EvaluateConfig, evaluate_prior
+from shapeprior.evaluate import evaluate_prior
+from shapeprior.evaluate_config import EvaluateConfig
 from shapeprior.layouts import find_sources
 from shapeprior.mesh import TriangleMesh
 from shapeprior.mesh_io import load_mesh, save_mesh
 from shapeprior.prepare import prepare_dataset
 from shapeprior.prepare_shape import PrepareConfig
-from shapeprior.prior import load
 
 
 def main() -> None:
@@ -54,16 +54,14 @@ def main() -> None:
     data = prepare_dataset(arguments.out / "turned", arguments.out / "data", config=config, seed=0)
     for refusal in data.refused:
         say(f"refused  {refusal.reason}")
+    config = EvaluateConfig(
+        tasks=("view",), placement=arguments.placement, resolution=arguments.resolution, baselines=()
+    )
     with evaluate_progress() as progress:
-        rows = evaluate_prior(
-            load(arguments.prior),
-            data,
-            arguments.out / "report",
-            config=EvaluateConfig(placement=arguments.placement, resolution=arguments.resolution),
-            seed=0,
-            progress=progress,
+        found = evaluate_prior(
+            arguments.prior, data, arguments.out / "report", config=config, seed=0, progress=progress.update
         )
-    say_summary(rows)
+    say_summary(found)
 
 
 if __name__ == "__main__":

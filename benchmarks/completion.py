@@ -31,10 +31,8 @@ from tables import print_machine, print_table
 from shapeprior.bundled import bundled_priors
 from shapeprior.dataset import Dataset
 from shapeprior.errors import CompletionError
-from shapeprior.evaluate import Truth, load_truth, score
 from shapeprior.frames import Similarity
 from shapeprior.infer_config import InferConfig
-from shapeprior.joined_views import join_views
 from shapeprior.mesh import TriangleMesh
 from shapeprior.metrics import Metrics, MetricsConfig
 from shapeprior.observation import Observation
@@ -43,8 +41,10 @@ from shapeprior.prepare_shape import shape_rng
 from shapeprior.prior import ShapePrior, load
 from shapeprior.residuals import Residuals
 from shapeprior.sensor_model import SensorModel
+from shapeprior.shape_views import shape_view
 from shapeprior.strays import without_strays
-from shapeprior.views import camera_around, render_depth, sample_view
+from shapeprior.truth import Truth, load_truth, score
+from shapeprior.views import camera_around, render_depth
 
 METRICS = MetricsConfig(surface_points=10_000, volume_points=30_000)
 KNOWN = Similarity.identity()
@@ -58,20 +58,11 @@ class Case:
     name: str
     truth: Truth
 
-    def view(self, sensor: SensorModel | None = None, *, number: int = 0) -> Observation:
-        """Its view of this number; the first one is that of `shapeprior evaluate`."""
-        rng = shape_rng(0, self.name)
-        azimuth, elevation = [sample_view(rng) for _ in range(number + 1)][-1]
-        camera, pose = camera_around(azimuth_deg=azimuth, elevation_deg=elevation, resolution=256)
-        depth = render_depth(self.truth.surface_unit, camera, pose)
-        if sensor is None:
-            return Observation.from_depth(depth, camera, pose, background_is_free=True)
-        measured = sensor.measure(depth, camera, rng=rng)
-        # A hole is no background: only what a perfect camera sees nothing at is free.
-        return Observation.from_depth(
-            np.where((depth > 0) & (measured <= 0), np.nan, measured), camera, pose,
-            mask=~((depth > 0) & (measured <= 0)), background_is_free=True,
-        )  # fmt: skip
+    def view(self, sensor: SensorModel | None = None, *, views: int = 1) -> Observation:
+        """Its first views together; the first one is that of `shapeprior evaluate`."""
+        return shape_view(
+            self.truth.surface_unit, self.name, views=views, sensor=sensor, resolution=256, seed=0
+        ).observation
 
 
 def scored(case: Case, mesh_unit: Callable[[], TriangleMesh]) -> Metrics:
@@ -173,7 +164,7 @@ def sensor(prior: ShapePrior, cases: list[Case]) -> None:
 def views(prior: ShapePrior, cases: list[Case]) -> None:
     rows = []
     for count in (1, 2, 4, 8):
-        found = [completed(prior, case, join_views([case.view(number=n) for n in range(count)])) for case in cases]
+        found = [completed(prior, case, case.view(views=count)) for case in cases]
         rows.append([str(count), *cells(found)])
     print_table(f"number of views, {len(cases)} shapes", ["views", *HEAD], rows)
 

@@ -4,7 +4,8 @@ import os
 import platform
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
+
+from shapeprior.machine import processor
 
 LIBRARIES = ("numpy", "scipy", "libigl", "embreex", "trimesh", "point-cloud-utils")
 
@@ -28,14 +29,5 @@ def print_machine() -> None:
         except PackageNotFoundError:
             found.append(f"no {name}")
     print(
-        f"{os.cpu_count()} cores of {_processor()}; Python {platform.python_version()}, {', '.join(found)}.", flush=True
+        f"{os.cpu_count()} cores of {processor()}; Python {platform.python_version()}, {', '.join(found)}.", flush=True
     )
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    except OSError:
-        names = []
-    return names[0] if names else platform.processor() or platform.machine()

@@ -64,9 +64,16 @@ def test_the_path_from_generated_meshes_to_a_report(
         == 0
     )
     assert len((prior / "log.jsonl").read_text().splitlines()) == 2
-    assert run(monkeypatch, "evaluate", prior, "--data", data, "--out", report) == 0
+    options = ("--baselines", "mean", "upper", "--resolution", 48, "--workers", 1, "--no-meshes")
+    assert run(monkeypatch, "evaluate", prior, "--data", data, "--out", report, *options) == 0
+    printed = capsys.readouterr().out
     document = json.loads((report / "metrics.json").read_text())
-    assert document["count"] == len(Dataset.open(data).split("test"))
+    shapes = {shape.id for shape in Dataset.open(data).split("test")}
+    for method in ("shapeprior", "mean shape", "upper bound"):
+        assert method in printed
+        assert shapes == {row["id"] for row in document["rows"] if row["task"] == "view" and row["method"] == method}
+    assert {row["task"] for row in document["rows"]} == {"codes", "full", "view"}
+    assert [entry["epoch"] for entry in document["training"]] == [1, 2]
     assert "broken.obj" in (report / "report.md").read_text()
 
 

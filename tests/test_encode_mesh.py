@@ -15,7 +15,7 @@ from shapeprior.errors import MeshError, OutputError
 from shapeprior.frames import Similarity
 from shapeprior.mesh import TriangleMesh
 from shapeprior.mesh_io import save_mesh
-from shapeprior.metrics import intersection_over_union
+from shapeprior.point_metrics import intersection_over_union
 from shapeprior.prior import load
 from shapeprior.signed_distance import SHEET_HALF_THICKNESS, SignedDistance
 

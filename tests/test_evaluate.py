@@ -1,8 +1,7 @@
-"""Evaluation on the tiny data set with an analytic prior: every shape is a row, and every row counts."""
+"""Evaluation on the tiny data set with an analytic prior: every row counts, and a run that was ended goes on."""
 
 import dataclasses
 import json
-import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,26 +11,46 @@ import pytest
 from ellipsoids import PositiveDecoder, ellipsoid_prior
 from plain_geometry import sphere_sdf
 
+from shapeprior import evaluate, evaluate_row
+from shapeprior.baselines import screened_poisson
 from shapeprior.cli import main
 from shapeprior.dataset import Dataset
 from shapeprior.decoder import Decoder
 from shapeprior.errors import CompletionError, ConfigError, DatasetError, ScanError
-from shapeprior.evaluate import EvaluateConfig, EvaluatedShape, evaluate_prior, evaluated_view, load_truth, score
+from shapeprior.evaluate import evaluate_prior
+from shapeprior.evaluate_config import EvaluateConfig, chosen_baselines, evenly, require_choice
+from shapeprior.frames import Similarity
 from shapeprior.infer_config import InferConfig
+from shapeprior.mesh import TriangleMesh
 from shapeprior.mesh_io import load_mesh
-from shapeprior.metrics import METRIC_DEFINITIONS, Metrics, MetricsConfig
+from shapeprior.metric_definitions import METRIC_DEFINITIONS
+from shapeprior.metrics import MetricsConfig
 from shapeprior.observation import Observation
+from shapeprior.placement import Freedom
 from shapeprior.prepare import prepare_dataset
 from shapeprior.prepare_shape import PrepareConfig
 from shapeprior.prior import Completion, ShapePrior
 from shapeprior.records import RefusedShape
 from shapeprior.sampling import SamplingConfig
+from shapeprior.score_summary import find_summary
+from shapeprior.shape_views import ShapeView
+from shapeprior.truth import load_truth, score
+from shapeprior.worker_loop import Lost
 
 FAST = EvaluateConfig(
-    view_resolution=48, resolution=32, pictures=False, metrics=MetricsConfig(surface_points=1500, volume_points=2000)
+    tasks=("view",),
+    view_resolution=48,
+    resolution=32,
+    baselines=(),
+    pictures=False,
+    metrics=MetricsConfig(surface_points=800, volume_points=1000, edge_points=800, emd_points=32),
 )
-NAMES = list(METRIC_DEFINITIONS)
+ALL = dataclasses.replace(FAST, tasks=("codes", "full", "view"), baselines=None)
 BROKEN = RefusedShape(id="broken", source="broken.obj", source_sha256="", kind="refused", reason="broken.obj: open")
+ROW_KEYS = [
+    "id", "method", "task", "condition", "views", "metrics", "seen", "unseen", "seconds", "verdict", "explained",
+    "failure", "mesh", "truth", "observation",
+]  # fmt: skip
 
 
 def read_strictly(path: Path) -> dict[str, Any]:
@@ -41,6 +60,12 @@ def read_strictly(path: Path) -> dict[str, Any]:
     return json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse)
 
 
+def without_times(document: dict[str, Any]) -> str:
+    """The bytes of metrics.json but for times."""
+    rows = [{**row, "seconds": None} for row in document["rows"]]
+    return json.dumps({**document, "seconds": None, "rows": rows})
+
+
 class Hasty(ShapePrior):
     """Takes few steps: what is tested is the bookkeeping, and ellipsoids with two numbers are soon found."""
 
@@ -48,65 +73,113 @@ class Hasty(ShapePrior):
         return super().complete(view, infer=InferConfig(steps=4), **kwargs)
 
 
-def hasty(decoder: Decoder | None = None) -> Hasty:
+def hasty(decoder: Decoder | None = None, ids: tuple[str, ...] = ()) -> Hasty:
     prior = ellipsoid_prior(decoder)
-    return Hasty(prior.decoder, prior.codes, prior.config)
+    names = (*ids, *prior.config.shape_ids)[: len(prior.codes)]
+    return Hasty(prior.decoder, prior.codes, dataclasses.replace(prior.config, shape_ids=names))
 
 
 @pytest.fixture(scope="module")
-def report(tiny_data: Dataset, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[EvaluatedShape]]:
+def report(tiny_data: Dataset, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    """All tasks and baselines; of the training shapes, the prior claims to have codes of two."""
     out = tmp_path_factory.mktemp("report")
-    return out, evaluate_prior(hasty(), tiny_data, out, config=dataclasses.replace(FAST, split="train"), seed=0)
+    ids = tuple(shape.id for shape in tiny_data.split("train")[:2])
+    return out, evaluate_prior(hasty(ids=ids), tiny_data, out, config=ALL, seed=0)
 
 
-def test_every_shape_of_the_split_is_a_row(tiny_data: Dataset, report: tuple[Path, list[EvaluatedShape]]) -> None:
-    out, rows = report
-    assert [row.id for row in rows] == [shape.id for shape in tiny_data.split("train")]
-    document = read_strictly(out / "metrics.json")
-    assert document["count"] == len(document["rows"]) == 4
-    assert document["failures"] == 0
-    assert [row["id"] for row in document["rows"]] == [row.id for row in rows]
-    assert sorted(path.stem for path in (out / "meshes").iterdir()) == sorted(row.id for row in rows)
-
-
-def test_means_and_medians_are_those_of_the_rows(report: tuple[Path, list[EvaluatedShape]]) -> None:
+def test_every_method_has_a_row_of_every_shape(tiny_data: Dataset, report: tuple[Path, dict[str, Any]]) -> None:
     document = read_strictly(report[0] / "metrics.json")
-    for name in NAMES:
-        column = [row["metrics"][name] for row in document["rows"]]
-        assert document["mean"][name] == pytest.approx(sum(column) / 4)
-        assert document["median"][name] == pytest.approx(float(np.median(column)))
-    assert document["settings"]["seed"] == 0
-    assert document["settings"]["trained_shapes"] == 25
+    assert document == json.loads(json.dumps(report[1]))
+    runnable = {name for name, method in document["methods"].items() if not method["not_run"]}
+    expected = {
+        "codes": {"shapeprior"},
+        "full": {"shapeprior", "mean shape", "PCA", "upper bound"},
+        "view": runnable,
+    }
+    unseen = {shape.id for shape in tiny_data.split("test")}
+    known = {shape.id for shape in tiny_data.split("train")[:2]}
+    for task, methods in expected.items():
+        found = [(row["method"], row["id"]) for row in document["rows"] if row["task"] == task]
+        assert len(found) == len(set(found))
+        assert set(found) == {(name, shape) for name in methods for shape in (known if task == "codes" else unseen)}
+    assert {"mean shape", "nearest training shape", "PCA", "upper bound", "screened Poisson"} < set(document["methods"])
+    assert "4 shapes of the data set's split train" in document["methods"]["PCA"]["text"]
+    assert all(list(row) == ROW_KEYS for row in document["rows"])
+    assert list(document) == [
+        "version", "prior", "data", "settings", "prior_settings", "machine", "versions", "seed", "seconds",
+        "definitions", "methods", "rows", "summary", "training",
+    ]  # fmt: skip
 
 
-def test_ellipsoids_are_completed_better_than_boxes(report: tuple[Path, list[EvaluatedShape]]) -> None:
-    """The prior knows ellipsoids: those score near the sampling noise of 1500 points, boxes cannot."""
-    scores = {row.id: row.metrics for row in report[1]}
-    eggs = [metrics.iou for name, metrics in scores.items() if name.startswith("egg")]
-    boxes = [metrics.iou for name, metrics in scores.items() if name.startswith("box")]
-    assert eggs
-    assert boxes
-    assert min(eggs) > 0.9
-    assert min(eggs) > max(boxes)
+def test_rows_are_whole(report: tuple[Path, dict[str, Any]]) -> None:
+    out, document = report
+    for row in document["rows"]:
+        assert row["failure"] is None
+        assert set(row["metrics"]) == set(METRIC_DEFINITIONS)
+        is_view = row["task"] == "view"
+        assert row["condition"] == ({"views": 1, "sensor": "clean"} if is_view else {})
+        assert len(row["views"]) == is_view
+        assert (row["seen"] is not None) == is_view == (row["unseen"] is not None)
+        assert (row["observation"] is not None) == is_view
+        assert (row["verdict"] is not None) == (is_view and row["method"] == "shapeprior")
+        for name in ("mesh", "truth"):
+            assert len(load_mesh(out / row[name]).faces) > 100 or "box" in row["id"]
+        # Boxes have edges and balls have none, whoever predicts them.
+        assert (row["metrics"]["edge_normal_deg"] is None) == (not row["id"].startswith("box"))
 
 
-def test_written_meshes_are_what_was_scored(tiny_data: Dataset, report: tuple[Path, list[EvaluatedShape]]) -> None:
-    out, rows = report
-    mesh = load_mesh(out / "meshes" / f"{rows[0].id}.ply")
-    again = score(mesh, load_truth(tiny_data, rows[0].id), seed=0, config=FAST.metrics)
-    assert again.iou == pytest.approx(rows[0].metrics.iou, abs=1e-3)
-    assert again.chamfer_l1 == pytest.approx(rows[0].metrics.chamfer_l1, rel=1e-3)
+def test_written_meshes_are_what_was_scored(tiny_data: Dataset, report: tuple[Path, dict[str, Any]]) -> None:
+    out, document = report
+    for row in (row for row in document["rows"] if row["method"] in ("shapeprior", "PCA") and row["task"] == "view"):
+        again = score(load_mesh(out / row["mesh"]), load_truth(tiny_data, row["id"]), seed=0, config=FAST.metrics)
+        assert again.iou == pytest.approx(row["metrics"]["iou"], abs=5e-3)
+        assert again.chamfer_l1 == pytest.approx(row["metrics"]["chamfer_l1"], rel=1e-3)
 
 
-def test_the_report_states_every_definition_and_shape(report: tuple[Path, list[EvaluatedShape]]) -> None:
-    text = (report[0] / "report.md").read_text(encoding="utf-8")
+def test_the_truth_is_the_upper_bound(report: tuple[Path, dict[str, Any]]) -> None:
+    for task in ("full", "view"):
+        rows = [row for row in report[1]["rows"] if row["task"] == task]
+        for metric, sign in (("iou", 1), ("chamfer_l1", -1), ("fscore_2", 1)):
+            best = {row["id"]: row["metrics"][metric] for row in rows if row["method"] == "upper bound"}
+            for row in rows:
+                # But for the noise of 1,000 points, and facets of a coarse grid.
+                assert sign * row["metrics"][metric] <= sign * best[row["id"]] + 0.02, (row["method"], metric)
+
+
+def test_the_summary_is_that_of_the_rows(report: tuple[Path, dict[str, Any]]) -> None:
+    document = report[1]
+    for method in ("shapeprior", "PCA", "mean shape"):
+        for metric in ("chamfer_l1", "iou"):
+            column = [
+                row["metrics"][metric] for row in document["rows"] if row["method"] == method and row["task"] == "view"
+            ]
+            entry = find_summary(document["summary"], metric, method=method)
+            assert entry["mean"] == pytest.approx(sum(column) / 2)
+            assert entry["median"] == pytest.approx(float(np.median(column)))
+            assert min(column) <= entry["low"] <= entry["mean"] <= entry["high"] <= max(column)
+            assert (entry["count"], entry["failures"]) == (2, 0)
+    unseen = [row["unseen"]["fscore_1"] for row in document["rows"] if row["method"] == "PCA" and row["task"] == "view"]
+    entry = find_summary(document["summary"], "fscore_1", method="PCA", part="unseen")
+    assert entry["mean"] == pytest.approx(sum(unseen) / 2)
+
+
+def test_the_report_and_the_table_say_the_same(report: tuple[Path, dict[str, Any]]) -> None:
+    out, document = report
+    text = (out / "report.md").read_text(encoding="utf-8")
     for name, definition in METRIC_DEFINITIONS.items():
         row = next(line for line in text.splitlines() if line.startswith(f"| {name} |"))
-        assert definition.definition in row
+        assert definition.text in row
         assert definition.unit in row
-    order = [line.split("|")[1].strip() for line in text.splitlines() if line.startswith(("| egg", "| box", "| ball"))]
-    assert order == [row.id for row in sorted(report[1], key=lambda row: row.metrics.fscore_2)]
-    assert "1,500 points" in text
+    assert "## Unseen shapes, from partial views: 1 view, sensor clean" in text
+    lines = (out / "metrics.csv").read_text(encoding="utf-8").splitlines()
+    assert len(lines) == 1 + len(document["rows"])
+    columns = lines[0].split(",")
+    for line, row in zip(lines[1:], document["rows"], strict=True):
+        cells = dict(zip(columns, line.split(","), strict=True))
+        assert (cells["id"], cells["method"], cells["task"]) == (row["id"], row["method"], row["task"])
+        assert float(cells["iou"]) == pytest.approx(row["metrics"]["iou"], rel=1e-6)
+        seen = "" if row["seen"] is None else row["seen"]["fscore_1"]
+        assert cells["seen_fscore_1"] == "" if seen == "" else float(cells["seen_fscore_1"]) == pytest.approx(seen)
 
 
 class FailsOnce(Hasty):
@@ -119,83 +192,270 @@ class FailsOnce(Hasty):
         return super().complete(view, **kwargs)
 
 
-def test_a_failure_is_a_row_that_lowers_the_mean(tiny_data: Dataset, tmp_path: Path) -> None:
+class Distorts(Hasty):
+    """Completes, and then makes something else of the mesh."""
+
+    def complete(self, view: Observation, **kwargs: Any) -> Completion:
+        done = super().complete(view, **kwargs)
+        return dataclasses.replace(done, mesh=self.other(done.mesh))
+
+    def other(self, mesh: TriangleMesh) -> TriangleMesh:
+        raise NotImplementedError
+
+
+class Empties(Distorts):
+    def other(self, mesh: TriangleMesh) -> TriangleMesh:
+        return TriangleMesh(vertices=mesh.vertices, faces=mesh.faces[:0])
+
+
+class SpoilsOne(Distorts):
+    def other(self, mesh: TriangleMesh) -> TriangleMesh:
+        vertices = mesh.vertices.copy()
+        vertices[7] = np.nan
+        return TriangleMesh(vertices=vertices, faces=mesh.faces)
+
+
+class Enlarges(Distorts):
+    def other(self, mesh: TriangleMesh) -> TriangleMesh:
+        return TriangleMesh(vertices=mesh.vertices * 1000.0, faces=mesh.faces)
+
+
+class Breaks(Distorts):
+    def other(self, mesh: TriangleMesh) -> TriangleMesh:
+        raise ZeroDivisionError(f"a defect after {mesh.faces.shape[1]}")
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        (Empties, "the predicted mesh is empty: 0 faces"),
+        (SpoilsOne, "1 of "),
+        (Breaks, "ZeroDivisionError: a defect after 3"),
+        (Enlarges, None),
+    ],
+)
+def test_no_average_improves_by_a_fault(
+    kind: type[Hasty], reason: str | None, tiny_data: Dataset, tmp_path: Path
+) -> None:
     prior = hasty()
     good = evaluate_prior(prior, tiny_data, tmp_path / "good", config=FAST, seed=0)
-    rows = evaluate_prior(
+    bad = evaluate_prior(
+        kind(prior.decoder, prior.codes, prior.config), tiny_data, tmp_path / "bad", config=FAST, seed=0
+    )
+    read_strictly(tmp_path / "bad" / "metrics.json")
+    for row in bad["rows"]:
+        assert (row["failure"] is None) == (reason is None)
+        assert reason is None or reason in row["failure"]
+        assert (row["mesh"] is None) == (reason is not None)
+        for name, value in row["metrics"].items():
+            worst = METRIC_DEFINITIONS[name].worst
+            assert value is None or reason is None or value == worst
+    assert len(bad["summary"]) == len(good["summary"])
+    for one, two in zip(good["summary"], bad["summary"], strict=True):
+        assert (one["metric"], one["part"], one["count"]) == (two["metric"], two["part"], two["count"])
+        assert two["failures"] == (one["count"] if reason else 0)
+        if reason or one["metric"] not in ("normal_consistency", "edge_normal_deg"):
+            sign = 1 if METRIC_DEFINITIONS[one["metric"]].better == "lower" else -1
+            for statistic in ("mean", "median", "p90"):
+                assert sign * two[statistic] >= sign * one[statistic] - 1e-9, (one["metric"], statistic)
+
+
+def test_a_failure_is_a_row_that_counts(tiny_data: Dataset, tmp_path: Path) -> None:
+    prior = hasty()
+    good = evaluate_prior(prior, tiny_data, tmp_path / "good", config=FAST, seed=0)
+    document = evaluate_prior(
         FailsOnce(prior.decoder, prior.codes, prior.config), tiny_data, tmp_path / "bad", config=FAST, seed=0
     )
-    assert [row.failure for row in rows] == ["no surface | NaN\nexpected one", None]
-    assert rows[0].metrics == Metrics.worst()
-    assert (rows[0].residual, rows[0].explained) == (None, None)
-    assert rows[1].metrics == good[1].metrics
-    document, whole = (read_strictly(tmp_path / name / "metrics.json") for name in ("bad", "good"))
-    assert document["failures"] == 1
-    assert document["rows"][0]["failure"] == "no surface | NaN\nexpected one"  # Texts stay as they are.
+    rows = document["rows"]
+    assert [row["failure"] for row in rows] == ["no surface | NaN\nexpected one", None]
+    assert rows[1]["metrics"] == good["rows"][1]["metrics"]
     for name, definition in METRIC_DEFINITIONS.items():
-        expected = (definition.worst + getattr(good[1].metrics, name)) / 2
-        assert document["mean"][name] == pytest.approx(expected)
-        better = whole["mean"][name] > document["mean"][name]
-        assert better == definition.higher_is_better
+        if rows[0]["metrics"][name] is not None and rows[1]["metrics"][name] is not None:
+            expected = (definition.worst + good["rows"][1]["metrics"][name]) / 2
+            entry = find_summary(document["summary"], name)
+            assert entry["mean"] == pytest.approx(expected)
+            assert (entry["count"], entry["failures"]) == (2, 1)
     lines = (tmp_path / "bad" / "report.md").read_text(encoding="utf-8").splitlines()
-    (line,) = [line for line in lines if line.startswith(f"| {rows[0].id} |")]
-    assert line.replace("\\|", "").count("|") == len(NAMES) + 4
+    (line,) = [line for line in lines if line.startswith(f"| {rows[0]['id']} |")]
+    assert line.replace("\\|", "").count("|") == len(METRIC_DEFINITIONS) + 6
     assert "1 failures" in "".join(lines)
-    assert not (tmp_path / "bad" / "meshes" / f"{rows[0].id}.ply").exists()
+    assert rows[0]["mesh"] is None
+    assert (tmp_path / "bad" / rows[0]["truth"]).is_file()
 
 
 def test_a_prior_without_any_surface_scores_worst(tiny_data: Dataset, tmp_path: Path) -> None:
-    rows = evaluate_prior(hasty(PositiveDecoder()), tiny_data, tmp_path, config=FAST, seed=0)
+    rows = evaluate_prior(hasty(PositiveDecoder()), tiny_data, tmp_path, config=FAST, seed=0)["rows"]
     assert len(rows) == 2
-    assert all(row.metrics == Metrics.worst() and "positive" in (row.failure or "") for row in rows)
-    document = read_strictly(tmp_path / "metrics.json")
-    assert document["failures"] == 2
-    assert document["mean"] == dataclasses.asdict(Metrics.worst())
-    assert (tmp_path / "report.md").exists()
+    assert all("positive" in row["failure"] and row["metrics"]["iou"] == 0.0 for row in rows)
 
 
-def test_a_shape_that_cannot_be_viewed_is_a_row_and_json_stays_strict(
+def test_a_shape_that_cannot_be_viewed_is_a_row(
     tiny_data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def no_view(*args: object, **kwargs: object) -> None:
         raise ScanError("no pixel shows the object")
 
-    monkeypatch.setattr("shapeprior.evaluate.evaluated_view", no_view)
-    rows = evaluate_prior(hasty(), tiny_data, tmp_path, config=FAST, seed=0)
-    assert all(row.failure == "no pixel shows the object" and math.isnan(row.azimuth_deg) for row in rows)
-    assert read_strictly(tmp_path / "metrics.json")["rows"][0]["azimuth_deg"] is None
-
-
-def test_empty_split(tiny_data: Dataset, tmp_path: Path) -> None:
-    data = dataclasses.replace(tiny_data, shapes=tiny_data.split("train"))
-    with pytest.raises(DatasetError, match="no shape in split 'test'"):
-        evaluate_prior(hasty(), data, tmp_path / "out", config=FAST, seed=0)
-    assert not (tmp_path / "out").exists()
+    monkeypatch.setattr(evaluate_row, "shape_view", no_view)
+    monkeypatch.setattr(evaluate_row, "_cases", {})
+    rows = evaluate_prior(hasty(), tiny_data, tmp_path, config=FAST, seed=0)["rows"]
+    assert all(row["failure"] == "no pixel shows the object" and row["views"] == [] for row in rows)
+    assert all(row["unseen"]["chamfer_l1"] == 2.0 for row in read_strictly(tmp_path / "metrics.json")["rows"])
 
 
 def test_a_shape_without_a_mesh_is_a_row_and_the_others_are_evaluated(tiny_data: Dataset, tmp_path: Path) -> None:
     """As after an import of DeepSDF's samples, to which meshes were added."""
-    prior, (first, second) = hasty(), tiny_data.split("test")
-    whole = evaluate_prior(prior, tiny_data, tmp_path / "whole", config=FAST, seed=0)
+    first, second = tiny_data.split("test")
     bare = dataclasses.replace(first, mesh_sha256=None, T_unit_world=None, confidence=None)
     data = dataclasses.replace(tiny_data, shapes=(bare, second))
-    rows = evaluate_prior(prior, data, tmp_path / "report", config=FAST, seed=0)
-    assert [row.id for row in rows] == [first.id, second.id]
-    assert rows[0].metrics == Metrics.worst()
-    assert "no mesh, only samples" in (rows[0].failure or "")
-    assert rows[1].failure is None
-    assert rows[1].metrics == whole[1].metrics
-    document = read_strictly(tmp_path / "report" / "metrics.json")
-    assert (document["count"], document["failures"]) == (2, 1)
-    assert document["mean"]["iou"] == pytest.approx(rows[1].metrics.iou / 2)
-    assert document["rows"][0]["azimuth_deg"] is None
-    # The time of a completion is that of the one that there was.
-    assert document["median_seconds"] == rows[1].seconds
-    (line,) = [
-        line for line in (tmp_path / "report" / "report.md").read_text().splitlines() if f"| {first.id} |" in line
-    ]
-    assert "no mesh, only samples" in line
-    assert [path.stem for path in (tmp_path / "report" / "meshes").iterdir()] == [second.id]
+    rows = evaluate_prior(hasty(), data, tmp_path / "report", config=FAST, seed=0)["rows"]
+    assert [row["id"] for row in rows] == [first.id, second.id]
+    assert "no mesh, only samples" in rows[0]["failure"]
+    assert rows[1]["failure"] is None
+
+
+def test_a_run_that_was_ended_goes_on_and_ends_with_the_same_bytes(
+    tiny_data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = dataclasses.replace(FAST, baselines=("upper",))
+    whole = evaluate_prior(hasty(), tiny_data, tmp_path / "whole", config=config, seed=0)
+    done: list[str] = []
+
+    def until_three(job: evaluate_row.RowJob) -> dict[str, Any]:
+        if len(done) == 3:
+            raise KeyboardInterrupt
+        done.append(job.method)
+        return evaluate_row.evaluate_row(job)
+
+    monkeypatch.setattr(evaluate, "evaluate_row", until_three)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate_prior(hasty(), tiny_data, tmp_path / "ended", config=config, seed=0)
+    assert not (tmp_path / "ended" / "metrics.json").exists()
+    done[:] = ["two more", "may be done"]
+    document = evaluate_prior(hasty(), tiny_data, tmp_path / "ended", config=config, seed=0)
+    assert len(done) == 3
+    assert without_times(document) == without_times(whole)
+    # Times are those of the run that made the row.
+    again = evaluate_prior(hasty(), tiny_data, tmp_path / "ended", config=config, seed=0)
+    assert again["rows"] == document["rows"]
+
+
+def test_what_has_changed_is_made_again(tiny_data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[str] = []
+
+    def counted(job: evaluate_row.RowJob) -> dict[str, Any]:
+        made.append(job.shape_id)
+        return evaluate_row.evaluate_row(job)
+
+    monkeypatch.setattr(evaluate, "evaluate_row", counted)
+    prior = hasty()
+    first = evaluate_prior(prior, tiny_data, tmp_path, config=FAST, seed=0)
+    evaluate_prior(prior, tiny_data, tmp_path, config=FAST, seed=0)
+    assert len(made) == 2
+    (tmp_path / first["rows"][0]["mesh"]).unlink()
+    evaluate_prior(prior, tiny_data, tmp_path, config=FAST, seed=0)
+    assert len(made) == 3
+    path = next((tmp_path / "rows").rglob("*.json"))
+    path.write_text(path.read_text()[:50])
+    evaluate_prior(prior, tiny_data, tmp_path, config=FAST, seed=0)
+    assert len(made) == 4
+    evaluate_prior(prior, tiny_data, tmp_path, config=dataclasses.replace(FAST, resolution=24), seed=0)
+    assert len(made) == 6
+    other = Hasty(prior.decoder, prior.codes + 0.01, prior.config)
+    evaluate_prior(other, tiny_data, tmp_path, config=dataclasses.replace(FAST, resolution=24), seed=0)
+    assert len(made) == 8
+
+
+def test_a_row_whose_process_died_is_a_failure_and_is_tried_again(
+    tiny_data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def dies(job: evaluate_row.RowJob) -> dict[str, Any] | Lost:
+        if job.shape_id == tiny_data.split("test")[0].id:
+            return Lost(kind="crashed", reason="the process was ended by SIGSEGV, twice")
+        return evaluate_row.evaluate_row(job)
+
+    monkeypatch.setattr(evaluate, "evaluate_row", dies)
+    document = evaluate_prior(hasty(), tiny_data, tmp_path, config=FAST, seed=0)
+    assert ["SIGSEGV" in (row["failure"] or "") for row in document["rows"]] == [True, False]
+    assert find_summary(document["summary"], "fscore_1")["failures"] == 1
+    monkeypatch.undo()
+    assert all(
+        row["failure"] is None for row in evaluate_prior(hasty(), tiny_data, tmp_path, config=FAST, seed=0)["rows"]
+    )
+
+
+def test_conditions_are_views_and_sensors(tiny_data: Dataset, tmp_path: Path) -> None:
+    config = dataclasses.replace(FAST, views=(1, 3), sensors=("clean", "poor"), max_shapes=1)
+    rows = evaluate_prior(hasty(), tiny_data, tmp_path, config=config, seed=0)["rows"]
+    assert [(row["condition"]["views"], row["condition"]["sensor"], len(row["views"])) for row in rows] == [
+        (1, "clean", 1), (1, "poor", 1), (3, "clean", 3), (3, "poor", 3),
+    ]  # fmt: skip
+    assert rows[0]["views"] == rows[1]["views"] == rows[2]["views"][:1]
+    assert len({row["mesh"] for row in rows}) == 4
+
+
+def test_without_training_shapes_the_baselines_know_what_the_prior_decodes(tiny_data: Dataset, tmp_path: Path) -> None:
+    data = dataclasses.replace(tiny_data, shapes=tiny_data.split("test"))
+    config = dataclasses.replace(ALL, baselines=("nearest", "mean"), max_shapes=1, training_shapes=5)
+    document = evaluate_prior(hasty(), data, tmp_path, config=config, seed=0)
+    assert "5 training shapes as the prior decodes them" in document["methods"]["nearest training shape"]["text"]
+    assert {row["method"] for row in document["rows"]} == {"shapeprior", "mean shape", "nearest training shape"}
+    assert all(row["failure"] is None and row["task"] != "codes" for row in document["rows"])
+    assert "no rows of the task codes" in document["methods"]["shapeprior"]["text"]
+
+
+def test_a_baseline_without_its_library_is_named_or_refused(
+    tiny_data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "open3d", None)
+    assert not screened_poisson.has_poisson()
+    config = dataclasses.replace(FAST, max_shapes=1, baselines=None, training_shapes=2)
+    document = evaluate_prior(hasty(), tiny_data, tmp_path / "all", config=config, seed=0)
+    assert document["methods"]["screened Poisson"]["not_run"] == "not run: pip install 'shapeprior[poisson]'"
+    assert "pip install 'shapeprior[poisson]'" in (tmp_path / "all" / "report.md").read_text(encoding="utf-8")
+    assert not any(row["method"] == "screened Poisson" for row in document["rows"])
+    with pytest.raises(ConfigError, match=r"baseline poisson: pip install 'shapeprior\[poisson\]' is needed"):
+        evaluate_prior(
+            hasty(), tiny_data, tmp_path / "asked", config=dataclasses.replace(FAST, baselines=("poisson",)), seed=0
+        )
+    assert not (tmp_path / "asked").exists()
+
+
+class Told(Hasty):
+    """Is told where the view was moved to, and completes it as if it had found that."""
+
+    def complete(self, view: Observation, **kwargs: Any) -> Completion:
+        placement = kwargs.pop("placement", None)
+        if placement is None:
+            return super().complete(view, **kwargs)
+        T_world_unit = placements[-1]
+        return super().complete(view, **kwargs, T_unit_world=T_world_unit.inverse())
+
+
+placements: list[Similarity] = []
+
+
+@pytest.mark.parametrize("placement", ["aligned", "upright", "free"])
+def test_who_finds_the_placement_that_was_drawn_scores_as_if_it_were_known(
+    placement: Freedom, tiny_data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moved = ShapeView.moved
+
+    def watched(view: ShapeView, freedom: str, *, rng: np.random.Generator) -> tuple[Observation, Similarity]:
+        found = moved(view, freedom, rng=rng)
+        placements.append(found[1])
+        return found
+
+    monkeypatch.setattr(ShapeView, "moved", watched)
+    prior = hasty()
+    told = Told(prior.decoder, prior.codes, prior.config)
+    known = evaluate_prior(told, tiny_data, tmp_path / "known", config=FAST, seed=0)
+    config = dataclasses.replace(FAST, placement=placement)
+    drawn = evaluate_prior(told, tiny_data, tmp_path / "drawn", config=config, seed=0)
+    for one, two in zip(known["rows"], drawn["rows"], strict=True):
+        assert one["failure"] is None is two["failure"]
+        for name in ("iou", "chamfer_l1", "mesh_accuracy"):
+            assert two["metrics"][name] == pytest.approx(one["metrics"][name], rel=0.05, abs=0.02)
+    assert max(abs(np.log(found.scale)) for found in placements) > 0.02
 
 
 def test_imported_samples_alone_cannot_be_evaluated_and_the_command_says_what_to_do(
@@ -223,52 +483,64 @@ def test_imported_samples_alone_cannot_be_evaluated_and_the_command_says_what_to
     assert not (tmp_path / "report").exists()
 
 
+def test_an_empty_split_is_refused(tiny_data: Dataset, tmp_path: Path) -> None:
+    data = dataclasses.replace(tiny_data, shapes=tiny_data.split("train"))
+    with pytest.raises(DatasetError, match="no shape in split 'test'"):
+        evaluate_prior(hasty(), data, tmp_path / "out", config=FAST, seed=0)
+    with pytest.raises(DatasetError, match="none of the prior's 25 training shapes"):
+        evaluate_prior(hasty(), data, tmp_path / "out", config=dataclasses.replace(FAST, tasks=("codes",)), seed=0)
+    with pytest.raises(ConfigError, match="in memory cannot be sent"):
+        evaluate_prior(hasty(), tiny_data, tmp_path / "out", config=FAST, seed=0, workers=2)
+    assert not (tmp_path / "out").exists()
+
+
 def test_settings_outside_their_range_are_refused() -> None:
     for fields, text in (
-        ({"split": "val"}, "split 'val'"),
-        ({"placement": "guessed"}, "placement 'guessed'"),
+        ({"tasks": ()}, "tasks = none"),
+        ({"tasks": ("view", "view")}, "tasks = view, view"),
+        ({"views": (0,)}, "views = "),
+        ({"views": (2, 2)}, "views = "),
         ({"max_shapes": 0}, "max_shapes = 0"),
         ({"view_resolution": 0}, "view_resolution = 0"),
+        ({"resolution": 1}, "resolution = 1"),
     ):
         with pytest.raises(ConfigError, match=text):
             dataclasses.replace(FAST, **fields)
+    with pytest.raises(ConfigError, match="split = val; expected different ones of train, test"):
+        require_choice("split", ("val",), ("train", "test"))
+    assert chosen_baselines(()) is None
+    assert chosen_baselines(("none",)) == ()
+    assert chosen_baselines(("upper", "mean")) == ("mean", "upper")
+    with pytest.raises(ConfigError, match="expected none alone"):
+        chosen_baselines(("none", "pca"))
+    assert evenly("abcdefg", 3) == ["a", "d", "g"]
+    assert evenly("abc", None) == evenly("abc", 9) == ["a", "b", "c"]
 
 
-def test_views_are_decided_by_seed_and_shape(tiny_data: Dataset) -> None:
-    first, second = (shape.id for shape in tiny_data.split("test"))
-    truth = load_truth(tiny_data, first)
-    view, azimuth, elevation = evaluated_view(truth, first, resolution=32, seed=0)
-    again, *angles = evaluated_view(truth, first, resolution=32, seed=0)
-    np.testing.assert_array_equal(view.points_world, again.points_world)
-    assert angles == [azimuth, elevation]
-    assert evaluated_view(truth, first, resolution=32, seed=1)[1:] != (azimuth, elevation)
-    assert evaluated_view(truth, second, resolution=32, seed=0)[1:] != (azimuth, elevation)
-    # In the unit frame of the shape, where the evaluation says the placement is known.
-    assert np.abs(truth.distance(view.points_world)).max() < 1e-6
-
-
-def test_progress_refusals_and_the_first_so_many(tiny_data: Dataset, tmp_path: Path) -> None:
+def test_progress_and_refusals(tiny_data: Dataset, tmp_path: Path) -> None:
     data = dataclasses.replace(tiny_data, refused=(BROKEN,))
-    seen: list[tuple[str, int, int]] = []
-    rows = evaluate_prior(
-        hasty(PositiveDecoder()),
-        data,
-        tmp_path,
-        config=dataclasses.replace(FAST, max_shapes=1),
-        seed=0,
-        progress=lambda row, number, count: seen.append((row.id, number, count)),
+    seen: list[tuple[int, int, str]] = []
+    evaluate_prior(
+        hasty(PositiveDecoder()), data, tmp_path, config=FAST, seed=0, progress=lambda *args: seen.append(args)
     )
-    assert seen == [(rows[0].id, 1, 1)]
-    assert rows[0].id == data.split("test")[0].id
+    assert seen == [(n + 1, 2, shape.id) for n, shape in enumerate(data.split("test"))]
     assert "broken.obj: open" in (tmp_path / "report.md").read_text(encoding="utf-8")
-    assert read_strictly(tmp_path / "metrics.json")["refused"] == [dataclasses.asdict(BROKEN)]
 
 
 @pytest.mark.slow
-def test_pictures_and_estimated_placement(tiny_data: Dataset, tmp_path: Path) -> None:
-    config = dataclasses.replace(FAST, pictures=True, placement="estimated")
-    rows = evaluate_prior(ellipsoid_prior(), tiny_data, tmp_path, config=config, seed=0)
-    assert all(row.failure is None for row in rows)
-    for row in rows:
-        assert (tmp_path / "pictures" / f"{row.id}.png").stat().st_size > 1000
-    assert read_strictly(tmp_path / "metrics.json")["settings"]["placement"] == "estimated"
+def test_pictures_are_written_of_the_prior(tiny_data: Dataset, tmp_path: Path) -> None:
+    config = dataclasses.replace(FAST, pictures=True, max_shapes=1)
+    (row,) = evaluate_prior(hasty(), tiny_data, tmp_path, config=config, seed=0)["rows"]
+    assert (tmp_path / "pictures" / "view-1-clean" / f"{row['id']}.png").stat().st_size > 1000
+
+
+@pytest.mark.slow
+def test_processes_make_the_same_rows(tiny_data: Dataset, tmp_path: Path) -> None:
+    config = dataclasses.replace(FAST, baselines=("mean",), max_shapes=1, training_shapes=2, meshes=False)
+    here = evaluate_prior("bowl", tiny_data, tmp_path / "here", config=config, seed=0, workers=0, against=["can"])
+    there = evaluate_prior("bowl", tiny_data, tmp_path / "there", config=config, seed=0, workers=1, against=["can"])
+    assert [row["method"] for row in there["rows"]] == ["shapeprior", "can", "mean shape"]
+    for one, two in zip(here["rows"], there["rows"], strict=True):
+        assert one["failure"] == two["failure"]
+        for name, value in one["metrics"].items():
+            assert value == pytest.approx(two["metrics"][name], rel=0.05, abs=0.01)

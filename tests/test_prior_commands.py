@@ -17,8 +17,8 @@ from shapeprior.find_code import find_code, holds_mesh
 from shapeprior.frames import Similarity
 from shapeprior.mesh import TriangleMesh
 from shapeprior.mesh_io import load_mesh, save_mesh
-from shapeprior.metrics import chamfer_l1
 from shapeprior.placed_scan import ViewFiles, read_placed_scan
+from shapeprior.point_metrics import chamfer_l1
 from shapeprior.prior import load
 from shapeprior.surface_distances import surface_distances
 from shapeprior.write_shapes import write_shapes

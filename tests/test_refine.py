@@ -10,7 +10,6 @@ from shapeprior.decoder import Decoder
 from shapeprior.deepsdf import DeepSdfConfig, DeepSdfDecoder
 from shapeprior.encode_samples import EncodeConfig
 from shapeprior.errors import ConfigError
-from shapeprior.evaluate import Truth, score
 from shapeprior.families import synthesize
 from shapeprior.frames import Similarity
 from shapeprior.mesh import TriangleMesh
@@ -19,6 +18,7 @@ from shapeprior.prior import load
 from shapeprior.refine import FieldSamples, RefineConfig, refine_prepared
 from shapeprior.signed_distance import SignedDistance
 from shapeprior.triplane import TriplaneConfig, TriplaneDecoder
+from shapeprior.truth import Truth, score
 
 CLAMP = 0.1
 SIZE = (0.9, 0.5, 0.7)

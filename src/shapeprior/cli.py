@@ -14,6 +14,7 @@ from tyro.conf import Positional
 from shapeprior.complete_command import complete
 from shapeprior.console import complain, say, say_table
 from shapeprior.errors import ShapePriorError, UnexplainedError
+from shapeprior.evaluate_command import evaluate
 from shapeprior.prior_commands import Seed, encode, interpolate, nearest, sample
 
 
@@ -211,40 +212,6 @@ def train_encoder(run: Positional[Path], *, steps: int = 4000, seed: Seed = 0) -
     with encoder_progress() as progress:
         path = train_encoder(run, recipe=EncoderTraining(steps=steps), seed=seed, progress=progress)
     say(f"encoder {path}")
-
-
-def evaluate(
-    run: Positional[str],
-    *,
-    data: Path,
-    out: Path,
-    split: Literal["train", "test"] = "test",
-    placement: Literal["known", "estimated"] = "known",
-    max_shapes: int | None = None,
-    resolution: int = 128,
-    seed: Seed = 0,
-) -> None:
-    """Complete a depth view of each held-out shape and score it against the truth.
-
-    Args:
-        run: A run folder, or a bundled prior.
-        data: Folder that `prepare` wrote.
-        out: Folder for the report: metrics.json, report.md, meshes and pictures.
-        split: Which shapes.
-        placement: Whether the solver is told where the object lies and how large it is.
-        max_shapes: Only the first so many shapes.
-        resolution: Cells along each axis of the unit cube.
-    """
-    from shapeprior.console import evaluate_progress, say_summary
-    from shapeprior.dataset import Dataset
-    from shapeprior.evaluate import EvaluateConfig, evaluate_prior
-    from shapeprior.prior import load
-
-    config = EvaluateConfig(split=split, placement=placement, max_shapes=max_shapes, resolution=resolution)
-    with evaluate_progress() as progress:
-        rows = evaluate_prior(load(run), Dataset.open(data), out, config=config, seed=seed, progress=progress)
-    say_summary(rows)
-    say(f"report {out / 'report.md'}")
 
 
 COMMANDS = {

@@ -2,9 +2,9 @@
 
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -13,7 +13,6 @@ if TYPE_CHECKING:
 
     from shapeprior.complete_folder import CompletedScan
     from shapeprior.dataset import Dataset
-    from shapeprior.evaluate import EvaluatedShape
     from shapeprior.metrics import Metrics
     from shapeprior.records import RefusedShape
     from shapeprior.train import EpochReport
@@ -41,10 +40,12 @@ def complain(text: str) -> None:
 
 def say_table(metrics: "Metrics") -> None:
     """Metrics with unit and definition."""
-    from shapeprior.metrics import METRIC_DEFINITIONS
+    from shapeprior.metric_definitions import METRIC_DEFINITIONS
 
     for name, definition in METRIC_DEFINITIONS.items():
-        say(f"  {name:20s}{getattr(metrics, name):9.4f}  {definition.unit:22s} {definition.definition}")
+        value = getattr(metrics, name)
+        text = "-" if value is None else f"{value:.4f}"
+        say(f"  {name:20s}{text:>9s}  {definition.unit:22s} {definition.text}")
     say_samples()
 
 
@@ -102,18 +103,37 @@ def _say_refused(refused: "Sequence[RefusedShape]", heading: str, data: "Dataset
         say(f"  each with its reason: 'refused' in {data.store.describe('manifest.json')}")
 
 
-def say_summary(rows: "Sequence[EvaluatedShape]") -> None:
-    """Mean and median of each metric, failures included."""
-    from shapeprior.metrics import METRIC_DEFINITIONS, summarize
+def say_summary(document: "Mapping[str, Any]") -> None:
+    """Mean and interval of the main metrics, by task, condition and method, failures included."""
+    names = ("chamfer_l1", "fscore_1", "iou")
+    seen: list[str] = []
+    for entry in document["summary"]:
+        if entry["metric"] != "chamfer_l1" or entry["part"] != "all":
+            continue
+        place = " ".join(str(word) for word in (entry["task"], *entry["condition"].values()))
+        if place not in seen:
+            seen.append(place)
+    failures = sum(row["failure"] is not None for row in document["rows"])
+    say(f"{len(document['rows'])} rows, {failures} failures (scored worst and included)")
+    for place in seen:
+        say(f"{place:26s}" + "".join(f"{name:>30s}" for name in names))
+        _say_methods(document, place, names)
+    for name, method in document["methods"].items():
+        if method["not_run"]:
+            say(f"  {name}: {method['not_run']}")
 
-    summary = summarize([row.metrics for row in rows])
-    failures = sum(row.failure is not None for row in rows)
-    say(f"{len(rows)} shapes, {failures} failures (scored worst and included)")
-    say(f"  {'':20s}{'mean':>9s}{'median':>9s}")
-    for name, definition in METRIC_DEFINITIONS.items():
-        mean, median = getattr(summary.mean, name), getattr(summary.median, name)
-        say(f"  {name:20s}{mean:9.4f}{median:9.4f}  {definition.unit:22s} {definition.definition}")
-    say_samples()
+
+def _say_methods(document: "Mapping[str, Any]", place: str, names: Sequence[str]) -> None:
+    found: dict[str, dict[str, Mapping[str, Any]]] = {}
+    for entry in document["summary"]:
+        here = " ".join(str(word) for word in (entry["task"], *entry["condition"].values()))
+        if here == place and entry["part"] == "all":
+            found.setdefault(entry["method"], {})[entry["metric"]] = entry
+    for method, entries in found.items():
+        cells = (
+            f"{entries[name]['mean']:.4f} ({entries[name]['low']:.4f} to {entries[name]['high']:.4f})" for name in names
+        )
+        say(f"  {method:24s}" + "".join(f"{cell:>30s}" for cell in cells))
 
 
 class PrepareProgress:
@@ -218,15 +238,9 @@ def encoder_progress() -> "Iterator[Callable[[EncoderReport], None]]":
 
 
 @contextmanager
-def evaluate_progress() -> "Iterator[Callable[[EvaluatedShape, int, int], None]]":
-    """A bar with rate and time left; counts shapes."""
+def evaluate_progress() -> Iterator[PrepareProgress]:
+    """A bar with rate and time left; counts rows."""
     from tqdm import tqdm
 
-    with tqdm(unit="shape", dynamic_ncols=True) as bar:
-
-        def update(row: "EvaluatedShape", done: int, total: int) -> None:
-            bar.total = total
-            bar.set_postfix_str(f"{row.id} F@2% {row.metrics.fscore_2:.3f}", refresh=False)
-            bar.update(done - bar.n)
-
-        yield update
+    with tqdm(unit="row", dynamic_ncols=True, delay=0.5) as bar:
+        yield PrepareProgress(bar)

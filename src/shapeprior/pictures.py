@@ -13,8 +13,11 @@ from PIL import Image, ImageDraw, ImageFont
 from shapeprior.errors import OutputError
 from shapeprior.mesh import TriangleMesh
 from shapeprior.mesh_io import write_bytes
+from shapeprior.observation import Observation
 from shapeprior.render import BACKGROUND, MESH_COLOR, POINT_COLOR, Color, View, render_mesh, render_points
 
+PICTURED_POINTS = 2500
+"""Points of a view in a picture, at most."""
 _INK = (45, 48, 56)
 
 
@@ -38,6 +41,15 @@ class Panel:
     def __post_init__(self) -> None:
         if self.mesh is None and self.points is None:
             raise ValueError(f"the panel '{self.title}' shows nothing; expected a mesh, points or both")
+
+
+def completion_panels(view: Observation, completed: TriangleMesh, true: TriangleMesh | None) -> list[Panel]:
+    """Partial view, completion and, where it is known, truth; all in one frame."""
+    points = view.thinned(PICTURED_POINTS, seed=0).points_world
+    panels = [Panel(title="partial view", points=points), Panel(title="completion", mesh=completed)]
+    if true is not None:
+        panels.append(Panel(title="truth", mesh=true))
+    return panels
 
 
 def comparison_picture(panels: Sequence[Panel], *, view: View | None = None) -> Image.Image:

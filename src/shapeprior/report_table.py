@@ -1,39 +1,119 @@
 """The evaluation as a page of Markdown."""
 
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from shapeprior.records import RefusedShape
 
-def markdown_report(document: dict[str, Any]) -> str:
-    """Definitions, summary and one row a shape, the worst F-score first. `document` is what metrics.json holds."""
-    names = list(document["definitions"])
-    settings = document["settings"]
-    counts = settings["metrics"]
+TASKS = {
+    "codes": "Training shapes by their codes",
+    "full": "Unseen shapes, seen all around",
+    "view": "Unseen shapes, from partial views",
+}
+PART_METRICS = ("chamfer_l1", "fscore_1", "fscore_2", "normal_consistency")
+"""What the table of the seen and the unseen part shows; metrics.json has all."""
+WORST_ROWS = 50
+"""Rows that are listed one by one, the worst of each method under each condition."""
+
+
+def markdown_report(document: Mapping[str, Any], refused: Sequence[RefusedShape] = ()) -> str:
+    """Definitions, means with intervals and the worst rows. `document` is what metrics.json holds."""
+    settings, names = document["settings"], list(document["definitions"])
+    failures = sum(row["failure"] is not None for row in document["rows"])
     lines = [
-        "# Completion of single depth views",
+        "# Evaluation",
         "",
-        f"{document['count']} shapes of split `{settings['split']}`, placement {settings['placement']}, "
-        f"{document['failures']} failures (scored worst and included), "
-        f"{settings['trained_shapes']} training shapes, seed {settings['seed']}, "
-        f"median {document['median_seconds']:.2f} s from view to mesh.",
+        f"Prior `{document['prior']}`, data `{document['data']}`, split `{settings['split']}`, placement "
+        f"{settings['placement']}, {settings['resolution']}³ cells, seed {document['seed']}: {len(document['rows'])} rows, "
+        f"{failures} failures (scored worst and included).",
         "",
-        f"Surfaces are compared on {counts['surface_points']:,} points each, volumes on {counts['volume_points']:,} points.",
-        "",
-        "| metric | mean | median | unit | definition |",
-        "| --- | ---: | ---: | --- | --- |",
+        "Means over the shapes, with 95 % intervals (bootstrap) of the first three metrics; p90 is the 90th percentile on the bad "
+        "side.",
     ]
-    for name in names:
-        definition = document["definitions"][name]
-        mean, median = document["mean"][name], document["median"][name]
-        lines.append(f"| {name} | {mean:.4f} | {median:.4f} | {definition['unit']} | {definition['definition']} |")
-    lines += ["", "| shape | " + " | ".join(names) + " | seconds | failure |"]
-    lines.append("| --- |" + " ---: |" * (len(names) + 1) + " --- |")
-    for row in sorted(document["rows"], key=lambda row: row["metrics"]["fscore_2"]):
-        values = " | ".join(f"{row['metrics'][name]:.4f}" for name in names)
-        lines.append(f"| {row['id']} | {values} | {row['seconds']:.2f} | {_cell(row['failure'] or '')} |")
-    if document["refused"]:
+    headings: dict[str, list[Mapping[str, Any]]] = {}
+    for entry in document["summary"]:
+        headings.setdefault(_heading(entry["task"], entry["condition"]), []).append(entry)
+    for heading, entries in headings.items():
+        lines += ["", heading, "", *_means(entries, names)]
+        if entries[0]["task"] == "view":
+            lines += ["", *_parts(entries)]
+    lines += ["", "## Methods", ""]
+    for name, method in document["methods"].items():
+        lines.append(f"- {name}: {method['text']}" + (f" ({method['not_run']})" if method["not_run"] else ""))
+    lines += ["", "## Metrics", "", *_definitions(document)]
+    lines += ["", "## Rows, the worst first", "", *_rows(document["rows"], names)]
+    if refused:
         lines += ["", "Files that preparation refused:", ""]
-        lines += [f"- {refusal['source']}: {refusal['reason']}" for refusal in document["refused"]]
+        lines += [f"- {_cell(refusal.source)}: {_cell(refusal.reason)}" for refusal in refused]
     return "\n".join(lines) + "\n"
+
+
+def _heading(task: str, condition: Mapping[str, Any]) -> str:
+    seen = (
+        f": {condition['views']} view{'s' * (condition['views'] > 1)}, sensor {condition['sensor']}"
+        if condition
+        else ""
+    )
+    return f"## {TASKS[task]}{seen}"
+
+
+def _means(entries: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Iterator[str]:
+    yield "| method | shapes | failures | " + " | ".join(names) + " | fscore_2 p90 |"
+    yield "| --- | ---: | ---: |" + " ---: |" * (len(names) + 1)
+    for method, group in _by_method(entries):
+        found = {entry["metric"]: entry for entry in group if entry["part"] == "all"}
+        cells = [_mean(found.get(name), interval=number < 3) for number, name in enumerate(names)]
+        first = found[names[0]]
+        bad = f"{found['fscore_2']['p90']:.4f}"
+        yield f"| {method} | {first['count']} | {first['failures']} | " + " | ".join(cells) + f" | {bad} |"
+
+
+def _parts(entries: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    yield "| method | " + " | ".join(f"{name}, {part}" for name in PART_METRICS for part in ("seen", "unseen")) + " |"
+    yield "| --- |" + " ---: |" * (2 * len(PART_METRICS))
+    for method, group in _by_method(entries):
+        found = {(entry["metric"], entry["part"]): entry for entry in group}
+        cells = [_mean(found.get((name, part))) for name in PART_METRICS for part in ("seen", "unseen")]
+        yield f"| {method} | " + " | ".join(cells) + " |"
+
+
+def _by_method(entries: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, list[Mapping[str, Any]]]]:
+    for method in dict.fromkeys(entry["method"] for entry in entries):
+        yield method, [entry for entry in entries if entry["method"] == method]
+
+
+def _mean(entry: Mapping[str, Any] | None, *, interval: bool = False) -> str:
+    if entry is None:
+        return "-"
+    return f"{entry['mean']:.4f}" + (f" ({entry['low']:.4f} to {entry['high']:.4f})" if interval else "")
+
+
+def _definitions(document: Mapping[str, Any]) -> Iterator[str]:
+    counts = document["settings"]["metrics"]
+    yield (
+        f"P and T are {counts['surface_points']:,} points each, uniform by area, on prediction and truth; volumes are compared on "
+        f"{counts['volume_points']:,} points, edges on those of {counts['edge_points']:,} that are near one."
+    )
+    yield ""
+    yield "| metric | definition | unit | better | worst |"
+    yield "| --- | --- | --- | --- | ---: |"
+    for name, definition in document["definitions"].items():
+        yield f"| {name} | {definition['text']} | {definition['unit']} | {definition['better']} | {definition['worst']:g} |"
+
+
+def _rows(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Iterator[str]:
+    yield "| shape | method | task | " + " | ".join(names) + " | seconds | failure |"
+    yield "| --- | --- | --- |" + " ---: |" * (len(names) + 1) + " --- |"
+    listed: dict[tuple[str, str], int] = {}
+    for row in sorted(rows, key=lambda row: row["metrics"]["fscore_2"]):
+        condition = row["condition"]
+        place = f"{row['task']} {condition['views']} {condition['sensor']}" if condition else row["task"]
+        listed[place, row["method"]] = listed.get((place, row["method"]), 0) + 1
+        if listed[place, row["method"]] > WORST_ROWS:
+            continue
+        values = " | ".join("-" if row["metrics"][name] is None else f"{row['metrics'][name]:.4f}" for name in names)
+        seconds = "-" if row["seconds"] is None else f"{row['seconds']:.2f}"
+        yield f"| {row['id']} | {row['method']} | {place} | {values} | {seconds} | {_cell(row['failure'] or '')} |"
 
 
 def _cell(text: str) -> str:

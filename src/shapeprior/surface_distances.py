@@ -7,7 +7,7 @@ from jaxtyping import Float
 
 from shapeprior.dataset import Dataset
 from shapeprior.mesh import TriangleMesh
-from shapeprior.metrics import chamfer_l1
+from shapeprior.point_metrics import chamfer_l1
 from shapeprior.surface import sample_surface
 
 

@@ -1,0 +1,99 @@
+"""The regression gate: a small fixed evaluation of the bundled priors, and its stored figures.
+
+Not a test file: `test_gate` compares with the stored figures, `scripts/update_gate.py` stores new ones.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from shapeprior.bundled import bundled_priors
+from shapeprior.evaluate import evaluate_prior
+from shapeprior.evaluate_config import EvaluateConfig
+from shapeprior.metric_definitions import METRIC_DEFINITIONS
+from shapeprior.metrics import MetricsConfig
+from shapeprior.prepare import prepare_dataset
+from shapeprior.prepare_shape import PrepareConfig
+from shapeprior.sampling import SamplingConfig
+from shapeprior.score_summary import find_summary
+from shapeprior.synthesize import synthesize_family
+
+STORED = Path(__file__).with_name("gate.json")
+SHAPES = 3
+"""Generated shapes of each family; with a seed that training does not use."""
+SEED = 1
+CONFIG = EvaluateConfig(
+    tasks=("view",),
+    resolution=96,
+    baselines=(),
+    meshes=False,
+    pictures=False,
+    metrics=MetricsConfig(surface_points=8000, volume_points=30_000, edge_points=8000, emd_points=256),
+)
+RELATIVE = 0.05
+"""By how much of the stored figure a mean may be worse ..."""
+MARGINS = {
+    "chamfer_l1": 0.001,
+    "chamfer_l2_x1000": 0.1,
+    "fscore_05": 0.01,
+    "fscore_1": 0.01,
+    "fscore_2": 0.01,
+    "normal_consistency": 0.005,
+    "iou": 0.01,
+    "mesh_accuracy": 0.002,
+    "mesh_completion": 0.01,
+    "edge_normal_deg": 1.0,
+    "emd": 0.003,
+}
+"""... and by how much besides: what another processor's rounding does to a solver's path, with room."""
+Figures = Mapping[str, Mapping[str, float | int]]
+"""Means of the metrics and the number of failures, by family."""
+
+
+def measured(folder: Path) -> Figures:
+    """Evaluate every bundled prior on generated shapes; `folder` is for what is made on the way."""
+    figures = {}
+    for family in bundled_priors():
+        synthesize_family(family, count=SHAPES, out=folder / family / "meshes", seed=SEED)
+        data = prepare_dataset(
+            folder / family / "meshes",
+            folder / family / "data",
+            config=PrepareConfig(test_share=1.0, sampling=SamplingConfig.deepsdf(1000)),
+            seed=SEED,
+            workers=0,
+        )
+        found = evaluate_prior(family, data, folder / family / "report", config=CONFIG, seed=SEED, workers=0)
+        entries = {name: find_summary(found["summary"], name) for name in METRIC_DEFINITIONS if _has(found, name)}
+        figures[family] = {name: round(entry["mean"], 6) for name, entry in entries.items()}
+        figures[family]["failures"] = entries["chamfer_l1"]["failures"]
+    return figures
+
+
+def faults(stored: Figures, found: Figures) -> list[str]:
+    """One line for each figure that is worse than the stored one by more than its margin, with by how much."""
+    lines = []
+    for family, figures in stored.items():
+        now = found.get(family, {})
+        if now.get("failures", SHAPES) > figures["failures"]:
+            lines.append(f"{family}: {now.get('failures', 'all')} failures; stored {figures['failures']}")
+        for name, figure in figures.items():
+            if name == "failures":
+                continue
+            if name not in now:
+                lines.append(f"{family} {name}: gone; stored {figure:.4f}")
+                continue
+            worse = (now[name] - figure) * (1.0 if METRIC_DEFINITIONS[name].better == "lower" else -1.0)
+            allowed = MARGINS[name] + RELATIVE * abs(figure)
+            if not worse <= allowed:
+                lines.append(
+                    f"{family} {name}: {now[name]:.4f}; stored {figure:.4f}: worse by {worse:.4f}, allowed are {allowed:.4f}"
+                )
+    return lines
+
+
+def read_stored() -> Figures:
+    return json.loads(STORED.read_text(encoding="utf-8"))["figures"]
+
+
+def _has(document: dict, metric: str) -> bool:
+    return any(row["metrics"][metric] is not None for row in document["rows"])
