@@ -124,6 +124,18 @@ LAYERS = [
     "pictures",
     "slices",
     "inspect_mesh",
+    # The report of an evaluation.
+    "decimate",
+    "error_colors",
+    "report_document",
+    "report_select",
+    "report_scenes",
+    "report_pictures",
+    "report_svg",
+    "report_plots",
+    "report_summary",
+    "report_gallery",
+    "report",
     # Settings and files that need no network to be read.
     "train_config",
     "bundled",

@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 from shapeprior.errors import OutputError
 from shapeprior.mesh import TriangleMesh
 from shapeprior.mesh_io import write_bytes
-from shapeprior.render import BACKGROUND, MESH_COLOR, POINT_COLOR, Color, View, render_mesh, render_points
+from shapeprior.render import BACKGROUND, MESH_COLOR, POINT_COLOR, Color, Paint, View, render_mesh, render_points
 
 _INK = (45, 48, 56)
 
@@ -28,8 +28,8 @@ class Panel:
     """Drawn shaded."""
     points: Float[np.ndarray, "points 3"] | None = None
     """Drawn as small balls."""
-    mesh_color: Color = MESH_COLOR
-    """sRGB, 0 to 1."""
+    mesh_color: Color | Paint = MESH_COLOR
+    """sRGB, 0 to 1, of the mesh or of each place on it."""
     point_color: Color | None = POINT_COLOR
     """sRGB, 0 to 1; None colours points by depth."""
     point_radius: float = 0.010
