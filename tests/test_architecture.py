@@ -180,6 +180,10 @@ LAYERS = [
     "prior",
     "find_code",
     "write_shapes",
+    # The re-implemented work, and ours beside it.
+    "original_published",
+    "original_measure",
+    "original_tables",
     # What users start.
     "evaluate",
     "demo",

@@ -198,6 +198,15 @@ def train_progress() -> "Iterator[Callable[[EpochReport], None]]":
 
 
 @contextmanager
+def count_progress(unit: str) -> "Iterator[Callable[[], object]]":
+    """A bar without an end; counts what is done."""
+    from tqdm import tqdm
+
+    with tqdm(unit=unit, dynamic_ncols=True) as bar:
+        yield bar.update
+
+
+@contextmanager
 def evaluate_progress() -> "Iterator[Callable[[EvaluatedShape, int, int], None]]":
     """A bar with rate and time left; counts shapes."""
     from tqdm import tqdm
