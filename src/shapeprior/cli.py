@@ -233,10 +233,11 @@ def original(*, out: Path, count: int = 3, seed: Annotated[int, arg(help=_UNSEEN
         count: Unseen shapes of each of the five categories.
     """
     from shapeprior.console import count_progress
+    from shapeprior.original_measure import OriginalConfig
     from shapeprior.original_tables import write_original_tables
 
     with count_progress("shape") as progress:
-        page = write_original_tables(out, count=count, seed=seed, progress=lambda _: progress())
+        page = write_original_tables(out, config=OriginalConfig(count=count, seed=seed), progress=lambda _: progress())
     say(f"page     {page}")
     say(f"figure   {out / 'original.png'}")
 

@@ -4,7 +4,7 @@ import copy
 import json
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from jaxtyping import Float
 from torch.nn.utils import parametrize
 
 from shapeprior.bundled import bundled_prior_path
+from shapeprior.config import check_numbers
 from shapeprior.errors import CheckpointError, CompletionError, ConfigError
 from shapeprior.extract import ExtractConfig, extract_mesh
 from shapeprior.families import synthesize
@@ -22,6 +23,7 @@ from shapeprior.frames import Similarity
 from shapeprior.mesh import TriangleMesh
 from shapeprior.metrics import chamfer_l1
 from shapeprior.observation import Observation
+from shapeprior.original_published import CATEGORIES
 from shapeprior.prepare_shape import prepare_mesh, shape_rng
 from shapeprior.prior import QUERY_POINTS, Code, ShapePrior, load
 from shapeprior.sampling import SamplingConfig, sample_sdf
@@ -35,9 +37,30 @@ POINTS = 10_000
 """Points a surface for its Chamfer distance, as published."""
 WORST_CHAMFER_X1000 = 2000.0
 """The score of a shape without a completion: the diameter of the unit sphere."""
-RESOLUTIONS = (256, 512)
-"""Cells along each axis: ours, and the grid that the published times are of."""
+PUBLISHED_RESOLUTION = 512
+"""Cells along each axis that the published times are of."""
 _VIEW_PIXELS = 256
+
+
+@dataclass(frozen=True, kw_only=True)
+class OriginalConfig:
+    """What is measured."""
+
+    categories: tuple[str, ...] = CATEGORIES
+    """Bundled priors, which are called as the families that they were trained on."""
+    count: int = 3
+    """Unseen shapes of each."""
+    seed: int = 1
+    """What the shapes are generated from, and the views drawn from."""
+    resolutions: tuple[int, ...] = (256, PUBLISHED_RESOLUTION)
+    """Cells along each axis at which codes become meshes; partial views at the first of them."""
+
+    def __post_init__(self) -> None:
+        check_numbers(self, at_least_one=("count",), not_negative=("seed",))
+        if not self.categories or not self.resolutions or min(self.resolutions) < 2:
+            raise ConfigError(
+                f"categories {self.categories}, resolutions {self.resolutions}; expected at least one of each, and 2 cells"
+            )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -53,7 +76,7 @@ class MeasuredShape:
     sampling_seconds: float
     """Mesh to `SAMPLES` samples with signed distances."""
     completion_seconds: float | None
-    """Partial view to mesh, at the first of `RESOLUTIONS`."""
+    """Partial view to mesh."""
     decoding_seconds: dict[tuple[str, int], float]
     """Code to mesh, by device and resolution."""
     chamfer_x1000: float
@@ -82,22 +105,22 @@ def devices() -> list[str]:
 
 
 def measure_prior(
-    category: str, *, count: int, seed: int, progress: Callable[[str], None] | None = None
+    category: str, config: OriginalConfig, *, progress: Callable[[str], None] | None = None
 ) -> MeasuredPrior:
-    """Complete `count` shapes of a family that its bundled prior was not trained on, each from one depth view.
+    """Complete shapes of a family that its bundled prior was not trained on, each from one depth view.
 
-    Raises ConfigError for a count below 1 or a seed that the training shapes were generated from.
+    Raises ConfigError for a seed that the training shapes were generated from, CheckpointError if there is no such prior.
     """
-    if count < 1:
-        raise ConfigError(f"count = {count}; expected at least 1 shape a category")
     made_by = read_made_by(category)
-    if seed in training_seeds(made_by):
-        raise ConfigError(f"seed {seed}: the prior {category} was trained on its shapes; expected another; say --seed")
+    if config.seed in training_seeds(made_by):
+        raise ConfigError(
+            f"seed {config.seed}: the prior {category} was trained on its shapes; expected another; say --seed"
+        )
     prior = load(category)
     _ = prior.solver  # Loading is not part of an object's time.
     shapes = []
-    for index in range(count):
-        shapes.append(_measure_shape(prior, category, seed, index))
+    for index in range(config.count):
+        shapes.append(_measure_shape(prior, category, index, config))
         if progress:
             progress(shapes[-1].id)
     return MeasuredPrior(category=category, prior=prior, made_by=made_by, shapes=tuple(shapes))
@@ -136,8 +159,8 @@ def decode(prior: ShapePrior, code: Code, *, device: str, resolution: int) -> Tr
         return extract_mesh(field, ExtractConfig(resolution=resolution)).mesh
 
 
-def _measure_shape(prior: ShapePrior, category: str, seed: int, index: int) -> MeasuredShape:
-    shape_id = f"{category}_{index:05d}"
+def _measure_shape(prior: ShapePrior, category: str, index: int, config: OriginalConfig) -> MeasuredShape:
+    seed, shape_id = config.seed, f"{category}_{index:05d}"
     mesh_world = synthesize(category, seed=seed, index=index)
     rng = shape_rng(seed, shape_id)
     started = time.perf_counter()
@@ -151,7 +174,9 @@ def _measure_shape(prior: ShapePrior, category: str, seed: int, index: int) -> M
     view = Observation.from_depth(depth, camera, T_unit_camera, background_is_free=True)
     mesh, failure, seconds, code = None, None, None, prior.codes.mean(dim=0)
     try:
-        completion = prior.complete(view, T_unit_world=Similarity.identity(), seed=seed, resolution=RESOLUTIONS[0])
+        completion = prior.complete(
+            view, T_unit_world=Similarity.identity(), seed=seed, resolution=config.resolutions[0]
+        )
         mesh, seconds, code = completion.mesh_unit, completion.seconds, completion.code
     except CompletionError as error:
         failure = str(error)
@@ -163,18 +188,18 @@ def _measure_shape(prior: ShapePrior, category: str, seed: int, index: int) -> M
         failure=failure,
         sampling_seconds=sampling_seconds,
         completion_seconds=seconds,
-        decoding_seconds={} if failure else _decoding_seconds(prior, code),
+        decoding_seconds={} if failure else _decoding_seconds(prior, code, config.resolutions),
         chamfer_x1000=WORST_CHAMFER_X1000 if mesh is None else _chamfer_x1000(mesh, truth, seed=seed),
     )
 
 
-def _decoding_seconds(prior: ShapePrior, code: Code) -> dict[tuple[str, int], float]:
+def _decoding_seconds(prior: ShapePrior, code: Code, resolutions: Sequence[int]) -> dict[tuple[str, int], float]:
     found = {}
     for device in devices():
         if device != "cpu":
             # The first call loads kernels.
             decode(prior, code, device=device, resolution=32)
-        for resolution in RESOLUTIONS:
+        for resolution in resolutions:
             started = time.perf_counter()
             decode(prior, code, device=device, resolution=resolution)
             found[device, resolution] = time.perf_counter() - started

@@ -16,9 +16,16 @@ from PIL import Image
 from shapeprior.config import config_to_json
 from shapeprior.mesh_io import write_bytes
 from shapeprior.model_card import machine
-from shapeprior.original_measure import RESOLUTIONS, SAMPLES, MeasuredPrior, MeasuredShape, devices, measure_prior
+from shapeprior.original_measure import (
+    PUBLISHED_RESOLUTION,
+    SAMPLES,
+    MeasuredPrior,
+    MeasuredShape,
+    OriginalConfig,
+    devices,
+    measure_prior,
+)
 from shapeprior.original_published import (
-    CATEGORIES,
     CHAMFER_X1000,
     DATA_COLLECTION_SECONDS,
     INFERENCE,
@@ -38,7 +45,7 @@ _NOTES = (
     "this command or read from the priors' own records.",
     "Our shapes are generated from a seed that no prior was trained on, and each is completed from one rendered depth view whose "
     "placement is known. The published meshes are decoded from codes of training shapes: code to mesh is what compares.",
-    f"The published times are of a grid of 512³ points; ours are given at {' and '.join(f'{r}³' for r in RESOLUTIONS)}.",
+    "The published times are of a grid of 512³ points, all of which are evaluated; ours evaluates those near the surface.",
     "Chamfer here is the published definition, 1000 times the half sum of mean distances on 10,000 points a surface, ours in "
     "radii of the unit sphere; a shape without a completion counts with 2000. The published frame is not stated.",
 )
@@ -56,22 +63,20 @@ class Table:
 def write_original_tables(
     out: str | os.PathLike[str],
     *,
-    count: int = 3,
-    seed: int = 1,
-    categories: Sequence[str] = CATEGORIES,
+    config: OriginalConfig | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> Path:
     """Measure the bundled priors and write original.md, original.html, original.png and original.json; returns the page.
 
-    `count` unseen shapes of each category are generated from `seed`; the figure shows the first of each.
-    Raises ConfigError for a count below 1 or a seed that a prior was trained on, OutputError if `out` cannot be written.
+    The figure shows the first unseen shape of each category, whatever became of it.
+    Raises ConfigError for a seed that a prior was trained on, OutputError if `out` cannot be written.
     """
-    out = Path(out)
-    measured = [measure_prior(name, count=count, seed=seed, progress=progress) for name in categories]
-    tables = (training_table(measured), times_table(measured), chamfer_table(measured))
+    config, out = config or OriginalConfig(), Path(out)
+    measured = [measure_prior(name, config, progress=progress) for name in config.categories]
+    tables = (training_table(measured), times_table(measured, config), chamfer_table(measured))
     figure = original_figure(measured)
     save_picture(out / "original.png", figure)
-    write_bytes(out / "original.json", (json.dumps(_figures(measured, seed), indent=1) + "\n").encode())
+    write_bytes(out / "original.json", (json.dumps(_figures(measured, config.seed), indent=1) + "\n").encode())
     write_bytes(out / "original.md", _markdown(tables, measured).encode())
     write_bytes(out / "original.html", _html(tables, measured, figure).encode())
     return out / "original.html"
@@ -91,7 +96,7 @@ def training_table(measured: Sequence[MeasuredPrior]) -> Table:
     return Table(title="Training parameters", head=head, rows=tuple(rows))
 
 
-def times_table(measured: Sequence[MeasuredPrior]) -> Table:
+def times_table(measured: Sequence[MeasuredPrior], config: OriginalConfig) -> Table:
     """Time an object: medians over the unseen shapes."""
 
     def row(name: str, published: str, value: Callable[[MeasuredShape], float | None]) -> tuple[str, ...]:
@@ -101,9 +106,11 @@ def times_table(measured: Sequence[MeasuredPrior]) -> Table:
         row(f"data collection: {SAMPLES:,} SDF samples", str(DATA_COLLECTION_SECONDS), lambda s: s.sampling_seconds)
     ]
     for device in devices():
-        for resolution in RESOLUTIONS:
+        for resolution in config.resolutions:
             names = [name for name in INFERENCE if (name == "Xeon CPU") == (device == "cpu")]
-            published = "; ".join(f"{name}: {INFERENCE[name]}" for name in names) if resolution == 512 else NOT_STATED
+            published = "; ".join(f"{name}: {INFERENCE[name]}" for name in names)
+            if resolution != PUBLISHED_RESOLUTION:
+                published = NOT_STATED
             rows.append(
                 row(
                     f"code to mesh at {resolution}³, {_device_name(device)}",
@@ -112,7 +119,7 @@ def times_table(measured: Sequence[MeasuredPrior]) -> Table:
                 )
             )
     rows.append(
-        row(f"partial view to mesh at {RESOLUTIONS[0]}³, {_device_name('cpu')}", NOT_STATED, lambda s: s.completion_seconds)
+        row(f"partial view to mesh at {config.resolutions[0]}³, {_device_name('cpu')}", NOT_STATED, lambda s: s.completion_seconds)
     )  # fmt: skip
     head = ("time an object", "published", *(item.category for item in measured))
     return Table(title="Time an object", head=head, rows=tuple(rows))

@@ -122,7 +122,7 @@ class EvaluationDocument:
     def path(self, name: str) -> Path | None:
         """Where a mesh of a row lies; None if the name leads out of the folder or there is no such file."""
         parts = PurePosixPath(name.replace("\\", "/"))
-        if parts.is_absolute() or ".." in parts.parts or ":" in parts.parts[0]:
+        if not parts.parts or parts.is_absolute() or ".." in parts.parts or ":" in parts.parts[0]:
             return None
         path = self.folder / parts
         try:
