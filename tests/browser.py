@@ -24,6 +24,7 @@ FLAGS = (
     "--disable-background-networking",
     "--disable-component-update",
     "--hide-scrollbars",
+    "--in-process-gpu",
     # WebGL without a graphics card.
     "--use-gl=angle",
     "--use-angle=swiftshader",
@@ -83,7 +84,7 @@ class Browser:
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.send("Emulation.setEmulatedMedia", features=[scheme])
         self.send("Page.navigate", url=page.resolve().as_uri())
-        self.wait_for("document.documentElement.dataset.ready === 'true'")
+        self.wait_for("document.documentElement?.dataset.ready === 'true'")
 
     def evaluate(self, script: str) -> Any:
         """The value of an expression in the page."""
