@@ -83,9 +83,9 @@ def write_evaluation(folder: Path, **changes: Any) -> dict[str, Any]:
             for epoch in range(1, 6)
         ],
     }  # fmt: skip
-    document.update(changes)
-    (folder / "metrics.json").write_text(json.dumps(document), encoding="utf-8")
-    return document
+    text = json.dumps({**document, **changes})
+    (folder / "metrics.json").write_text(text, encoding="utf-8")
+    return json.loads(text)
 
 
 def summary_of(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -258,6 +258,7 @@ def write_evaluation_rows(folder: Path, document: dict[str, Any], rows: list[dic
         lambda document: document["summary"][0].pop("mean"),
         lambda document: document["methods"].update(x={"text": "x"}),
         lambda document: document.update(training={}),
+        lambda document: document.update(training=[7]),
     ],
 )
 def test_a_broken_document_is_one_line(tmp_path: Path, change: Any) -> None:

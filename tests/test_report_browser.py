@@ -29,7 +29,7 @@ def browser(page: Path) -> Iterator[Browser]:
         tab.open(page)
         yield tab
         assert tab.problems == []
-        assert tab.evaluate("document.title") == "egg on eggs"
+        assert tab.evaluate("document.title") == "Prior egg on data eggs"
 
 
 def column(tab: Browser, place: int) -> list[str]:
@@ -52,13 +52,13 @@ def click(tab: Browser, selector: str) -> None:
 def test_the_table_sorts_and_filters(browser: Browser) -> None:
     # The prior's rows first, failures before all, then the worst.
     assert set(column(browser, 1)) == {"shapeprior"}
-    assert column(browser, 4) == ["2", "2", "0.18", "0.15", "0.06", "0.03"]
+    assert column(browser, 4) == ["2.00", "2.00", "0.180", "0.150", "0.0600", "0.0300"]
     assert browser.evaluate("document.querySelectorAll('#rows tbody tr.failed').length") == 2
     # By keyboard, and the focus stays where it was.
     browser.evaluate("{ document.querySelector('#rows [data-key=\"metric:chamfer_l1\"]').focus(); }")
     browser.press("Enter", 13)
     browser.wait_for("document.querySelector('#rows th[aria-sort]').ariaSort === 'ascending'")
-    assert column(browser, 4) == ["0.03", "0.06", "0.15", "0.18", "2", "2"]
+    assert column(browser, 4) == ["0.0300", "0.0600", "0.150", "0.180", "2.00", "2.00"]
     assert browser.evaluate("document.activeElement.dataset.key") == "metric:chamfer_l1"
     choose(browser, "filter-method", "")
     assert len(column(browser, 0)) == 18
@@ -75,7 +75,7 @@ def test_the_table_sorts_and_filters(browser: Browser) -> None:
     assert len(column(browser, 0)) == 1
     click(browser, "#filter-failures")
     choose(browser, "filter-part", "seen")
-    assert sorted(column(browser, 4))[:2] == ["0.015", "0.03"]
+    assert sorted(column(browser, 4))[:2] == ["0.0150", "0.0300"]
 
 
 def test_a_result_opens_in_3d(browser: Browser) -> None:

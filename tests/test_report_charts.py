@@ -31,8 +31,8 @@ def test_ticks_are_few_round_and_within(values: list[float]) -> None:
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(0.0, "0"), (0.12345, "0.123"), (0.0212, "0.0212"), (0.5, "0.5"), (12.345, "12.3"), (123.4, "123"), (8000.0, "8,000"),
-     (1e-6, "1.0e-06"), (None, "–"), (float("nan"), "–"), (-0.25, "-0.25"), (1.0, "1")],
+    [(0.0, "0"), (0.12345, "0.123"), (0.0212, "0.0212"), (0.5, "0.500"), (12.345, "12.3"), (123.4, "123"), (8000.0, "8,000"),
+     (1e-6, "1.0e-06"), (None, "–"), (float("nan"), "–"), (-0.25, "-0.250"), (1.0, "1.00")],
 )  # fmt: skip
 def test_numbers_are_short(value: float | None, text: str) -> None:
     assert number(value) == text
@@ -51,7 +51,9 @@ def test_curves_step_at_each_result_and_failures_keep_them_below_one(tmp_path: P
     frame = Frame.of([1.0, 2.0, 3.0], (0.0, 1.0), height=243.0, below=17.0)
     shares = [(frame.y.start - y) / (frame.y.start - frame.y.end) for _, y in points]
     assert shares == pytest.approx([0.0, 0.0, 0.25, 0.25, 0.5, 0.5, 0.75, 0.75], abs=1e-3)
-    assert [x for x, _ in points] == pytest.approx([frame.x(value) for value in (1, 1, 1, 2, 2, 3, 3, 3)], abs=0.06)
+    assert [x for x, _ in points] == pytest.approx(
+        [frame.x(float(value)) for value in (1, 1, 1, 2, 2, 3, 3, 3)], abs=0.06
+    )
     # A dot for each result that there is; a failure has no place on the axis.
     assert re.findall(r'data-row="(\d+)"', chart) == ["0", "1", "2"]
 
@@ -83,9 +85,9 @@ def test_training_has_a_chart_over_epochs_and_one_over_seconds(tmp_path: Path) -
     document = write_evaluation(tmp_path)
     charts = training_charts(document["training"])
     assert charts.count("<polyline") == 6
-    assert "loss over seconds: 0.02 at the end" in charts
+    assert "loss over seconds: 0.0200 at the end" in charts
     assert training_charts([]) == ""
-    assert training_charts([{"epoch": 1}, {"epoch": None, "loss": 3}, 7]) == ""  # pyright: ignore[reportArgumentType]
+    assert training_charts([{"epoch": 1}, {"epoch": None, "loss": 3}]) == ""
 
 
 def test_the_best_is_bold_and_a_method_that_knows_the_truth_is_not_compared(tmp_path: Path) -> None:

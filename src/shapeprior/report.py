@@ -105,7 +105,7 @@ def _add_scene(shown: Shown, row: Row, scene: Scene) -> None:
 def _page(document: EvaluationDocument, shown: Shown, faults: list[str], data: str) -> str:
     folder = files("shapeprior") / "data" / "report"
     raw = document.raw
-    title = f"{raw.get('prior', 'prior')} on {Path(str(raw.get('data', 'data'))).name}"
+    title = f"Prior {raw.get('prior', '')} on data {Path(str(raw.get('data', ''))).name}"
     view = {
         "main": document.main_metric,
         "prior": PRIOR,

@@ -159,6 +159,10 @@ def read_evaluation(folder: Path) -> EvaluationDocument:
         for key, kind in (("training", list), ("settings", dict), ("machine", dict), ("versions", dict)):
             if not isinstance(raw.setdefault(key, kind()), kind):
                 raise TypeError(f"{key} is {type(raw[key]).__name__}")
+        for key in ("rows", "summary", "training"):
+            wrong = [entry for entry in raw[key] if not isinstance(entry, dict)]
+            if wrong:
+                raise TypeError(f"{key} holds {wrong[0]!r:.40}")
         return EvaluationDocument(
             folder=folder,
             raw=raw,

@@ -40,7 +40,7 @@ def error_legend() -> str:
     ticks = []
     for share in (0.0, 0.25, 0.5, 0.75, 1.0):
         anchor = "start" if share == 0.0 else "end" if share == 1.0 else "middle"
-        text = f"{share * ERROR_LIMIT:g}" + (" and more" if share == 1.0 else "")
+        text = ("≥ " if share == 1.0 else "") + f"{share * ERROR_LIMIT:g}"
         ticks.append(f'<text class="tick" x="{320 * share:g}" y="26" text-anchor="{anchor}">{text}</text>')
     return (
         '<figure class="errors"><svg viewBox="-2 0 324 30" width="324" height="30" role="img" '

@@ -5,7 +5,7 @@ from html import escape
 from typing import Any
 
 from shapeprior.report_document import EvaluationDocument, Row, SummaryCell, condition_text, group_text
-from shapeprior.report_svg import Frame, figure, legend, number
+from shapeprior.report_svg import Frame, figure, legend, number, tick_text
 
 MAX_DOTS = 80
 """Dots in the strip of a method; of more results, so many evenly spaced ones of their order are drawn."""
@@ -134,7 +134,7 @@ def _below(frame: Frame, lanes: int, label: str) -> str:
         x = frame.x(value)
         bottom = frame.y.start + shift
         parts.append(f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="{frame.y.end}" y2="{bottom}"/>')
-        parts.append(f'<text class="tick" x="{x:.1f}" y="{bottom + 14}" text-anchor="middle">{number(value)}</text>')
+        parts.append(f'<text class="tick" x="{x:.1f}" y="{bottom + 14}" text-anchor="middle">{tick_text(value)}</text>')
     middle = 0.5 * (frame.x.start + frame.x.end)
     text = (
         f'<text class="label" x="{middle}" y="{frame.y.start + shift + 30}" text-anchor="middle">{escape(label)}</text>'
@@ -175,18 +175,21 @@ def _condition_chart(
     metric: str,
 ) -> str:
     ends = [value for cell in cells for value in (cell.mean, cell.low, cell.high) if value is not None]
-    margin = 0.06 * (max(places.values()) - min(places.values()))
+    span = max(places.values()) - min(places.values())
+    margin = 0.06 * span
     frame = Frame.of([min(places.values()) - margin, max(places.values()) + margin], ends)
     parts = [frame.axes(axis, metric, x_ticks=ticks)]
     for name in document.methods:
         mine = sorted((cell for cell in cells if cell.method == name), key=lambda cell: places[cell.condition])
         series = document.methods.index(name)
-        points = [(places[cell.condition], cell.mean) for cell in mine if cell.mean is not None]
+        # Beside each other, so that intervals do not hide each other.
+        aside = 0.012 * span * (series - 0.5 * (len(document.methods) - 1))
+        points = [(places[cell.condition] + aside, cell.mean) for cell in mine if cell.mean is not None]
         if not points:
             continue
         parts.append(frame.line(points, series, name))
         for cell in mine:
-            x = places[cell.condition]
+            x = places[cell.condition] + aside
             if cell.low is not None and cell.high is not None:
                 parts.append(frame.interval(x, cell.low, cell.high, series))
             if cell.mean is not None:

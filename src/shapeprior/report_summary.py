@@ -47,7 +47,7 @@ def headline(document: EvaluationDocument) -> str:
         cards.append(
             f'<li class="card{" wins" if wins else ""}" title="{escape(definition.text)}">'
             f'<span class="name">{escape(metric)} {"↑" if definition.higher_is_better else "↓"}</span>'
-            f'<strong>{number(mine.mean)}</strong><span class="interval">{_interval(mine)}</span>'
+            f'<strong>{number(mine.mean)}</strong><span class="interval">{_interval(mine)}; median {number(mine.median)}</span>'
             f'<span class="versus">{escape(versus)}</span></li>'
         )
     failed = sum(row.failure is not None for row in document.rows if row.method == main)
@@ -138,7 +138,7 @@ def _cell(cell: SummaryCell | None, best: SummaryCell | None) -> str:
         return '<td class="n">–</td>'
     is_best = best is not None and cell.mean == best.mean and cell.method != CEILING
     tie = not is_best and cell.method != CEILING and best is not None and _overlap(cell, best)
-    mean = f"<b>{number(cell.mean)}</b>" if is_best else number(cell.mean)
+    mean = f"<b>{number(cell.mean)}</b>" if is_best else f"<span>{number(cell.mean)}</span>"
     kind = "best" if is_best else "tie" if tie else ""
     title = f"median {number(cell.median)}, p90 {number(cell.p90)}, {cell.count} results"
     if tie:

@@ -72,7 +72,7 @@ class Frame:
         logarithmic: tuple[bool, bool] = (False, False),
     ) -> "Frame":
         """A frame around values, with so many pixels left free below its horizontal axis."""
-        x = Scale.of(x_values, start=52.0, end=width - 12.0, logarithmic=logarithmic[0])
+        x = Scale.of(x_values, start=60.0, end=width - 12.0, logarithmic=logarithmic[0])
         y = Scale.of(y_values, start=height - 40.0 - below, end=10.0, logarithmic=logarithmic[1])
         return cls(x=x, y=y, width=width, height=height)
 
@@ -83,8 +83,10 @@ class Frame:
         for value in self.y.ticks():
             y = self.y(value)
             parts.append(f'<line class="grid" x1="{left}" x2="{right}" y1="{y:.1f}" y2="{y:.1f}"/>')
-            parts.append(f'<text class="tick" x="{left - 6}" y="{y + 4:.1f}" text-anchor="end">{number(value)}</text>')
-        shown = [(value, number(value)) for value in self.x.ticks()] if x_ticks is None else x_ticks
+            parts.append(
+                f'<text class="tick" x="{left - 6}" y="{y + 4:.1f}" text-anchor="end">{tick_text(value)}</text>'
+            )
+        shown = [(value, tick_text(value)) for value in self.x.ticks()] if x_ticks is None else x_ticks
         for value, text in shown:
             x = self.x(value)
             parts.append(f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="{top}" y2="{bottom}"/>')
@@ -135,7 +137,7 @@ class Frame:
 
 
 def number(value: float | None) -> str:
-    """A number in few characters; a dash for none."""
+    """A number with three digits that count; a dash for none."""
     if value is None or not math.isfinite(value):
         return "–"
     if value == 0.0:
@@ -145,8 +147,13 @@ def number(value: float | None) -> str:
         return f"{value:,.0f}" if size < 1e6 else f"{value:.2g}"
     if size < 1e-4:
         return f"{value:.1e}"
-    places = max(0, 2 - math.floor(math.log10(size)))
-    return f"{value:.{places}f}".rstrip("0").rstrip(".") if places else f"{value:.0f}"
+    return f"{value:.{max(0, 2 - math.floor(math.log10(size)))}f}"
+
+
+def tick_text(value: float) -> str:
+    """A round number on an axis."""
+    text = number(value)
+    return text.rstrip("0").rstrip(".") if "." in text and "e" not in text else text
 
 
 def figure(svg: str, caption: str) -> str:

@@ -18,9 +18,7 @@
     const size = Math.abs(value);
     if (size >= 1e6 || size < 1e-4) return value.toExponential(1);
     if (size >= 1000) return Math.round(value).toLocaleString("en");
-    const places = Math.max(0, 2 - Math.floor(Math.log10(size)));
-    const text = value.toFixed(places);
-    return places ? text.replace(/\.?0+$/, "") : text;
+    return value.toFixed(Math.max(0, 2 - Math.floor(Math.log10(size))));
   }
 
   const rows = metrics.rows.map((row, number) => ({ ...row, number, words: view.conditions[number], taskText: view.tasks[row.task] || row.task }));
@@ -48,7 +46,7 @@
   const methods = distinct((row) => row.method), verdicts = distinct((row) => row.verdict);
   options($("filter-method"), methods.map((name) => [name, name]), "all");
   options($("filter-task"), distinct((row) => row.task).map((name) => [name, view.tasks[name] || name]), "all");
-  options($("filter-condition"), distinct((row) => row.words).map((name, place) => ["=" + name, name || "none"]), "all");
+  options($("filter-condition"), distinct((row) => row.words).map((name) => ["=" + name, name || "none"]), "all");
   options($("filter-verdict"), verdicts.map((name) => [name, name]), "all");
   options($("filter-part"), [["all", "whole"], ...["seen", "unseen"].filter((name) => rows.some((row) => row[name])).map((name) => [name, name])]);
   if (methods.includes(view.prior)) $("filter-method").value = view.prior;
@@ -81,6 +79,7 @@
     for (const column of columns) {
       const cell = make("th"), button = make("button", column.title + (order.key === column.key ? (order.direction > 0 ? " ▲" : " ▼") : ""));
       cell.scope = "col";
+      if (column.number) cell.className = "n";
       if (order.key === column.key) cell.setAttribute("aria-sort", order.direction > 0 ? "ascending" : "descending");
       if (column.hint) button.title = column.hint;
       button.type = "button";
@@ -134,7 +133,7 @@
     const row = rows[number], dialog = $("detail");
     current = row;
     $("detail-title").textContent = row.id;
-    const views = (row.views || []).map((item) => `camera at azimuth ${show(item.azimuth_deg)}°, elevation ${show(item.elevation_deg)}°`);
+    const views = (row.views || []).map((item) => `camera at azimuth ${Math.round(item.azimuth_deg)}°, elevation ${Math.round(item.elevation_deg)}°`);
     const words = [row.method, row.taskText, row.words, row.verdict && `verdict: ${row.verdict}`, row.explained !== null && row.explained !== undefined && `${Math.round(100 * row.explained)} % of the points explained`, row.seconds !== null && row.seconds !== undefined && `${show(row.seconds)} s`, ...views];
     $("detail-text").textContent = words.filter(Boolean).join(" · ");
     $("detail-failure").hidden = !row.failure;

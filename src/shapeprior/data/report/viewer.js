@@ -31,11 +31,13 @@ function createViewer(canvas, stops) {
         gl_FragColor = vec4(color * (1.05 - 0.35 * dot(off, off)), 1.0);
         return;
       }
-      vec3 eye = normalize(-position), n = normalize(facing);
+      vec3 eye = normalize(-position), n = normalize(facing), lamp = normalize(vec3(-0.4, 0.6, 0.8));
       if (dot(n, eye) < 0.0) n = -n;
-      float key = max(dot(n, normalize(vec3(-0.45, 0.75, 0.6))), 0.0), sky = 0.5 + 0.5 * n.y;
-      float gloss = pow(max(dot(n, normalize(eye + normalize(vec3(-0.45, 0.75, 0.6)))), 0.0), 40.0);
-      gl_FragColor = vec4(color * (0.42 + 0.22 * sky + 0.46 * key) + 0.10 * gloss, alpha);
+      float key = max(dot(n, lamp), 0.0), sky = 0.5 + 0.5 * n.y;
+      float gloss = pow(max(dot(n, normalize(eye + lamp)), 0.0), 40.0);
+      // Colours that stand for numbers are shaded less, so that they can be read.
+      float shaded = 0.46 + 0.2 * sky + 0.5 * key;
+      gl_FragColor = vec4(color * mix(shaded, 0.68 + 0.3 * shaded, byValue) + 0.08 * gloss * (1.0 - byValue), alpha);
     }`;
   const program = gl.createProgram();
   for (const [kind, source] of [[gl.VERTEX_SHADER, vertexSource], [gl.FRAGMENT_SHADER, pixelSource]]) {
@@ -89,7 +91,7 @@ function createViewer(canvas, stops) {
     gl.clear(gl.COLOR_BUFFER_BIT | gl.DEPTH_BUFFER_BIT);
     gl.enable(gl.DEPTH_TEST);
     const across = width / Math.max(panes.length, 1), aspect = across / height, { matrix } = viewMatrix();
-    const focal = 2.9 * Math.min(1, aspect), near = 0.02, far = 60;
+    const focal = 3.6 * Math.min(1, aspect), near = 0.02, far = 60;
     const projection = [focal / aspect, 0, 0, 0, 0, focal, 0, 0, 0, 0, (far + near) / (near - far), -1, 0, 0, (2 * far * near) / (near - far), 0];
     gl.uniformMatrix4fv(at.view, false, matrix);
     gl.uniformMatrix4fv(at.projection, false, projection);
