@@ -288,6 +288,7 @@ COMMAND_LINE = {
     },
     "interpolate": {"STR", "--out", "--steps", "--path", "--up", "--resolution", "--seed"},
     "sample": {"STR", "--out", "--count", "--temperature", "--resolution", "--seed"},
+    "original": {"--out", "--count", "--seed"},
 }
 """Each command's arguments; scripts and papers rely on them."""
 

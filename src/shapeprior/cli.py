@@ -236,8 +236,9 @@ def original(*, out: Path, count: int = 3, seed: Annotated[int, arg(help=_UNSEEN
     from shapeprior.original_measure import OriginalConfig
     from shapeprior.original_tables import write_original_tables
 
-    with count_progress("shape") as progress:
-        page = write_original_tables(out, config=OriginalConfig(count=count, seed=seed), progress=lambda _: progress())
+    config = OriginalConfig(count=count, seed=seed)
+    with count_progress("shape", total=count * len(config.categories)) as progress:
+        page = write_original_tables(out, config=config, progress=progress)
     say(f"page     {page}")
     say(f"figure   {out / 'original.png'}")
 

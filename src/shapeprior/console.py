@@ -198,12 +198,17 @@ def train_progress() -> "Iterator[Callable[[EpochReport], None]]":
 
 
 @contextmanager
-def count_progress(unit: str) -> "Iterator[Callable[[], object]]":
-    """A bar without an end; counts what is done."""
+def count_progress(unit: str, *, total: int) -> "Iterator[Callable[[str], None]]":
+    """A bar with rate and time left; counts what is done, and names the last."""
     from tqdm import tqdm
 
-    with tqdm(unit=unit, dynamic_ncols=True) as bar:
-        yield bar.update
+    with tqdm(unit=unit, total=total, dynamic_ncols=True) as bar:
+
+        def update(name: str) -> None:
+            bar.set_postfix_str(name, refresh=False)
+            bar.update(1)
+
+        yield update
 
 
 @contextmanager
