@@ -48,4 +48,9 @@ def test_halved_edges_change_no_place_of_the_surface() -> None:
     corners = fine.corners
     assert np.linalg.norm(corners - np.roll(corners, 1, axis=1), axis=2).max() <= 0.2
     assert refine(mesh, longest=10.0, faces=20_000).faces.tolist() == mesh.faces.tolist()
-    assert len(refine(mesh, longest=0.01, faces=1000).faces) <= 1000
+    some = refine(mesh, longest=0.01, faces=1000)
+    assert 900 < len(some.faces) <= 1000
+    assert some.is_watertight
+    # What can be had is spent where edges are the longest.
+    lengths = np.linalg.norm(some.corners - np.roll(some.corners, 1, axis=1), axis=2)
+    assert lengths.max() < 0.3

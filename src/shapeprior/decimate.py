@@ -51,24 +51,29 @@ def join_vertices(mesh: TriangleMesh, cells: int) -> TriangleMesh:
 
 
 def refine(mesh: TriangleMesh, *, longest: float, faces: int) -> TriangleMesh:
-    """Edges longer than `longest` are halved until none is left or another round could make more than `faces` faces.
+    """Edges longer than `longest` are halved, the longest first, until none is left or there are `faces` faces.
 
     For values that are kept at vertices: a wall of two triangles has none in its middle.
     """
     vertices, corners = mesh.vertices, mesh.faces
-    while len(corners):
+    while len(corners) < faces:
         ends = np.sort(corners[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2), axis=1)
-        is_long = np.linalg.norm(vertices[ends[:, 0]] - vertices[ends[:, 1]], axis=1) > longest
-        big = is_long.reshape(-1, 3).any(axis=1)
-        if not big.any() or len(corners) + 3 * int(big.sum()) > faces:
+        # Each edge is halved in all of its faces, so that no crack opens; each of these becomes one face more.
+        codes, first, which, shared = np.unique(
+            row_codes(ends), return_index=True, return_inverse=True, return_counts=True
+        )
+        ends, which = ends[first], which.reshape(-1, 3)
+        lengths = np.linalg.norm(vertices[ends[:, 0]] - vertices[ends[:, 1]], axis=1)
+        order = np.argsort(-lengths, kind="stable")
+        # Not much shorter ones than the longest: halving that may yet be needed twice.
+        least = max(longest, 0.5 * float(lengths[order[0]]))
+        halved = order[(lengths[order] > least) & (len(corners) + np.cumsum(shared[order]) <= faces)]
+        if len(halved) == 0:
             break
-        # Each long edge is halved in all of its faces, so that no crack opens.
-        codes, first, which = np.unique(row_codes(ends), return_index=True, return_inverse=True)
-        halved = np.unique(which.reshape(-1)[is_long])
         middles = np.full(len(codes), -1)
         middles[halved] = len(vertices) + np.arange(len(halved))
-        vertices = np.concatenate([vertices, vertices[ends[first[halved]]].mean(axis=1)])
-        corners = _split(corners, middles[which.reshape(-1, 3)])
+        vertices = np.concatenate([vertices, vertices[ends[halved]].mean(axis=1)])
+        corners = _split(corners, middles[which])
     return TriangleMesh(vertices=vertices, faces=corners)
 
 

@@ -80,7 +80,8 @@ class SceneReader:
             self.faults.append(str(error))
             return None
         middle = decimate(mesh, PICTURE_FACES)
-        small = refine(decimate(middle, self.config.faces), longest=_LONGEST_EDGE, faces=self.config.faces)
+        faces = self.config.faces
+        small = refine(decimate(middle, max(4, faces // 2)), longest=_LONGEST_EDGE, faces=faces)
         return Surface(tree=FaceTree(mesh), for_pictures=middle, for_viewer=small)
 
     def _points(self, name: str | None) -> Float[np.ndarray, "points 3"] | None:

@@ -15,7 +15,7 @@ class ReportConfig:
     """Results of the prior with pictures and 3D, at most: half of them the worst, the others spread evenly over the rest."""
     models: int = 160
     """Results with 3D, at most: those of the prior with pictures, then other methods on the same views."""
-    faces: int = 4000
+    faces: int = 6000
     """Faces of each surface in 3D, at most."""
     points: int = 2500
     """Observed points shown, at most."""

@@ -47,7 +47,8 @@ def headline(document: EvaluationDocument) -> str:
         cards.append(
             f'<li class="card{" wins" if wins else ""}" title="{escape(definition.text)}">'
             f'<span class="name">{escape(metric)} {"↑" if definition.higher_is_better else "↓"}</span>'
-            f'<strong>{number(mine.mean)}</strong><span class="interval">{_interval(mine)}; median {number(mine.median)}</span>'
+            f'<strong>{number(mine.mean)}</strong><span class="interval">{_interval(mine)}</span>'
+            f'<span class="versus">median {number(mine.median)}</span>'
             f'<span class="versus">{escape(versus)}</span></li>'
         )
     failed = sum(row.failure is not None for row in document.rows if row.method == main)
@@ -106,12 +107,13 @@ def _table(document: EvaluationDocument, cells: Sequence[SummaryCell], part: str
     metrics = [name for name in document.definitions if any(cell.metric == name for cell in cells)]
     methods = [name for name in document.methods if any(cell.method == name for cell in cells)]
     by_key = {(cell.method, cell.metric): cell for cell in cells}
+    compared = {
+        metric: [cell for cell in cells if cell.metric == metric and cell.method != CEILING] for metric in metrics
+    }
+    # One alone is not the best of anything.
     best = {
-        metric: _best(
-            [cell for cell in cells if cell.metric == metric and cell.method != CEILING],
-            document.definitions[metric].higher_is_better,
-        )
-        for metric in metrics
+        metric: _best(some, document.definitions[metric].higher_is_better) if len(some) > 1 else None
+        for metric, some in compared.items()
     }
     head = "".join(
         f'<th scope=col title="{escape(document.definitions[name].text)}">{escape(name)} '

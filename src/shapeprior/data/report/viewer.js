@@ -1,7 +1,7 @@
 "use strict";
 // Meshes and points in one or several panes with one camera: turn, move, zoom. No library.
 function createViewer(canvas, stops) {
-  const gl = canvas.getContext("webgl", { antialias: true, preserveDrawingBuffer: true });
+  const gl = canvas.getContext("webgl", { antialias: true, alpha: false, preserveDrawingBuffer: true });
   if (!gl) return null;
   const vertexSource = `
     attribute vec3 place, normal; attribute float value;
