@@ -40,6 +40,7 @@ from shapeprior.train_config import TrainConfig
 from shapeprior.triplane import TriplaneConfig
 
 _FIGURE_POINTS = 2500
+NO_GPU = "no GPU here"
 _NOTES = (
     "Published figures are quoted, with the file of that work's repository that states them; ours are measured on this machine by "
     "this command or read from the priors' own records.",
@@ -89,8 +90,10 @@ def training_table(measured: Sequence[MeasuredPrior]) -> Table:
     for name in dict.fromkeys(name for parameters in ours for name in parameters):
         published = str(PARAMETERS[name]) if name in PARAMETERS else NOT_STATED
         if name == "training shapes":
-            known = [f"{item.category} {SHAPES[item.category]}" for item in measured if item.category in SHAPES]
-            published = "; ".join(known) or NOT_STATED
+            known = {item.category: SHAPES[item.category] for item in measured if item.category in SHAPES}
+            sources = ", ".join(dict.fromkeys(figure.source for figure in known.values()))
+            counts = ", ".join(f"{category} {figure.value}" for category, figure in known.items())
+            published = f"{counts} ({sources})" if known else NOT_STATED
         rows.append((name, published, *(parameters.get(name, "–") for parameters in ours)))
     head = ("parameter", "published", *(item.category for item in measured))
     return Table(title="Training parameters", head=head, rows=tuple(rows))
@@ -105,19 +108,17 @@ def times_table(measured: Sequence[MeasuredPrior], config: OriginalConfig) -> Ta
     rows = [
         row(f"data collection: {SAMPLES:,} SDF samples", str(DATA_COLLECTION_SECONDS), lambda s: s.sampling_seconds)
     ]
-    for device in devices():
+    for device in ("cpu", "cuda"):
         for resolution in config.resolutions:
             names = [name for name in INFERENCE if (name == "Xeon CPU") == (device == "cpu")]
             published = "; ".join(f"{name}: {INFERENCE[name]}" for name in names)
             if resolution != PUBLISHED_RESOLUTION:
                 published = NOT_STATED
-            rows.append(
-                row(
-                    f"code to mesh at {resolution}³, {_device_name(device)}",
-                    published,
-                    lambda s, key=(device, resolution): s.decoding_seconds.get(key),
-                )
-            )
+            name = f"code to mesh at {resolution}³, {_device_name(device)}"
+            if device in devices():
+                rows.append(row(name, published, lambda s, key=(device, resolution): s.decoding_seconds.get(key)))
+            else:
+                rows.append((name, published, *(NO_GPU for _ in measured)))
     rows.append(
         row(f"partial view to mesh at {config.resolutions[0]}³, {_device_name('cpu')}", NOT_STATED, lambda s: s.completion_seconds)
     )  # fmt: skip
@@ -133,7 +134,7 @@ def chamfer_table(measured: Sequence[MeasuredPrior]) -> Table:
         values = [shape.chamfer_x1000 for shape in item.shapes]
         failed = sum(shape.failure is not None for shape in item.shapes)
         ours = f"{number(sum(values) / len(values))} ({number(min(values))} to {number(max(values))})"
-        rows.append((item.category, published, ours, f"{len(values)} unseen shapes, {failed} failed"))
+        rows.append((item.category, published, ours, f"{_unseen(len(values))}, {failed} failed"))
     head = ("category", "published, of training shapes", "ours, of unseen shapes from one view", "shapes")
     return Table(title="Chamfer × 1000, mean (range)", head=head, rows=tuple(rows))
 
@@ -195,8 +196,8 @@ def _seconds(value: float | None) -> str:
 
 
 def _device_name(device: str) -> str:
-    if device == "cpu":
-        return "CPU"
+    if device not in devices() or device == "cpu":
+        return "CPU" if device == "cpu" else "GPU"
     import torch
 
     return torch.cuda.get_device_name(0)
@@ -235,7 +236,7 @@ def _figures(measured: Sequence[MeasuredPrior], seed: int) -> dict[str, Any]:
 
 def _intro(measured: Sequence[MeasuredPrior]) -> str:
     shapes = max(len(item.shapes) for item in measured)
-    return f"Published figures: “{WORK}”. Ours: medians over {shapes} unseen shapes a category, on {machine()}."
+    return f"Published figures: “{WORK}”. Ours: medians over {_unseen(shapes)} a category, on {machine()}."
 
 
 def _markdown(tables: Sequence[Table], measured: Sequence[MeasuredPrior]) -> str:
@@ -275,6 +276,10 @@ def _html(tables: Sequence[Table], measured: Sequence[MeasuredPrior], figure: Im
         f'{escape(_alt(measured))}" src="data:image/png;base64,{picture}"></p></section>'
         f'<section><h2>What is compared</h2><ul class="lead">{notes}</ul></section></main></body></html>\n'
     )
+
+
+def _unseen(count: int) -> str:
+    return f"{count} unseen {'shape' if count == 1 else 'shapes'}"
 
 
 def _alt(measured: Sequence[MeasuredPrior]) -> str:

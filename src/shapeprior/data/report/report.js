@@ -149,7 +149,7 @@
   function metricsTable(row) {
     const parts = ["all", "seen", "unseen"].filter((name) => name === "all" || row[name]);
     const head = make("tr"), body = make("tbody"), top = make("thead");
-    for (const text of ["metric", ...parts.map((name) => (name === "all" ? "whole surface" : name)), "unit"]) head.append(make("th", text));
+    for (const text of ["metric", ...parts.map((name) => (name === "all" ? "whole surface" : name)), "unit"]) head.append(make("th", text, text === "metric" || text === "unit" ? "" : "n"));
     for (const name of names) {
       const tr = make("tr"), label = make("th", name + (higher(name) ? " ↑" : " ↓"));
       label.title = definitions[name].text;
