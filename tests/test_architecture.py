@@ -162,6 +162,18 @@ LAYERS = [
     "pictures",
     "slices",
     "inspect_mesh",
+    # The report of an evaluation.
+    "decimate",
+    "error_colors",
+    "report_document",
+    "report_select",
+    "report_scenes",
+    "report_pictures",
+    "report_svg",
+    "report_plots",
+    "report_summary",
+    "report_gallery",
+    "report",
     # Settings and files that need no network to be read.
     "train_config",
     "bundled",
@@ -216,6 +228,10 @@ LAYERS = [
     "recognition",
     "find_code",
     "write_shapes",
+    # The re-implemented work, and ours beside it.
+    "original_published",
+    "original_measure",
+    "original_tables",
     # What users start.
     "loaded_prior",
     "baselines.mean_shape",
@@ -358,6 +374,7 @@ COMMAND_LINE = {
     },
     "interpolate": {"STR", "--out", "--steps", "--path", "--up", "--resolution", "--seed"},
     "sample": {"STR", "--out", "--count", "--temperature", "--resolution", "--seed"},
+    "original": {"--out", "--count", "--seed"},
 }
 """Each command's arguments; scripts and papers rely on them."""
 

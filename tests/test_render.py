@@ -166,3 +166,19 @@ def test_a_fitted_view_of_something_flat_is_lower() -> None:
 def test_pictures_without_pixels_are_refused(settings: dict[str, int]) -> None:
     with pytest.raises(ConfigError, match="at least 1 pixel and 1 sample"):
         View(**settings)  # pyright: ignore[reportArgumentType]
+
+
+def test_paint_gives_each_place_its_colour() -> None:
+    mesh, view = ball(0.8), View(width=40, height=40, samples=1, azimuth_deg=0.0)
+    plain = render_mesh(mesh, view=view, color=(0.9, 0.2, 0.1))
+    same = render_mesh(mesh, view=view, color=lambda points: np.tile((0.9, 0.2, 0.1), (len(points), 1)))
+    assert np.array_equal(plain, same)
+    # Seen from +z, +x is to the right: red there, blue on the left.
+    halves = render_mesh(
+        mesh,
+        view=view,
+        color=lambda points: np.where(points[:, :1] > 0, np.array([[0.9, 0.1, 0.1]]), np.array([[0.1, 0.1, 0.9]])),
+    )
+    left, right = halves[20, 10].astype(int), halves[20, 30].astype(int)
+    assert right[0] > 2 * right[2]
+    assert left[2] > 2 * left[0]

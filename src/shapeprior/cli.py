@@ -6,16 +6,18 @@ Nothing heavy is imported until a command runs, so that `--help` answers at once
 import os
 import sys
 from pathlib import Path
-from typing import Literal, NoReturn
+from typing import Annotated, Literal, NoReturn
 
 import tyro
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
 from shapeprior.complete_command import complete
 from shapeprior.console import complain, say, say_table
 from shapeprior.errors import ShapePriorError, UnexplainedError
 from shapeprior.evaluate_command import evaluate
 from shapeprior.prior_commands import Seed, encode, interpolate, nearest, sample
+
+_UNSEEN = "Seed that the shapes are generated from; not 0, whose shapes the bundled priors were trained on."
 
 
 def demo(out: Path = Path("shapeprior-demo")) -> None:
@@ -214,6 +216,24 @@ def train_encoder(run: Positional[Path], *, steps: int = 4000, seed: Seed = 0) -
     say(f"encoder {path}")
 
 
+def original(*, out: Path, count: int = 3, seed: Annotated[int, arg(help=_UNSEEN)] = 1) -> None:
+    """Make the tables and the figure of the re-implemented work anew, with the bundled priors, beside its published figures.
+
+    Args:
+        out: Folder for original.html, original.md, original.png and original.json.
+        count: Unseen shapes of each of the five categories.
+    """
+    from shapeprior.console import count_progress
+    from shapeprior.original_measure import OriginalConfig
+    from shapeprior.original_tables import write_original_tables
+
+    config = OriginalConfig(count=count, seed=seed)
+    with count_progress("shape", total=count * len(config.categories)) as progress:
+        page = write_original_tables(out, config=config, progress=progress)
+    say(f"page     {page}")
+    say(f"figure   {out / 'original.png'}")
+
+
 COMMANDS = {
     "demo": demo,
     "synthesize": synthesize,
@@ -227,6 +247,7 @@ COMMANDS = {
     "nearest": nearest,
     "interpolate": interpolate,
     "sample": sample,
+    "original": original,
 }
 
 

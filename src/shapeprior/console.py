@@ -218,6 +218,20 @@ def train_progress() -> "Iterator[Callable[[EpochReport], None]]":
 
 
 @contextmanager
+def count_progress(unit: str, *, total: int) -> "Iterator[Callable[[str], None]]":
+    """A bar with rate and time left; counts what is done, and names the last."""
+    from tqdm import tqdm
+
+    with tqdm(unit=unit, total=total, dynamic_ncols=True) as bar:
+
+        def update(name: str) -> None:
+            bar.set_postfix_str(name, refresh=False)
+            bar.update(1)
+
+        yield update
+
+
+@contextmanager
 def encoder_progress() -> "Iterator[Callable[[EncoderReport], None]]":
     """A bar with rate, time left and the loss; counts shapes that are rendered, then steps."""
     from tqdm import tqdm

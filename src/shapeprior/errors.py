@@ -6,6 +6,7 @@ ShapePriorError          one line: the file, what was found, what was expected, 
 ├── DatasetError         a data set folder that is missing, broken or made with other settings
 ├── CheckpointError      a run folder or weights file that is missing, truncated or of another version
 ├── ConfigError          a setting outside its range, an unknown key or name
+├── ReportError          an evaluation's folder that is missing or broken
 ├── OutputError          a place that cannot be written
 ├── CompletionError      the solver found no surface
 └── UnexplainedError     the command line's: a scan was completed by a shape that does not explain it
@@ -37,6 +38,10 @@ class CheckpointError(ShapePriorError):
 
 class ConfigError(ShapePriorError):
     """A setting outside its range, an unknown key or an unknown name."""
+
+
+class ReportError(ShapePriorError):
+    """An evaluation's folder that is missing, broken or of another version."""
 
 
 class OutputError(ShapePriorError):

@@ -61,6 +61,7 @@ def evaluate(
     from shapeprior.dataset import Dataset
     from shapeprior.evaluate import evaluate_prior
     from shapeprior.evaluate_config import EvaluateConfig, chosen_baselines
+    from shapeprior.report import write_report
     from shapeprior.worker_process import WorkerLimits
 
     config = EvaluateConfig(
@@ -81,4 +82,4 @@ def evaluate(
             limits=WorkerLimits(timeout=timeout, memory=memory), progress=progress.update,
         )  # fmt: skip
     say_summary(document)
-    say(f"report {out / 'report.md'}, figures {out / 'metrics.json'}")
+    say(f"report {write_report(out)}, {out / 'report.md'}, figures {out / 'metrics.json'}")

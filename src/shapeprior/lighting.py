@@ -30,7 +30,7 @@ def shade(
     parts: int,
     eye: Float[np.ndarray, "3"],
     lamp: Float[np.ndarray, "3"],
-    color: Float[np.ndarray, "3"],
+    color: Float[np.ndarray, "3"] | Float[np.ndarray, "points 3"],
 ) -> Float[np.ndarray, "points 3"]:
     """Linear light that leaves points of a mesh towards the eye.
 
@@ -44,7 +44,7 @@ def shade(
         parts: Number of parts.
         eye: Where the viewer is.
         lamp: Unit vector towards the lamp.
-        color: Linear red, green, blue of the mesh.
+        color: Linear red, green, blue of the mesh, or of each place.
     """
     towards = _unit(eye - points)
     flat = mesh.face_normals[faces]

@@ -14,7 +14,7 @@ from shapeprior.errors import OutputError
 from shapeprior.mesh import TriangleMesh
 from shapeprior.mesh_io import write_bytes
 from shapeprior.observation import Observation
-from shapeprior.render import BACKGROUND, MESH_COLOR, POINT_COLOR, Color, View, render_mesh, render_points
+from shapeprior.render import BACKGROUND, MESH_COLOR, POINT_COLOR, Color, Paint, View, render_mesh, render_points
 
 PICTURED_POINTS = 2500
 """Points of a view in a picture, at most."""
@@ -31,8 +31,8 @@ class Panel:
     """Drawn shaded."""
     points: Float[np.ndarray, "points 3"] | None = None
     """Drawn as small balls."""
-    mesh_color: Color = MESH_COLOR
-    """sRGB, 0 to 1."""
+    mesh_color: Color | Paint = MESH_COLOR
+    """sRGB, 0 to 1, of the mesh or of each place on it."""
     point_color: Color | None = POINT_COLOR
     """sRGB, 0 to 1; None colours points by depth."""
     point_radius: float = 0.010

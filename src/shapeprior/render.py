@@ -4,6 +4,7 @@ Meshes are lit as `shapeprior.lighting` says; points are small balls. Colours ar
 linear light. Everything is in the unit frame, +y up.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -21,6 +22,8 @@ from shapeprior.views import camera_around, render_hits, view_direction
 
 Color = tuple[float, float, float]
 """Red, green, blue in 0 to 1, sRGB."""
+Paint = Callable[[Float[np.ndarray, "points 3"]], Float[np.ndarray, "points 3"]]
+"""The colour of each place of a surface: points of the unit frame to sRGB."""
 
 MESH_COLOR: Color = (0.56, 0.68, 0.83)
 POINT_COLOR: Color = (0.87, 0.36, 0.16)
@@ -107,27 +110,28 @@ def render_mesh(
     mesh: TriangleMesh,
     *,
     view: View,
-    color: Color = MESH_COLOR,
+    color: Color | Paint = MESH_COLOR,
     points: Float[np.ndarray, "points 3"] | None = None,
     point_color: Color | None = POINT_COLOR,
     point_radius: float = 0.010,
 ) -> UInt8[np.ndarray, "height width 3"]:
-    """A shaded mesh, and on it, where they are not hidden, some points (as `render_points` draws them)."""
+    """A shaded mesh of one colour or painted, and on it, where they are not hidden, some points (as `render_points` draws them)."""
     scene = RayScene(mesh)
     camera, T_unit_camera = view.camera()
     depth, face = render_hits(scene, camera, T_unit_camera)
     hit = face >= 0
     light = _background(scene, view)
+    seen = T_unit_camera.apply(camera.pixel_rays()[hit] * depth[hit][:, None])
     light[hit] = shade(
         mesh,
         scene,
-        T_unit_camera.apply(camera.pixel_rays()[hit] * depth[hit][:, None]),
+        seen,
         face[hit],
         _share(face.shape, view.samples)[hit],
         parts=view.samples**2,
         eye=T_unit_camera.offset,
         lamp=_lamp(view),
-        color=_linear(color),
+        color=_linear(color(seen) if callable(color) else color),
     )
     if points is not None:
         _splat(light, np.where(hit, depth, np.inf), points, view, point_color, point_radius)
@@ -224,7 +228,7 @@ def _share(shape: tuple[int, int], samples: int) -> Int[np.ndarray, "rows column
     return (row % samples) * samples + column % samples
 
 
-def _linear(color: Color) -> Float[np.ndarray, "3"]:
+def _linear(color: Color | Float[np.ndarray, "points 3"]) -> Float[np.ndarray, "*points 3"]:
     return np.array(color, dtype=np.float64) ** 2.2
 
 
