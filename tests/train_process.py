@@ -57,6 +57,8 @@ def start(
         preset,
         "--seed",
         "1",
+        "--encoder-steps",
+        "0",
         *flags,
     ]
     return subprocess.Popen(
