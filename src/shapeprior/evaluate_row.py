@@ -216,6 +216,11 @@ def _case(job: RowJob) -> _Case:
     return _cases[name]
 
 
+def forget_case() -> None:
+    """Let go of the last true shape; the trees of native libraries complain when they are alive at the end of a process."""
+    _cases.clear()
+
+
 def _predict(job: RowJob, case: _Case) -> Prediction:
     if job.baseline is None:
         return predict_by_prior(job.prior, job.task, job.shape_id, job.data, case.view, job.config, job.seed)
