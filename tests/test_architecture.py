@@ -128,6 +128,7 @@ LAYERS = [
     "baselines.grid_field",
     "baselines.view_evidence",
     "baselines.linear_model",
+    "baselines.mean_shape",
     "baselines.nearest_training_shape",
     "baselines.screened_poisson",
     "baselines.upper_bound",
@@ -189,7 +190,6 @@ LAYERS = [
     "write_shapes",
     # What users start.
     "loaded_prior",
-    "baselines.mean_shape",
     "training_grids",
     "evaluation_methods",
     "evaluate_row",
