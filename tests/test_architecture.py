@@ -147,6 +147,7 @@ LAYERS = [
     "baselines.grid_field",
     "baselines.view_evidence",
     "baselines.linear_model",
+    "baselines.mean_shape",
     "baselines.nearest_training_shape",
     "baselines.screened_poisson",
     "baselines.upper_bound",
@@ -234,7 +235,6 @@ LAYERS = [
     "original_tables",
     # What users start.
     "loaded_prior",
-    "baselines.mean_shape",
     "training_grids",
     "evaluation_methods",
     "evaluate_row",

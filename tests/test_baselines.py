@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from ellipsoids import ellipsoid_prior, off_ellipsoid
 from plain_geometry import sphere
 from scipy.interpolate import RegularGridInterpolator
 
@@ -91,11 +90,20 @@ def test_free_space_is_heeded_where_nothing_was_measured(grids: np.ndarray) -> N
     assert with_free.mean() > without.mean() + 0.05
 
 
-def test_the_mean_shape_is_that_of_the_mean_code() -> None:
-    prior = ellipsoid_prior()
-    mesh = mean_shape(prior, resolution=64)
-    # The codes of the stand-in are a grid around 0.
-    assert off_ellipsoid(mesh, np.zeros(2)).max() < 0.01
+def test_the_mean_of_balls_is_a_ball_of_their_mean_volume(grids: np.ndarray) -> None:
+    radius = np.linalg.norm(mean_shape(grids).mesh(64).vertices, axis=1)
+    assert radius.mean() == pytest.approx(np.mean(RADII**3) ** (1 / 3), abs=0.01)
+    assert np.ptp(radius) < 0.02
+
+
+def test_the_mean_of_thin_walls_in_different_places_has_a_surface() -> None:
+    walls = stacked(np.abs(ball(radius)) - 0.04 for radius in np.linspace(0.5, 0.7, 5))
+    assert walls.mean(axis=0, dtype=np.float64).min() > 0.0
+    mesh = mean_shape(walls).mesh(64)
+    # Between the nodes of a wall two cells thick, the surface cuts corners.
+    assert mesh.volume == pytest.approx(np.mean(walls < 0.0) * 8.0, rel=0.2)
+    with pytest.raises(CompletionError, match="no training shape"):
+        mean_shape(walls[:0])
 
 
 def test_borders_are_closed_and_other_faces_stay() -> None:

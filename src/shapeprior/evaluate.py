@@ -15,7 +15,7 @@ from shapeprior.cluster import run_on_cluster
 from shapeprior.dataset import Dataset
 from shapeprior.errors import ConfigError
 from shapeprior.evaluate_config import EvaluateConfig
-from shapeprior.evaluate_row import RowJob, evaluate_row, kept_row, row_of, worst_scores
+from shapeprior.evaluate_row import RowJob, evaluate_row, forget_case, kept_row, row_of, worst_scores
 from shapeprior.evaluation_files import Evaluated, document_of, write_documents
 from shapeprior.evaluation_methods import require_runnable
 from shapeprior.evaluation_plan import planned_jobs, planned_methods, planned_shapes
@@ -113,6 +113,7 @@ def _rows(jobs: Sequence[RowJob], run: Run, progress: Progress | None) -> list[d
             rows[_name(job)] = outcome
             if progress:
                 progress(len(rows), len(jobs), job.shape_id)
+    forget_case()
     return [rows[_name(job)] for job in jobs]
 
 

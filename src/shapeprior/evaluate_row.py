@@ -48,8 +48,8 @@ class RowJob:
     """Its name in names of files."""
     baseline: BaselineName | None
     """Which baseline it is; None for a prior."""
-    prior: ShapePrior | str
-    """The prior that makes the row, or how to load it; of a baseline the one under evaluation."""
+    prior: ShapePrior | str | None
+    """The prior that makes the row, or how to load it; None for a baseline."""
     training: TrainingGrids | None
     config: EvaluateConfig
     seed: int
@@ -216,13 +216,16 @@ def _case(job: RowJob) -> _Case:
     return _cases[name]
 
 
+def forget_case() -> None:
+    """Let go of the last true shape; the trees of native libraries complain when they are alive at the end of a process."""
+    _cases.clear()
+
+
 def _predict(job: RowJob, case: _Case) -> Prediction:
     if job.baseline is None:
+        assert job.prior is not None
         return predict_by_prior(job.prior, job.task, job.shape_id, job.data, case.view, job.config, job.seed)
-    return predict_by_baseline(
-        job.baseline, case.truth, case.view,
-        prior=job.prior, training=job.training, resolution=job.config.resolution, seed=job.seed,
-    )  # fmt: skip
+    return predict_by_baseline(job.baseline, case.truth, case.view, job.training, job.config.resolution, job.seed)
 
 
 def _scored(job: RowJob, case: _Case, mesh: TriangleMesh) -> Scores:

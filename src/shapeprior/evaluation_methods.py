@@ -49,9 +49,10 @@ class Baseline:
 BASELINES: Mapping[BaselineName, Baseline] = {
     "mean": Baseline(
         name="mean shape",
-        text="the mesh of the mean of the prior's training codes, the same for every view",
+        text="the mean of the training shapes' signed distances, clamped at 0.2, on a 48³ grid, at the level that holds their mean "
+        "volume; the same for every view",
         tasks=("full", "view"),
-        needs_training=False,
+        needs_training=True,
     ),
     "nearest": Baseline(
         name="nearest training shape",
@@ -132,8 +133,6 @@ def predict_by_baseline(
     baseline: BaselineName,
     truth: Truth,
     view: ShapeView | None,
-    *,
-    prior: ShapePrior | str,
     training: TrainingGrids | None,
     resolution: int,
     seed: int,
@@ -141,12 +140,12 @@ def predict_by_baseline(
     """What a baseline makes of a view or of a whole shape (None). Raises CompletionError, MeshError or ConfigError."""
     if baseline == "upper":
         return Prediction(mesh_unit=upper_bound(truth.distance, resolution=resolution))
-    if baseline == "mean":
-        return Prediction(mesh_unit=mean_shape(loaded(prior), resolution=resolution))
     if baseline == "poisson":
         assert view is not None
         return Prediction(mesh_unit=screened_poisson(view.observation, seed=seed))
     assert training is not None
+    if baseline == "mean":
+        return Prediction(mesh_unit=mean_shape(training.grids()).mesh(resolution))
     if baseline == "nearest":
         assert view is not None
         row = nearest_training_shape(training.grids(), ViewEvidence.of(view.observation, seed=seed))

@@ -37,12 +37,12 @@ class PlannedMethod:
     """Of those that were asked for, the ones that it does."""
     baseline: BaselineName | None = None
     """Which baseline; None for a prior."""
-    prior: ShapePrior | str
-    """The prior, or how to load it; of a baseline the one under evaluation."""
+    prior: ShapePrior | str | None = None
+    """The prior, or how to load it; None for a baseline."""
     known: frozenset[str] = frozenset()
     """Ids of the shapes that the prior has codes of."""
     digest: str = ""
-    """Of the prior's numbers, or of the training shapes that the baseline knows; empty if it knows neither."""
+    """Of the prior's numbers, or of the training shapes that the baseline knows."""
     training: TrainingGrids | None = None
     not_run: str | None = None
     """Why it is not run."""
@@ -100,7 +100,7 @@ def planned_methods(
             out / "work", whole_paths(data), prior, source,
             digest=methods[0].digest, count=config.training_shapes, run=run,
         )  # fmt: skip
-    return methods + [_of_baseline(name, methods[0], training, config) for name in wanted]
+    return methods + [_of_baseline(name, training, config) for name in wanted]
 
 
 def planned_jobs(
@@ -145,9 +145,7 @@ def _of_prior(
     )
 
 
-def _of_baseline(
-    name: BaselineName, evaluated: PlannedMethod, training: TrainingGrids | None, config: EvaluateConfig
-) -> PlannedMethod:
+def _of_baseline(name: BaselineName, training: TrainingGrids | None, config: EvaluateConfig) -> PlannedMethod:
     baseline = BASELINES[name]
     training = training if baseline.needs_training else None
     text = f"{baseline.text}; of {training.text}" if training else baseline.text
@@ -156,8 +154,7 @@ def _of_baseline(
         text=text,
         tasks=tuple(task for task in baseline.tasks if task in config.tasks),
         baseline=name,
-        prior=evaluated.prior,
-        digest=training.digest if training else evaluated.digest if name == "mean" else "",
+        digest=training.digest if training else "",
         training=training,
         not_run=not_run(name),
     )
