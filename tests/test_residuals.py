@@ -131,6 +131,33 @@ def test_steps_end_where_the_objective_with_its_prior_is_level(unknown: tuple[in
         assert abs(change(entry)) < 2e-3, entry
 
 
+def test_deviations_are_those_of_the_posterior_that_the_objective_is_the_logarithm_of() -> None:
+    """Against second differences of the objective. With few, heavy samples the prior matters, too."""
+    decoder, space = EllipsoidDecoder().double(), CodeSpace.fit(training_codes())
+    space = CodeSpace(mean=space.mean.double(), axes=space.axes.double())
+    samples = observed_samples(ellipsoid_view(np.array([0.4, -0.9])).thinned(2000, seed=0), seed=0)
+    residuals = Residuals.draw(samples, SETTINGS, points=400, free=0, seed=0, like=LIKE)
+    unknown, weight = (0, 1, 2, 3, 5), 1e-2
+    fitter = Fitter(decoder, space, weight, unknown)
+    start = Hypothesis(torch.zeros(2).double(), Pose.identity(LIKE), somewhere())
+    found = fitter.fit(start, residuals, steps=60, fresh_every=1)
+
+    def at(step: np.ndarray) -> float:
+        pose = torch.zeros(7).double()
+        pose[list(unknown)] = torch.from_numpy(step[2:])
+        whitened = found.whitened + torch.from_numpy(step[:2])
+        return fitter.objective(dataclasses.replace(found, whitened=whitened, pose=found.pose.stepped(pose)), residuals)
+
+    size, length = 2 + len(unknown), 2e-3
+    steps = length * np.eye(size)
+    hessian = np.array(
+        [[at(a + b) - at(a - b) - at(b - a) + at(-a - b) for b in steps] for a in steps]
+    ) / (4.0 * length**2)  # fmt: skip
+    # The prior's part, weight / 2 times the squared code, is half its square in nats: 2 / (2 * weight) nats a unit.
+    deviations = np.sqrt(np.diag(np.linalg.inv(hessian)) * weight)[2:]
+    np.testing.assert_allclose(fitter.pose_deviations(found, residuals), deviations, rtol=0.15)
+
+
 @pytest.mark.parametrize("unknown", [(), (0, 1, 2, 3), (0, 1, 2, 3, 5), (0, 1, 2, 3, 4, 5, 6)])
 def test_no_step_makes_the_fit_worse_and_steps_reach_the_bottom(unknown: tuple[int, ...]) -> None:
     decoder, space = EllipsoidDecoder().double(), CodeSpace.fit(training_codes())

@@ -18,12 +18,15 @@ GOOD = {
     "extent": 1.4,
     "slope_error": 0.1,
     "normal_agreement": 0.95,
+    "scale_deviation": 0.02,
+    "alternatives": 0,
 }
 RANK = {"explained": 0, "doubtful": 1, "unexplained": 2}
 
 
 def test_a_good_fit_has_no_reasons() -> None:
     assert judge(**{**GOOD, "normal_agreement": None}).kind == "explained"  # pyright: ignore[reportArgumentType]
+    assert judge(**{**GOOD, "scale_deviation": None}).kind == "explained"  # pyright: ignore[reportArgumentType]
     verdict = judge(**GOOD)  # pyright: ignore[reportArgumentType]
     assert (verdict.kind, verdict.reasons) == ("explained", ())
 
@@ -44,6 +47,9 @@ def test_a_good_fit_has_no_reasons() -> None:
         ({"extent": 0.4}, "doubtful", "span 20% of the object's size"),
         ({"extent": 0.1}, "unexplained", "span 5% of"),
         ({"code_length": 4.0}, "unexplained", "4.0 times as far"),
+        ({"scale_deviation": 0.08}, "doubtful", "size to 8% only"),
+        ({"alternatives": 1}, "doubtful", "another answer fits"),
+        ({"alternatives": 3}, "doubtful", "3 other answers fit"),
     ],
 )
 def test_what_speaks_against_a_fit_is_said(change: dict[str, float], kind: str, words: str) -> None:
@@ -63,6 +69,8 @@ def test_a_worse_fit_never_has_a_better_verdict(explained: float, violated: floa
         extent=0.7,
         slope_error=0.3,
         normal_agreement=0.8,
+        scale_deviation=0.04,
+        alternatives=0,
     )
     after = judge(
         points=500,
@@ -72,6 +80,8 @@ def test_a_worse_fit_never_has_a_better_verdict(explained: float, violated: floa
         extent=0.7 - worse,
         slope_error=0.3 + 2.0 * worse,
         normal_agreement=0.8 - 2.0 * worse,
+        scale_deviation=0.04 + worse,
+        alternatives=round(10 * worse),
     )
     assert RANK[after.kind] >= RANK[before.kind]
 

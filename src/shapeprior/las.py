@@ -1,6 +1,7 @@
 """Point clouds of laser scanners: LAS and LAZ, by laspy."""
 
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -76,7 +77,8 @@ def _chunks(
 def _laspy(path: Path) -> ModuleType:
     try:
         import laspy
-        import lazrs  # noqa: F401
+
+        import_module("lazrs")  # What laspy reads LAZ with; it would say only later that there is none.
     except ImportError as error:
         raise ConfigError(
             f"{path}: LAS and LAZ need laspy ({reason(error)}); expected it to be installed: `pip install 'shapeprior[las]'`"

@@ -18,7 +18,8 @@ SLOPE_POINTS = 1000
 
 @dataclass(frozen=True, kw_only=True)
 class PlacementDeviations:
-    """Standard deviations of a placement that was found, by the curvature of the solver's objective there (Laplace's method)."""
+    """Standard deviations of a placement that was found, by the curvature of the solver's objective there (Laplace's method),
+    times `shapeprior.infer.MODEL_ERROR`."""
 
     scale: float
     """Of the logarithm of the scale."""
@@ -70,6 +71,8 @@ class LatentEstimate:
             extent=self.extent,
             slope_error=self.slope_error,
             normal_agreement=self.normal_agreement,
+            scale_deviation=None if self.deviations is None else self.deviations.scale,
+            alternatives=len(self.alternatives),
         )
 
 

@@ -23,6 +23,9 @@ second none. Codes far from all shapes can be found whose field is zero at any s
 NORMAL_AGREEMENT = (0.7, 0.3)
 """Mean cosines between the scan's normals and the shape's: from the first they agree, below the second they do not."""
 
+MAX_SCALE_DEVIATION = 0.05
+"""Standard deviation of a placement's scale above which the scan does not tell how large the object is."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
@@ -43,12 +46,19 @@ def judge(
     extent: float,
     slope_error: float,
     normal_agreement: float | None,
+    scale_deviation: float | None,
+    alternatives: int,
 ) -> Verdict:
     """The verdict on a fit, from what the solver reports of it (`shapeprior.infer.LatentEstimate`)."""
     doubts, faults = [], []
     agreement = 1.0 if normal_agreement is None else normal_agreement
     if points < MIN_POINTS:
         doubts.append(f"{points} points; {MIN_POINTS} are the fewest that tell shapes apart")
+    if alternatives:
+        what = "another answer fits" if alternatives == 1 else f"{alternatives} other answers fit"
+        doubts.append(f"{what} the scan nearly as well: it does not show which is right")
+    if scale_deviation is not None and scale_deviation > MAX_SCALE_DEVIATION:
+        doubts.append(f"the scan tells the object's size to {scale_deviation:.0%} only (standard deviation)")
     for wrong, good, none, words in (
         (1.0 - explained, 1.0 - EXPLAINED[0], 1.0 - EXPLAINED[1], f"{explained:.0%} of the points lie on the shape"),
         (violated, *VIOLATED, f"the shape fills {violated:.0%} of the space that was seen to be free"),
