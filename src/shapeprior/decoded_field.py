@@ -24,14 +24,16 @@ class DecodedField:
 
     def __call__(self, points_unit: Float[np.ndarray, "points 3"]) -> Float[np.ndarray, "points"]:
         """Signed distances at points of the unit frame, in single precision."""
-        points = torch.from_numpy(np.ascontiguousarray(points_unit, dtype=np.float32))
-        # Torch reads planes and volumes with one thread a shape: each thread gets the shape, and points of its own.
-        threads = torch.get_num_threads()
+        device = self.prepared[0].device
+        points = torch.from_numpy(np.ascontiguousarray(points_unit, dtype=np.float32)).to(device)
+        # On the CPU, torch reads planes and volumes with one thread a shape: each thread gets the shape, and points of its own.
+        # Another device takes all points at once.
+        threads, at_once = (torch.get_num_threads(), QUERY_POINTS) if device.type == "cpu" else (1, max(len(points), 1))
         prepared = tuple(part.expand(threads, *part.shape[1:]).contiguous() for part in self.prepared)
         values = []
         with torch.no_grad(), parametrize.cached():
-            for chunk in points.split(threads * QUERY_POINTS):
+            for chunk in points.split(threads * at_once):
                 each = -(-len(chunk) // threads)
                 filled = torch.cat([chunk, chunk[-1:].expand(threads * each - len(chunk), 3)])
                 values.append(self.decoder.query(prepared, filled.view(threads, each, 3)).view(-1)[: len(chunk)])
-        return torch.cat(values).numpy() if values else np.zeros(0, dtype=np.float32)
+        return torch.cat(values).cpu().numpy() if values else np.zeros(0, dtype=np.float32)

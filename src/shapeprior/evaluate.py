@@ -82,7 +82,6 @@ def evaluate_prior(
     )
     document = document_of(evaluated, rows, seconds=time.perf_counter() - started)
     write_documents(out, document, evaluated)
-    # Whatever else is made of the report is made here, from these files alone: write_report(out).
     return document
 
 

@@ -3,8 +3,6 @@
 import numpy as np
 import torch
 from jaxtyping import Float
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 from scipy.spatial import KDTree
 from torch import Tensor
 
@@ -12,6 +10,7 @@ from shapeprior.decoded_field import DecodedField
 from shapeprior.decoder import Decoder
 from shapeprior.extract import ExtractConfig, extract_mesh
 from shapeprior.frames import Similarity
+from shapeprior.keep_components import components_of
 from shapeprior.mesh import TriangleMesh
 
 RESOLUTION = 64
@@ -43,10 +42,7 @@ def outline(decoder: Decoder, code: Float[Tensor, "code"]) -> TriangleMesh:
 
 def _together(mesh: TriangleMesh) -> Float[np.ndarray, "vertices 3"]:
     """Vertices of the largest part and of what is near it: a wing may be torn off, a crumb in the air is not part of the shape."""
-    count = len(mesh.vertices)
-    starts, ends = mesh.faces[:, [0, 1]].ravel(), mesh.faces[:, [1, 2]].ravel()
-    graph = coo_array((np.ones(len(starts), dtype=np.int8), (starts, ends)), shape=(count, count))
-    labels = connected_components(graph, directed=False)[1]
+    labels = components_of(mesh)[2]
     near = labels == np.bincount(labels).argmax()
     for label in np.argsort(-np.bincount(labels))[1:]:
         part = labels == label

@@ -24,11 +24,12 @@ def versions() -> dict[str, str | None]:
 def processor() -> str:
     """The processor's name, as far as the system says."""
     try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        # Only Linux has this file.
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
         names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     except OSError:
         names = []
-    return names[0] if names else platform.processor() or platform.machine()
+    return (names[0] if names else "") or platform.processor() or platform.machine() or "unknown processor"
 
 
 def _memory_gib() -> float | None:

@@ -2,7 +2,6 @@
 
 import json
 import os
-import platform
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 from shapeprior.checkpoint import RunConfig
 from shapeprior.config import config_to_json
+from shapeprior.machine import processor
 from shapeprior.mesh_io import write_bytes
 
 TAGS = ("shape-completion", "signed-distance-function", "3d-reconstruction", "auto-decoder", "deepsdf")
@@ -94,17 +94,8 @@ def _training(config: RunConfig, seconds: float) -> str:
 
 def machine() -> str:
     """The processor and how many cores this process may use; a machine's name says nothing to others."""
-    model = ""
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
-            model = next((line.split(":", 1)[1] for line in file if line.startswith("model name")), "")
-    except OSError:
-        # Only Linux has this file.
-        model = platform.processor()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return (
-        f"{_one_line(model) or platform.machine() or 'unknown processor'}, {cores} {'core' if cores == 1 else 'cores'}"
-    )
+    return f"{_one_line(processor())}, {cores} {'core' if cores == 1 else 'cores'}"
 
 
 def _categories(config: RunConfig) -> list[str]:

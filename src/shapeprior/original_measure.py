@@ -11,12 +11,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
-from torch.nn.utils import parametrize
 
 from shapeprior.bundled import bundled_prior_path
 from shapeprior.config import check_numbers
-from shapeprior.decoded_field import QUERY_POINTS
+from shapeprior.decoded_field import DecodedField
 from shapeprior.errors import CheckpointError, CompletionError, ConfigError
 from shapeprior.extract import ExtractConfig, extract_mesh
 from shapeprior.families import synthesize
@@ -145,19 +143,13 @@ def training_seeds(made_by: dict[str, Any]) -> set[int]:
 
 
 def decode(prior: ShapePrior, code: Code, *, device: str, resolution: int) -> TriangleMesh:
-    """The mesh of a code with the decoder on a device; on the CPU the same as `ShapePrior.extract`."""
-    decoder = prior.decoder if device == "cpu" else copy.deepcopy(prior.decoder).to(device)
-    tensor = torch.as_tensor(code).to(prior.codes).to(device)
-
-    def field(points: Float[np.ndarray, "points 3"]) -> Float[np.ndarray, "points"]:
-        asked = torch.from_numpy(np.ascontiguousarray(points)).float().to(device)
-        # A GPU takes all points at once.
-        chunks = asked.split(QUERY_POINTS if device == "cpu" else len(asked))
-        return torch.cat([decoder.query(prepared, chunk[None])[0] for chunk in chunks]).cpu().numpy()
-
-    with torch.no_grad(), parametrize.cached():
-        prepared = decoder.prepare(tensor[None])
-        return extract_mesh(field, ExtractConfig(resolution=resolution)).mesh
+    """The mesh of a code with the decoder on a device; on the CPU that of `ShapePrior.extract`."""
+    if device == "cpu":
+        return prior.extract(code, resolution=resolution)
+    decoder = copy.deepcopy(prior.decoder).to(device)
+    with torch.no_grad():
+        prepared = decoder.prepare(torch.as_tensor(code).to(prior.codes).to(device)[None])
+    return extract_mesh(DecodedField(decoder, prepared), ExtractConfig(resolution=resolution)).mesh
 
 
 def _measure_shape(prior: ShapePrior, category: str, index: int, config: OriginalConfig) -> MeasuredShape:
