@@ -209,6 +209,7 @@ LAYERS = [
     "first_state",
     "ranks",
     "row_adam",
+    "muon",
     "learner",
     "run_folder",
     "epoch",

@@ -28,7 +28,7 @@ TINY = {
     "deepsdf": Preset(decoder=DeepSdfConfig(code_size=4, width=32), train=SHORT),
     "triplane": Preset(
         decoder=TriplaneConfig(code_size=4, base=2, channels=(6, 4), width=16),
-        train=dataclasses.replace(SHORT, loss="banded", decoder_rate=5e-3, code_rate=3e-2),
+        train=dataclasses.replace(SHORT, loss="banded", decoder_rate=5e-3, matrix_rate=2e-2, code_rate=3e-2),
     ),
 }
 BOTH = pytest.mark.parametrize("kind", list(TINY))

@@ -140,6 +140,28 @@ def test_several_do_what_one_does(
     require_same(run, alone)
 
 
+def test_momenta_are_shared_and_gone_on_with(
+    tiny_data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Muon's steps, which Adam's of the other presets say nothing of: two processes, then one, against one alone."""
+    alone = train_prior(tiny_data, tmp_path / "alone", preset=PRESETS["planes"], seed=1)
+    run = tmp_path / "run"
+
+    def begin() -> None:
+        train_prior(tiny_data, run, preset=PRESETS["planes"], seed=1, progress=stop_after_three, checkpoint_seconds=0.0)
+
+    with pytest.raises(Stop):
+        Threads(2).run(begin, monkeypatch)
+    train_prior(tiny_data, run, preset=PRESETS["planes"], seed=1)
+    states = [read_checkpoint(path, RunConfig.read(path)).optimizer for path in (run, alone)]
+    momenta = [name for name in states[0] if name.endswith(".momentum")]
+    assert len(momenta) == 4 and states[0].keys() == states[1].keys()
+    for name in momenta:
+        torch.testing.assert_close(states[0][name], states[1][name], rtol=1e-2, atol=1e-5)
+        assert states[0][name].any()
+    torch.testing.assert_close(load(run).codes, load(alone).codes, rtol=1e-3, atol=1e-5)
+
+
 @pytest.mark.parametrize(("before", "after"), [(1, 2), (2, 1), (3, 2)])
 def test_others_go_on_where_some_stopped(
     tiny_data: Dataset, tmp_path: Path, alone: Path, monkeypatch: pytest.MonkeyPatch, before: int, after: int

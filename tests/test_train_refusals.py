@@ -163,6 +163,11 @@ def test_weights_for_use_cannot_be_trained_on(tiny_data: Dataset, tmp_path: Path
     assert str(path) in str(caught.value)
 
 
+def test_a_rate_for_layers_that_there_are_not_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"matrix_rate = 0.02 with a decoder of kind 'deepsdf'"):
+        dataclasses.replace(TINY["deepsdf"], train=dataclasses.replace(TINY["deepsdf"].train, matrix_rate=0.02))
+
+
 def test_devices_that_do_not_exist_are_refused(tiny_data: Dataset, tmp_path: Path) -> None:
     for device in ("gpu", "cuda:99"):
         with pytest.raises(ConfigError, match=f"device '{device}'"):

@@ -86,11 +86,11 @@ def test_the_planes_are_what_the_generator_makes_of_the_code() -> None:
     state = decoder.state_dict()
     seeds = (codes @ state["seed_planes.weight"].T + state["seed_planes.bias"]).view(2, 18, 3, 3)
 
-    def leaky(values: Tensor) -> Tensor:
-        return torch.where(values > 0, values, 0.1 * values)
+    def bent(values: Tensor) -> Tensor:
+        return values / (1.0 + torch.exp(-values))
 
-    mixed = torch.einsum("oi,sihw->sohw", state["generator.1.weight"][:, :, 0, 0], leaky(seeds))
-    mixed = leaky(mixed + state["generator.1.bias"][:, None, None])
+    mixed = torch.einsum("oi,sihw->sohw", state["generator.1.weight"][:, :, 0, 0], bent(seeds))
+    mixed = bent(mixed + state["generator.1.bias"][:, None, None])
     weight, bias = state["generator.3.weight"], state["generator.3.bias"]
     grown = torch.zeros(2, 12, 8, 8, dtype=torch.float64)
     for plane in range(3):  # Groups: each plane's features come from its own.

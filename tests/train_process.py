@@ -13,11 +13,16 @@ from types import MappingProxyType
 from shapeprior.deepsdf import DeepSdfConfig
 from shapeprior.presets import Preset
 from shapeprior.train_config import TrainConfig
+from shapeprior.triplane import TriplaneConfig
 
 PRESETS = {
     "tiny": Preset(
         decoder=DeepSdfConfig(code_size=4, width=32, layers=4, skip_layer=2),
         train=TrainConfig(epochs=6, shapes_per_batch=3, points_per_shape=100),
+    ),
+    "planes": Preset(
+        decoder=TriplaneConfig(code_size=4, base=2, channels=(6, 4), width=16),
+        train=TrainConfig(epochs=6, shapes_per_batch=3, points_per_shape=100, loss="banded", matrix_rate=2e-2),
     ),
     "long": Preset(
         decoder=DeepSdfConfig(code_size=4, width=32, layers=4, skip_layer=2),

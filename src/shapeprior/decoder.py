@@ -83,6 +83,13 @@ class Decoder(nn.Module, ABC):
         Decoders without a coarse field of their own have no use for it.
         """
 
+    def matrix_layers(self) -> dict[str, nn.Module]:
+        """Layers, by name, whose weights `shapeprior.muon.Muon` may step: those between the code and the last one.
+
+        Decoders of which it has not been measured have none.
+        """
+        return {}
+
     def parameter_count(self) -> int:
         """Trainable numbers, the codes not counted."""
         return sum(parameter.numel() for parameter in self.parameters() if parameter.requires_grad)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from shapeprior.batch_order import BatchOrder
 from shapeprior.checkpoint import Checkpoint, RunConfig
 from shapeprior.errors import CheckpointError
+from shapeprior.muon import Muon
 from shapeprior.objective import Objective, TrainingBatch, batch_objective
 from shapeprior.ranks import Ranks
 from shapeprior.row_adam import RowAdam
@@ -40,7 +41,11 @@ class Learner:
         self.parameters: list[nn.Parameter] = list(self.decoder.parameters())
         """The decoder's."""
         self._fused = ranks.device.type in FUSED
-        self._adam = torch.optim.Adam(self.parameters, lr=config.train.decoder_rate, fused=self._fused)
+        self._muon = Muon(self.decoder.matrix_layers() if config.train.matrix_rate else {})
+        self._adamed = {
+            name: value for name, value in self.decoder.named_parameters() if name not in self._muon.momenta
+        }
+        self._adam = torch.optim.Adam(self._adamed.values(), lr=config.train.decoder_rate, fused=self._fused)
         if checkpoint.epoch > 0:
             self._restore(checkpoint, path)
 
@@ -53,20 +58,23 @@ class Learner:
         """
         settings = self.config.train
         self._adam.param_groups[0]["lr"] = settings.decoder_rate * rate_share
-        self._adam.zero_grad(set_to_none=True)
+        self.decoder.zero_grad(set_to_none=True)
         if batch is None:
-            self.ranks.sum_gradients(self.parameters)
-            self._adam.step()
+            self._step_decoder(rate_share)
             return None
         places = self._place[rows]
         codes = self.codes.take(places)
         objective = batch_objective(self.decoder, codes, batch, settings)
         (objective.value.sum() / shapes).backward()
-        self.ranks.sum_gradients(self.parameters)
-        self._adam.step()
+        self._step_decoder(rate_share)
         assert codes.grad is not None
         self.codes.step(places, codes.grad, rate=settings.code_rate * rate_share)
         return Objective(value=objective.value.detach(), error=objective.error)
+
+    def _step_decoder(self, rate_share: float) -> None:
+        self.ranks.sum_gradients(self.parameters)
+        self._adam.step()
+        self._muon.step(rate=self.config.train.matrix_rate * rate_share)
 
     def finite(self) -> bool:
         """Whether all weights and codes are: the last step of an epoch may break some that its loss has not seen."""
@@ -80,9 +88,10 @@ class Learner:
         if not self.ranks.first:
             return None
         optimizer = {name: table for name, table in gathered.items() if name != "codes" and table is not None}
-        for name, parameter in self.decoder.named_parameters():
+        for name, parameter in self._adamed.items():
             for key, value in self._adam.state.get(parameter, {}).items():
                 optimizer[f"{name}.{key}"] = torch.as_tensor(value, dtype=torch.float32)
+        optimizer |= {f"{name}.momentum": value for name, value in self._muon.momenta.items()}
         codes = gathered["codes"]
         assert codes is not None
         return Checkpoint(epoch=self.epoch, decoder=self.decoder, codes=codes, optimizer=optimizer)
@@ -114,7 +123,9 @@ class Learner:
                 )
             return found
 
-        for name, parameter in self.decoder.named_parameters():
+        for name, momentum in self._muon.momenta.items():
+            momentum.copy_(stored(f"{name}.momentum", momentum.shape))
+        for name, parameter in self._adamed.items():
             moments = {key: stored(f"{name}.{key}", parameter.shape) for key in ("exp_avg", "exp_avg_sq")}
             state = {key: value.to(parameter) for key, value in moments.items()}
             step = stored(f"{name}.step", torch.Size()).float()

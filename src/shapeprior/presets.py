@@ -18,6 +18,12 @@ class Preset:
     decoder: DecoderConfig
     train: TrainConfig
 
+    def __post_init__(self) -> None:
+        if self.train.matrix_rate and isinstance(self.decoder, DeepSdfConfig):
+            raise ConfigError(
+                f"matrix_rate = {self.train.matrix_rate} with a decoder of kind 'deepsdf', which has no layers for it; expected 0"
+            )
+
 
 def presets() -> dict[str, Preset]:
     """All presets by name.
@@ -40,8 +46,9 @@ def presets() -> dict[str, Preset]:
                 epochs=250,
                 shapes_per_batch=8,
                 points_per_shape=1024,
-                decoder_rate=3e-3,
-                code_rate=3e-3,
+                decoder_rate=1e-3,
+                matrix_rate=2e-2,
+                code_rate=1e-2,
                 code_prior=1e-5,
                 code_init_deviation=0.3,
                 loss="banded",

@@ -23,10 +23,12 @@ class TrainConfig:
     """Samples of each of them, a fresh random block at each epoch."""
     decoder_rate: float = 1e-3
     """Adam's learning rate for the decoder at the start."""
+    matrix_rate: float = 0.0
+    """Muon's learning rate for the decoder's `matrix_layers` at the start (`shapeprior.muon`); 0: Adam steps all weights."""
     code_rate: float = 2e-3
     """Adam's learning rate for the codes at the start."""
     final_rate_share: float = 0.02
-    """Both rates fall to this share of their start along half a cosine."""
+    """All rates fall to this share of their start along half a cosine."""
     clamp: float = 0.1
     """Distances are clamped to ± this before they are compared, in unit-sphere radii (the paper's delta)."""
     loss: LossName = "clamped"
@@ -46,7 +48,7 @@ class TrainConfig:
             self,
             at_least_one=("epochs", "shapes_per_batch", "points_per_shape"),
             positive=("decoder_rate", "code_rate", "clamp", "code_init_deviation"),
-            not_negative=("code_prior",),
+            not_negative=("code_prior", "matrix_rate"),
         )
         if not 0 <= self.final_rate_share <= 1:
             raise ConfigError(f"final_rate_share = {self.final_rate_share}; expected 0 to 1")

@@ -64,10 +64,10 @@ class TriplaneDecoder(Decoder):
         levels = list(zip(config.channels[:-1], config.channels[1:], strict=True))
         for inputs, outputs in levels:
             blocks += [
-                nn.LeakyReLU(0.1),
+                nn.SiLU(),
                 # Planes exchange features once a level: a wing seen from above is also seen from the front.
                 skip_init(nn.Conv2d, 3 * inputs, 3 * inputs, 1),
-                nn.LeakyReLU(0.1),
+                nn.SiLU(),
                 # Four products a feature and cell, where doubling first and a 3 × 3 convolution then take nine.
                 skip_init(nn.ConvTranspose2d, 3 * inputs, 3 * outputs, 4, stride=2, padding=1, groups=3),
             ]
@@ -147,15 +147,16 @@ class TriplaneDecoder(Decoder):
         """How planes and coarse field change along each direction: rows of (direction, feature) for each cell of the planes, and of
         (direction) for each cell of the field.
 
-        The generator is linear but for its leaky ReLUs, so that a direction is pushed through it like another shape.
+        The generator is linear but for its activations, so that a direction is pushed through it like another shape.
         """
         base, count = self.config.base, len(directions)
         with torch.no_grad():
             carried = self.seed_planes(code[None]).view(1, -1, base, base)
             moved = (directions @ cast(nn.Linear, self.seed_planes).weight.T).view(count, -1, base, base)
             for layer in self.generator:
-                if isinstance(layer, nn.LeakyReLU):
-                    moved = moved * torch.where(carried > 0, 1.0, layer.negative_slope)
+                if isinstance(layer, nn.SiLU):
+                    bent = torch.sigmoid(carried)
+                    moved = moved * (bent * (1.0 + carried * (1.0 - bent)))
                 else:
                     moved = layer(moved) - cast(nn.Conv2d, layer).bias[:, None, None]  # pyright: ignore[reportOptionalSubscript]
                 carried = layer(carried)
@@ -204,6 +205,13 @@ class TriplaneDecoder(Decoder):
         by_code = nn.functional.embedding_bag(rows, self.coarse.weight, per_sample_weights=shares, mode="sum")
         mean = (self.coarse.bias[rows] * shares).sum(dim=1)
         return codes @ by_code.T + mean + _beyond(points_unit)
+
+    def matrix_layers(self) -> dict[str, nn.Module]:
+        """The generator's convolutions, and the reading network but for its last layer. The code's own layer is so long that Muon's
+        products with it would take as long as a third of a step."""
+        layers = {f"generator.{name}": layer for name, layer in self.generator.named_children()}
+        layers |= {f"reader.{name}": layer for name, layer in list(self.reader.named_children())[:-1]}
+        return {name: layer for name, layer in layers.items() if not isinstance(layer, nn.SiLU)}
 
     def start_from(self, mean: Float[Tensor, "cells"], basis: Float[Tensor, "code cells"]) -> None:
         """The coarse field becomes what it is given; see `Decoder.start_from`."""

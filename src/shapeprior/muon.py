@@ -1,0 +1,65 @@
+"""Muon: gradients are turned into steps that move every direction of a weight matrix as far as any other.
+
+Jordan and others, 2024, "Muon: an optimizer for hidden layers in neural networks": momentum, then the nearest matrix with equal
+singular values, by Newton-Schulz iterations. `torch.optim.Muon` takes single matrices; here a layer's weights may be several, as
+those of a convolution in groups are.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import cast
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+MOMENTUM = 0.95
+ITERATIONS = 5
+COEFFICIENTS = (3.4445, -4.7750, 2.0315)
+"""Of the iteration's polynomial (Jordan and others): singular values of 0.001 and more of the largest end between 0.7 and 1.2."""
+LIKE_ADAM = 0.2
+"""Root mean square of a step's entries at a rate of 1, about as Adam's steps have it (Liu and others, 2025, "Muon is scalable for LLM
+training", equation 4)."""
+
+
+class Muon:
+    """Steps the weights, not the biases, of linear layers and of convolutions."""
+
+    def __init__(self, layers: Mapping[str, nn.Module]) -> None:
+        """`layers` by their names in the decoder."""
+        self._layers = {f"{name}.weight": layer for name, layer in layers.items()}
+        self.momenta: dict[str, Tensor] = {
+            name: torch.zeros_like(cast(Tensor, layer.weight)) for name, layer in self._layers.items()
+        }
+        """Running sums of gradients, by the names of the weights."""
+
+    @torch.no_grad()
+    def step(self, *, rate: float) -> None:
+        """One step of every weight that has a gradient; the others, and their momenta, stay."""
+        for name, layer in self._layers.items():
+            weight, momentum = cast(Tensor, layer.weight), self.momenta[name]
+            if weight.grad is None:
+                continue
+            momentum.mul_(MOMENTUM).add_(weight.grad)
+            # Nesterov's: what the momentum would be after the same gradient once more.
+            moved = matrices(layer, torch.add(weight.grad, momentum, alpha=MOMENTUM))
+            size = LIKE_ADAM * math.sqrt(max(moved.shape[1:]))
+            weight.add_(orthogonal(moved).reshape(weight.shape), alpha=-rate * size)
+
+
+def matrices(layer: nn.Module, values: Tensor) -> Float[Tensor, "groups rows columns"]:
+    """Values of a layer's weights as matrices, one a group: torch keeps groups along the first axis of both kinds of convolution."""
+    groups = layer.groups if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d) else 1
+    return values.reshape(groups, len(values) // groups, -1)
+
+
+def orthogonal(values: Float[Tensor, "groups rows columns"]) -> Float[Tensor, "groups rows columns"]:
+    """About U Vᵀ for each matrix U S Vᵀ; zero for zero."""
+    tall = values.shape[1] > values.shape[2]
+    found = values.mT if tall else values
+    found = found / torch.linalg.matrix_norm(found, keepdim=True).clamp_min(1e-12)
+    first, third, fifth = COEFFICIENTS
+    for _ in range(ITERATIONS):
+        square = found @ found.mT
+        found = first * found + (third * square + fifth * square @ square) @ found
+    return found.mT if tall else found
