@@ -36,6 +36,7 @@ from shapeprior.errors import CompletionError
 from shapeprior.extract import ExtractConfig, extract_mesh
 from shapeprior.losses import banded_l1, clamped_l1, code_prior
 from shapeprior.metric_definitions import METRIC_DEFINITIONS
+from shapeprior.muon import Muon
 from shapeprior.precision import autocast
 from shapeprior.row_adam import RowAdam
 from shapeprior.sampling import STRATEGIES
@@ -96,7 +97,10 @@ def train(arm: Arm, shapes: Shapes, seconds: float, *, seed: int) -> tuple[Decod
         first = torch.randn((count, decoder.code_size), generator=seeded(seed + 1)) * arm.deviation
     shift = 0.5 if arm.start == "constant" else 0.0
     codes = RowAdam(first)
-    optimizer = torch.optim.AdamW(decoder.parameters(), lr=arm.rate, weight_decay=arm.decay, fused=True)
+    layers = decoder.matrix_layers() if arm.matrix_rate else {}
+    muon = Muon({name: layer for name, layer in layers.items() if name.startswith(arm.matrices)})
+    rest = [value for name, value in decoder.named_parameters() if name not in muon.momenta]
+    optimizer = torch.optim.AdamW(rest, lr=arm.rate, weight_decay=arm.decay, fused=True)
     generator, rng, steps = seeded(seed), np.random.default_rng(seed), 0
     order: list[int] = []
     while (share := (time.process_time() - started) / seconds) < 1.0:
@@ -113,10 +117,11 @@ def train(arm: Arm, shapes: Shapes, seconds: float, *, seed: int) -> tuple[Decod
             if arm.noise
             else taken
         )
-        optimizer.zero_grad(set_to_none=True)
+        decoder.zero_grad(set_to_none=True)
         value = objective(arm, decoder, used, shapes, rows, generator, share=share, shift=shift)
         value.mean().backward()
         optimizer.step()
+        muon.step(rate=arm.matrix_rate * fall)
         assert taken.grad is not None
         codes.step(rows, taken.grad, rate=arm.code_rate * fall)
         steps += 1

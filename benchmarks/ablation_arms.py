@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from candidate_decoders import CubicTriplane, FourierDecoder, SineDecoder, SmoothTriplane
+from candidate_decoders import CubicTriplane, FourierDecoder, LeakyTriplane, SineDecoder, SmoothTriplane
 
 from shapeprior.decoder import Decoder
 from shapeprior.deepsdf import DeepSdfConfig, DeepSdfDecoder
@@ -17,8 +17,12 @@ class Arm:
     decoder: Callable[[int], Decoder]
     shapes: int = 8
     points: int = 1024
-    rate: float = 3e-3
-    code_rate: float = 3e-3
+    rate: float = 1e-3
+    matrix_rate: float = 1.5e-2
+    """Muon's; 0: Adam steps all weights."""
+    matrices: str = ""
+    """How the names of the layers begin that Muon steps."""
+    code_rate: float = 1e-2
     code_prior: float = 1e-5
     start: str = "linear"
     """linear, sphere (random codes, the decoder's own first field) or constant (the same, its field shifted beyond the clamp)."""
@@ -52,11 +56,24 @@ def arms() -> dict[str, Arm]:
     plane = Arm(decoder=triplane)
     mlp = Arm(
         decoder=lambda seed: DeepSdfDecoder(DeepSdfConfig(), seed=seed),
-        points=2048, rate=1e-3, code_rate=2e-3, code_prior=1e-4, start="sphere", deviation=0.1, loss="clamped", bf16=True,
+        points=2048, matrix_rate=0.0, code_rate=2e-3, code_prior=1e-4, start="sphere", deviation=0.1, loss="clamped", bf16=True,
     )  # fmt: skip
     sine = replace(mlp, decoder=lambda seed: SineDecoder(seed=seed), loss="banded", code_prior=1e-5)
     return {
         "triplane": plane,
+        "triplane, Adam": replace(plane, matrix_rate=0.0),
+        "triplane, Adam at 3e-3": replace(plane, matrix_rate=0.0, rate=3e-3, code_rate=3e-3),
+        "triplane, leaky ReLU": replace(plane, decoder=lambda seed: LeakyTriplane(TriplaneConfig(), seed=seed)),
+        "triplane, leaky ReLU, Adam at 3e-3": replace(
+            plane,
+            decoder=lambda seed: LeakyTriplane(TriplaneConfig(), seed=seed),
+            matrix_rate=0.0, rate=3e-3, code_rate=3e-3,
+        ),
+        "triplane, Muon for the generator alone": replace(plane, matrices="generator"),
+        "triplane, Muon at 5e-3": replace(plane, matrix_rate=5e-3),
+        "triplane, Muon at 3e-2": replace(plane, matrix_rate=3e-2),
+        "triplane, rate 3e-3": replace(plane, rate=3e-3),
+        "triplane, code rate 3e-3": replace(plane, code_rate=3e-3),
         "triplane, random codes, sphere": replace(plane, start="sphere", deviation=0.1),
         "triplane, random codes, constant": replace(plane, start="constant", deviation=0.1),
         "triplane, clamped": replace(plane, loss="clamped"),
@@ -83,10 +100,7 @@ def arms() -> dict[str, Arm]:
         "triplane, 200 shapes": replace(plane, max_shapes=200),
         "triplane, 400 shapes": replace(plane, max_shapes=400),
         "triplane, code noise": replace(plane, noise=0.1),
-        "triplane, code rate 1e-2": replace(plane, code_rate=1e-2),
-        "triplane, code rate 1e-3": replace(plane, code_rate=1e-3),
         "triplane, code prior 1e-3": replace(plane, code_prior=1e-3),
-        "triplane, rate 6e-3": replace(plane, rate=6e-3),
         "triplane, smooth planes 1e-3": replace(plane, smooth=1e-3),
         "triplane, smooth planes 1e-2": replace(plane, smooth=1e-2),
         "triplane, smooth planes 1e-1": replace(plane, smooth=1e-1),

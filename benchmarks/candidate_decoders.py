@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from shapeprior.decoder import Decoder, seeded
 from shapeprior.deepsdf import DeepSdfConfig, DeepSdfDecoder
 from shapeprior.precision import exact
-from shapeprior.triplane import TriplaneDecoder
+from shapeprior.triplane import TriplaneConfig, TriplaneDecoder
 
 
 class SineDecoder(Decoder):
@@ -106,3 +106,17 @@ class SmoothTriplane(TriplaneDecoder):
         rows = wide[..., :-2, :] + 2.0 * wide[..., 1:-1, :] + wide[..., 2:, :]
         smooth = 0.0625 * (rows[..., :-2] + 2.0 * rows[..., 1:-1] + rows[..., 2:])
         return smooth.view(planes.shape), volume
+
+
+class LeakyTriplane(TriplaneDecoder):
+    """As the default was: leaky ReLUs in the generator."""
+
+    def __init__(self, config: TriplaneConfig, *, seed: int) -> None:
+        super().__init__(config, seed=seed)
+        smooth = [index for index, layer in enumerate(self.generator) if isinstance(layer, nn.SiLU)]
+        for index in smooth:
+            self.generator[index] = nn.LeakyReLU(0.1)
+
+    def matrix_layers(self) -> dict[str, nn.Module]:
+        layers = super().matrix_layers()
+        return {name: layer for name, layer in layers.items() if not isinstance(layer, nn.LeakyReLU)}

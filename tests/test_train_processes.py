@@ -155,7 +155,8 @@ def test_momenta_are_shared_and_gone_on_with(
     train_prior(tiny_data, run, preset=PRESETS["planes"], seed=1)
     states = [read_checkpoint(path, RunConfig.read(path)).optimizer for path in (run, alone)]
     momenta = [name for name in states[0] if name.endswith(".momentum")]
-    assert len(momenta) == 4 and states[0].keys() == states[1].keys()
+    assert len(momenta) == 4
+    assert states[0].keys() == states[1].keys()
     for name in momenta:
         torch.testing.assert_close(states[0][name], states[1][name], rtol=1e-2, atol=1e-5)
         assert states[0][name].any()

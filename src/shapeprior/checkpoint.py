@@ -99,8 +99,8 @@ class Checkpoint:
     codes: Tensor
     """One row a training shape, float32, shape (shapes, code)."""
     optimizer: dict[str, Tensor]
-    """Moments and steps by name: `<weight>.exp_avg`, `.exp_avg_sq`, `.step`, and the same of `codes`, with a step count for each
-    row; empty in weights made for use alone."""
+    """Moments and steps by name: `<weight>.exp_avg`, `.exp_avg_sq`, `.step`, or `.momentum` of those that Muon steps, and Adam's of
+    `codes`, with a step count for each row; empty in weights made for use alone."""
 
 
 def write_checkpoint(run: Path, checkpoint: Checkpoint) -> None:

@@ -18,8 +18,8 @@ ITERATIONS = 5
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 """Of the iteration's polynomial (Jordan and others): singular values of 0.001 and more of the largest end between 0.7 and 1.2."""
 LIKE_ADAM = 0.2
-"""Root mean square of a step's entries at a rate of 1, about as Adam's steps have it (Liu and others, 2025, "Muon is scalable for LLM
-training", equation 4)."""
+"""Root mean square of a step's entries at a rate of 1, about as Adam's steps have it (Liu and others, 2025, "Muon is scalable for
+LLM training", equation 4)."""
 
 
 class Muon:
@@ -48,7 +48,7 @@ class Muon:
 
 
 def matrices(layer: nn.Module, values: Tensor) -> Float[Tensor, "groups rows columns"]:
-    """Values of a layer's weights as matrices, one a group: torch keeps groups along the first axis of both kinds of convolution."""
+    """Values of a layer's weights as matrices, one a group: both kinds of convolution keep groups along their first axis."""
     groups = layer.groups if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d) else 1
     return values.reshape(groups, len(values) // groups, -1)
 

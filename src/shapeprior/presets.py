@@ -47,7 +47,7 @@ def presets() -> dict[str, Preset]:
                 shapes_per_batch=8,
                 points_per_shape=1024,
                 decoder_rate=1e-3,
-                matrix_rate=2e-2,
+                matrix_rate=1.5e-2,
                 code_rate=1e-2,
                 code_prior=1e-5,
                 code_init_deviation=0.3,

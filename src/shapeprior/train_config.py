@@ -22,7 +22,7 @@ class TrainConfig:
     points_per_shape: int = 2048
     """Samples of each of them, a fresh random block at each epoch."""
     decoder_rate: float = 1e-3
-    """Adam's learning rate for the decoder at the start."""
+    """Adam's learning rate for the decoder at the start; of weights that Muon does not step."""
     matrix_rate: float = 0.0
     """Muon's learning rate for the decoder's `matrix_layers` at the start (`shapeprior.muon`); 0: Adam steps all weights."""
     code_rate: float = 2e-3
