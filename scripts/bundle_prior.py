@@ -46,6 +46,11 @@ def main() -> None:
     write_bytes(folder / "made_by.json", (json.dumps(made_by, indent=1) + "\n").encode())
     write_checkpoint(folder, checkpoint)
     write_model_card(folder, config, seconds=last["seconds"], license=made_by["licence"].lower())
+    encoder = arguments.run / "encoder.safetensors"
+    if encoder.exists():
+        write_bytes(folder / encoder.name, encoder.read_bytes())
+    else:
+        (folder / encoder.name).unlink(missing_ok=True)  # That of other codes.
 
 
 if __name__ == "__main__":

@@ -25,29 +25,31 @@ def main() -> None:
     parser.add_argument("work", type=Path)
     parser.add_argument("--families", nargs="+", default=FAMILIES)
     parser.add_argument("--count", type=int, default=440, help="shapes a family; one in eleven is kept for tests")
-    parser.add_argument("--epochs", type=int, default=180)
+    parser.add_argument("--epochs", type=int, default=120)
+    parser.add_argument("--encoder-steps", type=int, default=4000)
     arguments = parser.parse_args()
     arguments.work.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
     *together, last = arguments.families
     with ThreadPoolExecutor(2) as pool:
-        made = pool.map(lambda name: make(name, arguments.work, arguments.count, arguments.epochs, cores=1), together)
+        made = pool.map(lambda name: make(name, arguments, cores=1), together)
         for family, seconds in made:
             print(f"{family}: {seconds:.0f} s", flush=True)
-    family, seconds = make(last, arguments.work, arguments.count, arguments.epochs, cores=2)
+    family, seconds = make(last, arguments, cores=2)
     print(f"{family}: {seconds:.0f} s, on both cores")
     print(f"all: {time.monotonic() - started:.0f} s")
 
 
-def make(family: str, work: Path, count: int, epochs: int, *, cores: int) -> tuple[str, float]:
+def make(family: str, arguments: argparse.Namespace, *, cores: int) -> tuple[str, float]:
     """One family; returns its name and the seconds it took."""
-    started = time.monotonic()
+    work, started = arguments.work, time.monotonic()
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "IGL_NUM_THREADS": "1"}
     commands = [
-        f"shapeprior synthesize {family} --count {count} --out meshes/{family} --seed 0",
+        f"shapeprior synthesize {family} --count {arguments.count} --out meshes/{family} --seed 0",
         f"shapeprior prepare meshes/{family} --out data/{family} --samples {SAMPLES} --test-share 0.0909 --seed 0 "
         f"--workers {cores}",
-        f"shapeprior train data/{family} --out runs/{family} --seed 0 --epochs {epochs}",
+        f"shapeprior train data/{family} --out runs/{family} --seed 0 --epochs {arguments.epochs} "
+        f"--encoder-steps {arguments.encoder_steps}",
     ]
     if cores > 1:
         # Two threads of one process are hardly faster than one; two processes are.

@@ -77,6 +77,7 @@ def write_evaluation(folder: Path, **changes: Any) -> dict[str, Any]:
         },
         "rows": rows,
         "summary": summary_of(rows),
+        "outcomes": outcomes_of(rows),
         "training": [
             {"epoch": epoch, "epochs": 5, "loss": 0.1 / epoch, "objective": 0.2 / epoch, "code_length": 1.0, "rate": 1.0,
              "seconds": 2.0 * epoch}
@@ -86,6 +87,21 @@ def write_evaluation(folder: Path, **changes: Any) -> dict[str, Any]:
     text = json.dumps({**document, **changes})
     (folder / "metrics.json").write_text(text, encoding="utf-8")
     return json.loads(text)
+
+
+def outcomes_of(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Of views at known placements."""
+    found = []
+    for key in dict.fromkeys((row["method"], json.dumps(row["condition"])) for row in rows):
+        mine = [row for row in rows if (row["method"], json.dumps(row["condition"])) == key]
+        placed = dict.fromkeys(("turn_right", "scale_right", "placed_right", "wrong_explained"))
+        found.append(
+            {
+                "method": key[0], "task": mine[0]["task"], "condition": json.loads(key[1]), "count": len(mine),
+                "seconds_median": 1.5, "seconds_p90": 2.5, "explained": 0.5, **placed,
+            }
+        )  # fmt: skip
+    return found
 
 
 def summary_of(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

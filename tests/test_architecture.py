@@ -154,6 +154,7 @@ LAYERS = [
     "machine",
     "evaluate_config",
     "score_summary",
+    "outcome_summary",
     "report_table",
     "evaluation_files",
     # Pictures.

@@ -49,6 +49,7 @@ ALL = dataclasses.replace(FAST, tasks=("codes", "full", "view"), baselines=None,
 BROKEN = RefusedShape(id="broken", source="broken.obj", source_sha256="", kind="refused", reason="broken.obj: open")
 ROW_KEYS = [
     "id", "method", "task", "condition", "views", "metrics", "seen", "unseen", "seconds", "verdict", "explained",
+    "placement",
     "failure", "mesh", "truth", "observation",
 ]  # fmt: skip
 
@@ -63,7 +64,8 @@ def read_strictly(path: Path) -> dict[str, Any]:
 def without_times(document: dict[str, Any]) -> str:
     """The bytes of metrics.json but for times."""
     rows = [{**row, "seconds": None} for row in document["rows"]]
-    return json.dumps({**document, "seconds": None, "rows": rows})
+    outcomes = [{**entry, "seconds_median": None, "seconds_p90": None} for entry in document["outcomes"]]
+    return json.dumps({**document, "seconds": None, "rows": rows, "outcomes": outcomes})
 
 
 class Hasty(ShapePrior):
@@ -107,7 +109,7 @@ def test_every_method_has_a_row_of_every_shape(tiny_data: Dataset, report: tuple
     assert all(list(row) == ROW_KEYS for row in document["rows"])
     assert list(document) == [
         "version", "prior", "data", "settings", "prior_settings", "machine", "versions", "seed", "seconds",
-        "definitions", "methods", "rows", "summary", "training",
+        "definitions", "methods", "rows", "summary", "outcomes", "training",
     ]  # fmt: skip
 
 

@@ -118,6 +118,7 @@ def say_summary(document: "Mapping[str, Any]") -> None:
     for place in seen:
         say(f"{place:26s}" + "".join(f"{name:>30s}" for name in names))
         _say_methods(document, place, names)
+        _say_outcome(document, place)
     for name, method in document["methods"].items():
         if method["not_run"]:
             say(f"  {name}: {method['not_run']}")
@@ -134,6 +135,21 @@ def _say_methods(document: "Mapping[str, Any]", place: str, names: Sequence[str]
             f"{entries[name]['mean']:.4f} ({entries[name]['low']:.4f} to {entries[name]['high']:.4f})" for name in names
         )
         say(f"  {method:24s}" + "".join(f"{cell:>30s}" for cell in cells))
+
+
+def _say_outcome(document: "Mapping[str, Any]", place: str) -> None:
+    """The prior's time, and how often it found a placement that it had to find."""
+    for entry in document["outcomes"]:
+        here = " ".join(str(word) for word in (entry["task"], *entry["condition"].values()))
+        if here != place or entry["method"] != "shapeprior" or entry["seconds_median"] is None:
+            continue
+        text = f"  {entry['seconds_median']:.2f} s a shape (median)"
+        if entry["placed_right"] is not None:
+            text += (
+                f"; turn within 10 degrees {entry['turn_right']:.0%}, scale within 5 % {entry['scale_right']:.0%}, "
+                f"both {entry['placed_right']:.0%}"
+            )
+        say(text)
 
 
 class PrepareProgress:

@@ -80,6 +80,11 @@ class ViewEncoder(nn.Module):
         )
         self.outputs = _linear(whole, outputs)
 
+    def matrix_layers(self) -> dict[str, nn.Module]:
+        """Layers between the first and the last, by name: those whose weights `shapeprior.muon.Muon` may step."""
+        layers = {name: layer for name, layer in self.named_modules() if isinstance(layer, nn.Linear)}
+        return {name: layer for name, layer in layers.items() if layer not in (self.first, self.outputs)}
+
     def initialise(self, seed: int) -> "ViewEncoder":
         """Draw the weights (He initialisation); the last layer starts small. Returns the encoder itself."""
         generator = seeded(seed)

@@ -16,11 +16,16 @@ from shapeprior.encoder import EncoderConfig, Guesses, ViewEncoder
 from shapeprior.encoder_file import write_encoder
 from shapeprior.encoder_views import Batch, ShapeViews, ViewConfig
 from shapeprior.errors import CompletionError, ConfigError
+from shapeprior.muon import Muon
 from shapeprior.precision import autocast
 from shapeprior.prior import ShapePrior, load
 
 TURN_WIDTH = math.radians(6.0)
 """Of the kernel around the true turn: neighbours of the right step are nearly right."""
+
+
+NEIGHBOURS = 8
+"""Codes nearest to one's own towards which others are made."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,15 +37,24 @@ class EncoderTraining:
     """Views in a step."""
     rate: float = 2e-3
     """Of Adam, at the start; it falls along half a cosine."""
+    matrix_rate: float = 1e-2
+    """Of Muon, which steps the matrices between the first and the last layer, in the same way; 0: Adam steps all."""
     shapes: int = 1000
     """Training shapes of which views are taken, at most."""
+    between: int = 0
+    """More shapes, of codes between that of a training shape and one of the codes nearest to it."""
     views_each: int = 32
     """Views of each shape."""
     resolution: int = 64
     """Cells along each axis in the extraction of the shapes that are rendered."""
 
     def __post_init__(self) -> None:
-        check_numbers(self, at_least_one=("steps", "batch", "shapes", "views_each", "resolution"), positive=("rate",))
+        check_numbers(
+            self,
+            at_least_one=("steps", "batch", "shapes", "views_each", "resolution"),
+            positive=("rate",),
+            not_negative=("matrix_rate", "between"),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,11 +89,13 @@ def train_encoder(
     # One of another checkpoint would not load.
     prior = load(run, with_encoder=False)
     rng = np.random.default_rng([seed, 5])
-    rows = rng.permutation(len(prior.codes))[: recipe.shapes]
-    views, kept = _render(prior, rows, recipe, view_config, rng, report)
+    whitened = prior.space.whiten(prior.codes)
+    shown = whitened[torch.from_numpy(rng.permutation(len(whitened))[: recipe.shapes])]
+    shown = torch.cat([shown, _between(whitened, recipe.between, rng)])
+    views, kept = _render(prior, shown, recipe, view_config, rng, report)
     encoder = fit_encoder(
         views,
-        prior.space.whiten(prior.codes)[torch.from_numpy(kept)],
+        shown[torch.from_numpy(kept)],
         config=EncoderConfig(code_size=prior.codes.shape[1]),
         recipe=recipe,
         view_config=view_config,
@@ -89,29 +105,41 @@ def train_encoder(
     return write_encoder(Path(run), encoder, prior.codes)
 
 
+def _between(
+    whitened: Float[Tensor, "shapes code"], count: int, rng: np.random.Generator
+) -> Float[Tensor, "count code"]:
+    """Codes on the way from random ones to one of the few nearest to each."""
+    if len(whitened) < 2:
+        return whitened[:0]
+    ends = whitened[torch.from_numpy(rng.integers(0, len(whitened), count))]
+    near = torch.cdist(ends, whitened).topk(min(NEIGHBOURS + 1, len(whitened)), largest=False).indices
+    others = whitened[near[torch.arange(count), torch.from_numpy(rng.integers(1, near.shape[1], count))]]
+    return ends.lerp(others, torch.from_numpy(rng.uniform(0.2, 0.8, (count, 1))).to(ends))
+
+
 def _render(
     prior: ShapePrior,
-    rows: np.ndarray,
+    whitened: Float[Tensor, "shapes code"],
     recipe: EncoderTraining,
     view_config: ViewConfig,
     rng: np.random.Generator,
     report: Callable[[EncoderReport], None],
 ) -> tuple[ShapeViews, np.ndarray]:
-    """Views of training shapes as the decoder makes them, and which rows of the codes they are of."""
+    """Views of shapes as the decoder makes them, and which rows of the codes they are of."""
     parts, kept = [], []
-    for done, row in enumerate(rows, start=1):
+    for row, code in enumerate(prior.space.codes(whitened)):
         try:
-            mesh = prior.extract(prior.codes[row], resolution=recipe.resolution)
+            mesh = prior.extract(code, resolution=recipe.resolution)
         except CompletionError:  # A code that was hardly trained; there is nothing to see of it.
             continue
         found = ShapeViews.render(mesh, len(kept), count=recipe.views_each, config=view_config, rng=rng)
         if found is not None:
             parts.append(found)
             kept.append(row)
-        report(EncoderReport(stage="rendering", done=done, total=len(rows)))
+        report(EncoderReport(stage="rendering", done=row + 1, total=len(whitened)))
     if not parts:
         raise CompletionError(
-            f"none of {len(rows)} training codes has a surface; expected a prior that was trained to its end"
+            f"none of {len(whitened)} codes has a surface; expected a prior that was trained to its end"
         )
     return ShapeViews.joined(parts), np.array(kept)
 
@@ -129,18 +157,21 @@ def fit_encoder(
     """An encoder of these views; `whitened` are the codes of their shapes."""
     encoder = ViewEncoder(config).initialise(seed)
     rng = np.random.default_rng([seed, 7])
-    optimizer = torch.optim.AdamW(encoder.parameters(), lr=recipe.rate, weight_decay=1e-2)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, recipe.steps)
+    muon = Muon(encoder.matrix_layers() if recipe.matrix_rate else {})
+    rest = [value for name, value in encoder.named_parameters() if name not in muon.momenta]
+    optimizer = torch.optim.AdamW(rest, lr=recipe.rate, weight_decay=1e-2)
     for step in range(recipe.steps):
+        fall = 0.5 * (1.0 + math.cos(math.pi * step / recipe.steps))
+        optimizer.param_groups[0]["lr"] = recipe.rate * fall
         rows = rng.integers(0, len(views.shapes), recipe.batch)
         batch = views.batch(rows, points=config.points, config=view_config, rng=rng)
         with autocast(torch.device("cpu"), "auto"):
             loss = batch_loss(encoder, batch, whitened)
-        optimizer.zero_grad()
+        encoder.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(encoder.parameters(), 1.0)
         optimizer.step()
-        schedule.step()
+        muon.step(rate=recipe.matrix_rate * fall)
         if progress is not None:
             progress(step + 1, float(loss.detach()))
     return encoder.eval()

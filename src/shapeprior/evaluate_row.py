@@ -155,6 +155,7 @@ def row_of(
         "seconds": seconds,
         "verdict": prediction.verdict if prediction else None,
         "explained": prediction.explained if prediction else None,
+        "placement": asdict(prediction.placement) if prediction and prediction.placement else None,
         "failure": failure,
         "mesh": None,
         "truth": None,

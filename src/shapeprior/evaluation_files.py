@@ -14,11 +14,14 @@ from shapeprior.evaluate_config import EvaluateConfig
 from shapeprior.machine import machine, versions
 from shapeprior.mesh_io import write_bytes
 from shapeprior.metric_definitions import METRIC_DEFINITIONS
+from shapeprior.outcome_summary import summarize_outcomes
 from shapeprior.records import RefusedShape
 from shapeprior.report_table import markdown_report
 from shapeprior.score_summary import summarize_rows
 
 VERSION = 1
+PLACEMENT = ("turn_deg", "scale", "offset")
+"""Of a row's `placement`."""
 MAX_LOG_BYTES = 1 << 28
 """A longer training log is left out."""
 
@@ -65,6 +68,7 @@ def document_of(evaluated: Evaluated, rows: Sequence[dict[str, Any]], *, seconds
         "methods": evaluated.methods,
         "rows": list(rows),
         "summary": summarize_rows(rows, seed=evaluated.seed),
+        "outcomes": summarize_outcomes(rows, placement_known=evaluated.config.placement == "known"),
         "training": training_log(Path(evaluated.prior)),
     }
 
@@ -116,7 +120,7 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> bytes:
     """One line a row: what it is, then each metric of the whole, of the seen and of the unseen part; empty where there is none."""
     names = list(METRIC_DEFINITIONS)
     split = [name for name, definition in METRIC_DEFINITIONS.items() if definition.split]
-    head = ["id", "method", "task", "views", "sensor", "failure", "seconds", "verdict", "explained"]
+    head = ["id", "method", "task", "views", "sensor", "failure", "seconds", "verdict", "explained", *PLACEMENT]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([*head, *names, *(f"{part}_{name}" for part in ("seen", "unseen") for name in split)])
@@ -124,6 +128,7 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> bytes:
         condition = row["condition"]
         first = [row["id"], row["method"], row["task"], condition.get("views"), condition.get("sensor")]
         first += [row["failure"] and " ".join(row["failure"].split()), row["seconds"], row["verdict"], row["explained"]]
+        first += [(row["placement"] or {}).get(name) for name in PLACEMENT]
         parts = [(row[part] or {}).get(name) for part in ("seen", "unseen") for name in split]
         writer.writerow([_cell(value) for value in (*first, *(row["metrics"][name] for name in names), *parts)])
     return text.getvalue().encode()

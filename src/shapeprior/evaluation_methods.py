@@ -82,6 +82,29 @@ BASELINES: Mapping[BaselineName, Baseline] = {
 }
 
 
+@dataclass(frozen=True, kw_only=True)
+class PlacementError:
+    """How far a placement that was found is from the true one."""
+
+    turn_deg: float
+    """Angle between them."""
+    scale: float
+    """The found size of the object as a multiple of the true one."""
+    offset: float
+    """Distance of the origin of the found unit frame from the true one's, in true unit-sphere radii."""
+
+    @classmethod
+    def between(cls, T_unit_world: Similarity, T_world_unit: Similarity) -> "PlacementError":
+        """Of what was found, and the inverse of the truth."""
+        T_unit_found = T_world_unit.inverse() @ T_unit_world.inverse()
+        cosine = np.clip((np.trace(T_unit_found.rotation) - 1.0) / 2.0, -1.0, 1.0)
+        return cls(
+            turn_deg=float(np.degrees(np.arccos(cosine))),
+            scale=T_unit_found.scale,
+            offset=float(np.linalg.norm(T_unit_found.offset)),
+        )
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Prediction:
     """A method's mesh."""
@@ -92,6 +115,8 @@ class Prediction:
     """What the prior itself says of it (`shapeprior.verdict`)."""
     explained: float | None = None
     """Share of the observed points that it explains, by the prior's own field."""
+    placement: PlacementError | None = None
+    """Where the prior had to find it."""
 
 
 def not_run(baseline: BaselineName) -> str | None:
@@ -158,12 +183,13 @@ def _complete(prior: ShapePrior, shape_id: str, view: ShapeView, config: Evaluat
         done = prior.complete(
             view.observation, T_unit_world=Similarity.identity(), seed=seed, resolution=config.resolution
         )
-        mesh = done.mesh
+        mesh, placement = done.mesh, None
     else:
         moved, T_world_unit = view.moved(config.placement, rng=shape_rng(seed, f"{shape_id} placement"))
         done = prior.complete(moved, placement=config.placement, seed=seed, resolution=config.resolution)
         mesh = TriangleMesh(vertices=T_world_unit.inverse().apply(done.mesh.vertices), faces=done.mesh.faces)
-    return Prediction(mesh_unit=mesh, verdict=done.verdict.kind, explained=done.explained)
+        placement = PlacementError.between(done.T_unit_world, T_world_unit)
+    return Prediction(mesh_unit=mesh, verdict=done.verdict.kind, explained=done.explained, placement=placement)
 
 
 def _encoded(prior: ShapePrior, data: Dataset, shape_id: str, seed: int) -> Float[torch.Tensor, "code"]:

@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NoReturn
 
 from shapeprior.errors import ReportError
+from shapeprior.outcome_summary import COLUMNS
 
 VERSION = 1
 MAX_FILE_BYTES = 256 * 2**20
@@ -89,6 +90,8 @@ class EvaluationDocument:
     definitions: dict[str, Definition]
     rows: tuple[Row, ...]
     summary: tuple[SummaryCell, ...]
+    outcomes: tuple[dict[str, Any], ...]
+    """What else the rows say (`shapeprior.outcome_summary`); conditions in words."""
 
     @cached_property
     def methods(self) -> tuple[str, ...]:
@@ -159,7 +162,7 @@ def read_evaluation(folder: Path) -> EvaluationDocument:
         for key, kind in (("training", list), ("settings", dict), ("machine", dict), ("versions", dict)):
             if not isinstance(raw.setdefault(key, kind()), kind):
                 raise TypeError(f"{key} is {type(raw[key]).__name__}")
-        for key in ("rows", "summary", "training"):
+        for key in ("rows", "summary", "outcomes", "training"):
             wrong = [entry for entry in raw[key] if not isinstance(entry, dict)]
             if wrong:
                 raise TypeError(f"{key} holds {wrong[0]!r:.40}")
@@ -169,6 +172,7 @@ def read_evaluation(folder: Path) -> EvaluationDocument:
             definitions=definitions,
             rows=tuple(_row(number, entry) for number, entry in enumerate(raw["rows"])),
             summary=tuple(_summary_cell(entry) for entry in raw["summary"]),
+            outcomes=tuple(_outcome(entry) for entry in raw["outcomes"]),
         )
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise ReportError(
@@ -237,6 +241,12 @@ def _summary_cell(entry: dict[str, Any]) -> SummaryCell:
         count=int(numbers["count"] or 0),
         failures=int(numbers["failures"] or 0),
     )
+
+
+def _outcome(entry: dict[str, Any]) -> dict[str, Any]:
+    numbers = {name: _optional(int if name == "count" else float, entry[name]) for name in COLUMNS}
+    texts = {name: _text(entry[name]) for name in ("method", "task")}
+    return {**texts, "condition": condition_text(entry["condition"]), **numbers}
 
 
 def _text(value: object) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from html import escape
 
+from shapeprior.outcome_summary import outcomes_html
 from shapeprior.report_document import (
     CEILING,
     PARTS,
@@ -70,6 +71,9 @@ def summary_tables(document: EvaluationDocument) -> str:
             mine = [cell for cell in cells if cell.part == part and cell.mean is not None]
             if mine:
                 tables.append(_table(document, mine, part))
+        told = [each for each in document.outcomes if (each["task"], each["condition"]) == (task, condition)]
+        if told:
+            tables.append(outcomes_html(told))
         if tables:
             sections.append(
                 f"<details{'' if place else ' open'}><summary>{escape(group_text(task, condition))}</summary>"

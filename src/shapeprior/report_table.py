@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from shapeprior.outcome_summary import outcomes_markdown
 from shapeprior.records import RefusedShape
 
 TASKS = {
@@ -37,6 +38,9 @@ def markdown_report(document: Mapping[str, Any], refused: Sequence[RefusedShape]
         lines += ["", heading, "", *_means(entries, names)]
         if entries[0]["task"] == "view":
             lines += ["", *_parts(entries)]
+        place = (entries[0]["task"], entries[0]["condition"])
+        told = [entry for entry in document["outcomes"] if (entry["task"], entry["condition"]) == place]
+        lines += ["", *outcomes_markdown(told)]
     lines += ["", "## Methods", ""]
     for name, method in document["methods"].items():
         lines.append(f"- {name}: {method['text']}" + (f" ({method['not_run']})" if method["not_run"] else ""))

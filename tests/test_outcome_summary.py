@@ -1,0 +1,78 @@
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.spatial.transform import Rotation
+
+from shapeprior.evaluation_methods import PlacementError
+from shapeprior.frames import Similarity
+from shapeprior.outcome_summary import outcomes_html, outcomes_markdown, summarize_outcomes
+
+
+def row(
+    seconds: float | None, verdict: str | None, placement: tuple[float, float] | None, **rest: Any
+) -> dict[str, Any]:
+    place = None if placement is None else {"turn_deg": placement[0], "scale": placement[1], "offset": 0.0}
+    condition = {"views": 1, "sensor": "clean"}
+    return {
+        "method": "shapeprior", "task": "view", "condition": condition, "seconds": seconds, "verdict": verdict,
+        "placement": place, **rest,
+    }  # fmt: skip
+
+
+ROWS = [
+    row(1.0, "explained", (3.0, 1.01)),
+    row(2.0, "explained", (9.9, 1.2)),  # The turn alone is right.
+    row(3.0, "doubtful", (170.0, 0.97)),  # The scale alone.
+    row(9.0, None, None),  # A failure: neither.
+]
+
+
+def test_failures_count_as_wrong_and_unexplained() -> None:
+    (found,) = summarize_outcomes(ROWS, placement_known=False)
+    assert (found["count"], found["explained"]) == (4, 0.5)
+    assert (found["turn_right"], found["scale_right"], found["placed_right"]) == (0.5, 0.5, 0.25)
+    assert found["wrong_explained"] == pytest.approx(1 / 3)
+    assert found["seconds_median"] == 2.5
+
+
+def test_known_placements_are_neither_right_nor_wrong() -> None:
+    (found,) = summarize_outcomes([row(1.0, "explained", None)], placement_known=True)
+    assert found["explained"] == 1.0
+    assert all(found[name] is None for name in ("turn_right", "scale_right", "placed_right", "wrong_explained"))
+
+
+def test_methods_that_say_nothing_have_their_time_alone() -> None:
+    other = {"method": "PCA", "verdict": None, "placement": None}
+    found = summarize_outcomes([*ROWS, row(0.5, None, None) | other], placement_known=False)
+    assert [entry["method"] for entry in found] == ["shapeprior", "PCA"]
+    assert found[1]["seconds_median"] == 0.5
+    assert found[1]["explained"] is None
+    assert found[1]["placed_right"] is None
+    text = "\n".join(outcomes_markdown(found))
+    assert "| PCA | 1 | 0.50 | 0.50 | – | – | – | – | – |" in text
+    assert "| shapeprior | 4 | 2.50 | 7.20 | 50 % | 50 % | 50 % | 25 % | 33 % |" in text
+
+
+def test_names_do_not_become_markup() -> None:
+    found = summarize_outcomes([ROWS[0] | {"method": "<b>prior</b>"}], placement_known=False)
+    assert "<b>" not in outcomes_html(found)
+
+
+def test_placement_errors_are_those_that_were_made() -> None:
+    rng = np.random.default_rng(0)
+    T_world_unit = Similarity(
+        scale=0.8, rotation=Rotation.from_rotvec(rng.normal(size=3)).as_matrix(), offset=rng.normal(size=3)
+    )
+    # The found unit frame lies in the true one turned, larger and shifted.
+    T_unit_found = Similarity(
+        scale=1.1, rotation=Rotation.from_rotvec([0.0, 0.0, 0.5]).as_matrix(), offset=np.array([0.3, 0.0, -0.4])
+    )
+    found = PlacementError.between((T_world_unit @ T_unit_found).inverse(), T_world_unit)
+    assert found.turn_deg == pytest.approx(np.degrees(0.5))
+    assert found.scale == pytest.approx(1.1)
+    assert found.offset == pytest.approx(0.5)
+    same = PlacementError.between(T_world_unit.inverse(), T_world_unit)
+    assert same.turn_deg == pytest.approx(0.0, abs=1e-4)
+    assert same.scale == pytest.approx(1.0)
+    assert same.offset == pytest.approx(0.0, abs=1e-9)
