@@ -26,7 +26,7 @@ def main() -> None:
     parser.add_argument("--families", nargs="+", default=FAMILIES)
     parser.add_argument("--count", type=int, default=440, help="shapes a family; one in eleven is kept for tests")
     parser.add_argument("--epochs", type=int, default=120)
-    parser.add_argument("--encoder-steps", type=int, default=4000)
+    parser.add_argument("--encoder-steps", type=int, default=2000)
     arguments = parser.parse_args()
     arguments.work.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()

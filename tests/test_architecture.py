@@ -202,6 +202,7 @@ LAYERS = [
     "encode_samples",
     "refine",
     "encode_mesh",
+    "codes_between",
     "code_mixture",
     "interpolate",
     "nearest_shapes",

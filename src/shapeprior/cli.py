@@ -150,7 +150,7 @@ def train(
     out: Path,
     preset: str = "triplane-64",
     epochs: int | None = None,
-    encoder_steps: int = 4000,
+    encoder_steps: int = 2000,
     compile: tyro.conf.FlagCreatePairsOff[bool] = False,
     license: str | None = None,
     seed: Seed = 0,
@@ -197,7 +197,7 @@ def train(
         train_encoder(out, steps=encoder_steps, seed=seed)
 
 
-def train_encoder(run: Positional[Path], *, steps: int = 4000, seed: Seed = 0) -> None:
+def train_encoder(run: Positional[Path], *, steps: int = 2000, seed: Seed = 0) -> None:
     """Train the encoder of a prior, which tells `complete` where to start; `train` does it, too.
 
     It is trained on the CPU, on views that are rendered of the training shapes as the decoder makes them.

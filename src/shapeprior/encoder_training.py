@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from shapeprior.codes_between import codes_between
 from shapeprior.config import check_numbers
 from shapeprior.encoder import EncoderConfig, Guesses, ViewEncoder
 from shapeprior.encoder_file import write_encoder
@@ -24,15 +25,11 @@ TURN_WIDTH = math.radians(6.0)
 """Of the kernel around the true turn: neighbours of the right step are nearly right."""
 
 
-NEIGHBOURS = 8
-"""Codes nearest to one's own towards which others are made."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class EncoderTraining:
     """The recipe."""
 
-    steps: int = 4000
+    steps: int = 2000
     batch: int = 48
     """Views in a step."""
     rate: float = 2e-3
@@ -41,7 +38,7 @@ class EncoderTraining:
     """Of Muon, which steps the matrices between the first and the last layer, in the same way; 0: Adam steps all."""
     shapes: int = 1000
     """Training shapes of which views are taken, at most."""
-    between: int = 0
+    between: int = 400
     """More shapes, of codes between that of a training shape and one of the codes nearest to it."""
     views_each: int = 32
     """Views of each shape."""
@@ -91,7 +88,7 @@ def train_encoder(
     rng = np.random.default_rng([seed, 5])
     whitened = prior.space.whiten(prior.codes)
     shown = whitened[torch.from_numpy(rng.permutation(len(whitened))[: recipe.shapes])]
-    shown = torch.cat([shown, _between(whitened, recipe.between, rng)])
+    shown = torch.cat([shown, codes_between(whitened, recipe.between, rng)])
     views, kept = _render(prior, shown, recipe, view_config, rng, report)
     encoder = fit_encoder(
         views,
@@ -103,18 +100,6 @@ def train_encoder(
         progress=lambda step, loss: report(EncoderReport(stage="training", done=step, total=recipe.steps, loss=loss)),
     )
     return write_encoder(Path(run), encoder, prior.codes)
-
-
-def _between(
-    whitened: Float[Tensor, "shapes code"], count: int, rng: np.random.Generator
-) -> Float[Tensor, "count code"]:
-    """Codes on the way from random ones to one of the few nearest to each."""
-    if len(whitened) < 2:
-        return whitened[:0]
-    ends = whitened[torch.from_numpy(rng.integers(0, len(whitened), count))]
-    near = torch.cdist(ends, whitened).topk(min(NEIGHBOURS + 1, len(whitened)), largest=False).indices
-    others = whitened[near[torch.arange(count), torch.from_numpy(rng.integers(1, near.shape[1], count))]]
-    return ends.lerp(others, torch.from_numpy(rng.uniform(0.2, 0.8, (count, 1))).to(ends))
 
 
 def _render(
