@@ -53,12 +53,13 @@ def make(family: str, arguments: argparse.Namespace, *, cores: int) -> tuple[str
     ]
     if cores > 1:
         # Two threads of one process are hardly faster than one; two processes are.
-        commands[-1] = f"torch.distributed.run --nproc-per-node {cores} -m {commands[-1]}"
+        commands[-1] = f"torchrun --nproc-per-node {cores} -m {commands[-1]}"
     with open(work / f"{family}.log", "a", encoding="utf-8") as log:
         for command in commands:
             if command.startswith("shapeprior synthesize") and (work / "meshes" / family).exists():
                 continue
-            words = [sys.executable, "-m", *command.split()]
+            module = command.replace("torchrun ", "torch.distributed.run ", 1)
+            words = [sys.executable, "-m", *module.split()]
             subprocess.run(words, cwd=work, env=environment, stdout=log, stderr=log, check=True)
         bundle = [sys.executable, str(Path(__file__).with_name("bundle_prior.py").resolve()), f"runs/{family}", family]
         subprocess.run(
