@@ -189,7 +189,9 @@ def _decoder_words(item: MeasuredPrior) -> str:
 
 def _rates(train: TrainConfig) -> str:
     matrices = f", its matrices {train.matrix_rate:g} (Muon)" if train.matrix_rate else ""
-    return f"decoder {train.decoder_rate:g}{matrices}, codes {train.code_rate:g}, falling to {train.final_rate_share:.0%}"
+    return (
+        f"decoder {train.decoder_rate:g}{matrices}, codes {train.code_rate:g}, falling to {train.final_rate_share:.0%}"
+    )
 
 
 def _seconds(value: float | None) -> str:
