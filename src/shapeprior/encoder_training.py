@@ -87,8 +87,10 @@ def train_encoder(
     prior = load(run, with_encoder=False)
     rng = np.random.default_rng([seed, 5])
     whitened = prior.space.whiten(prior.codes)
-    shown = whitened[torch.from_numpy(rng.permutation(len(whitened))[: recipe.shapes])]
-    shown = torch.cat([shown, codes_between(whitened, recipe.between, rng)])
+    drawn = rng.permutation(len(whitened))[: recipe.shapes]
+    # Neighbours are sought among the drawn ones, so that memory does not grow with the training set.
+    among = whitened[torch.from_numpy(np.sort(drawn))]
+    shown = torch.cat([whitened[torch.from_numpy(drawn)], codes_between(among, recipe.between, rng)])
     views, kept = _render(prior, shown, recipe, view_config, rng, report)
     encoder = fit_encoder(
         views,
