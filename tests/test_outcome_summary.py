@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from shapeprior.evaluation_methods import PlacementError
+from shapeprior.evaluation_methods import PlacementDifference
 from shapeprior.frames import Similarity
 from shapeprior.outcome_summary import outcomes_html, outcomes_markdown, summarize_outcomes
 
@@ -59,7 +59,7 @@ def test_names_do_not_become_markup() -> None:
     assert "<b>" not in outcomes_html(found)
 
 
-def test_placement_errors_are_those_that_were_made() -> None:
+def test_placement_differences_are_those_that_were_made() -> None:
     rng = np.random.default_rng(0)
     T_world_unit = Similarity(
         scale=0.8, rotation=Rotation.from_rotvec(rng.normal(size=3)).as_matrix(), offset=rng.normal(size=3)
@@ -68,11 +68,11 @@ def test_placement_errors_are_those_that_were_made() -> None:
     T_unit_found = Similarity(
         scale=1.1, rotation=Rotation.from_rotvec([0.0, 0.0, 0.5]).as_matrix(), offset=np.array([0.3, 0.0, -0.4])
     )
-    found = PlacementError.between((T_world_unit @ T_unit_found).inverse(), T_world_unit)
+    found = PlacementDifference.between((T_world_unit @ T_unit_found).inverse(), T_world_unit)
     assert found.turn_deg == pytest.approx(np.degrees(0.5))
     assert found.scale == pytest.approx(1.1)
     assert found.offset == pytest.approx(0.5)
-    same = PlacementError.between(T_world_unit.inverse(), T_world_unit)
+    same = PlacementDifference.between(T_world_unit.inverse(), T_world_unit)
     assert same.turn_deg == pytest.approx(0.0, abs=1e-4)
     assert same.scale == pytest.approx(1.0)
     assert same.offset == pytest.approx(0.0, abs=1e-9)

@@ -110,9 +110,8 @@ def say_summary(document: "Mapping[str, Any]") -> None:
     for entry in document["summary"]:
         if entry["metric"] != "chamfer_l1" or entry["part"] != "all":
             continue
-        place = " ".join(str(word) for word in (entry["task"], *entry["condition"].values()))
-        if place not in seen:
-            seen.append(place)
+        if _place(entry) not in seen:
+            seen.append(_place(entry))
     failures = sum(row["failure"] is not None for row in document["rows"])
     say(f"{len(document['rows'])} rows, {failures} failures (scored worst and included)")
     for place in seen:
@@ -124,11 +123,15 @@ def say_summary(document: "Mapping[str, Any]") -> None:
             say(f"  {name}: {method['not_run']}")
 
 
+def _place(entry: "Mapping[str, Any]") -> str:
+    """Task and condition in a few words."""
+    return " ".join(str(word) for word in (entry["task"], *entry["condition"].values()))
+
+
 def _say_methods(document: "Mapping[str, Any]", place: str, names: Sequence[str]) -> None:
     found: dict[str, dict[str, Mapping[str, Any]]] = {}
     for entry in document["summary"]:
-        here = " ".join(str(word) for word in (entry["task"], *entry["condition"].values()))
-        if here == place and entry["part"] == "all":
+        if _place(entry) == place and entry["part"] == "all":
             found.setdefault(entry["method"], {})[entry["metric"]] = entry
     for method, entries in found.items():
         cells = (
@@ -139,9 +142,10 @@ def _say_methods(document: "Mapping[str, Any]", place: str, names: Sequence[str]
 
 def _say_outcome(document: "Mapping[str, Any]", place: str) -> None:
     """The prior's time, and how often it found a placement that it had to find."""
+    from shapeprior.report_document import PRIOR
+
     for entry in document["outcomes"]:
-        here = " ".join(str(word) for word in (entry["task"], *entry["condition"].values()))
-        if here != place or entry["method"] != "shapeprior" or entry["seconds_median"] is None:
+        if _place(entry) != place or entry["method"] != PRIOR or entry["seconds_median"] is None:
             continue
         text = f"  {entry['seconds_median']:.2f} s a shape (median)"
         if entry["placed_right"] is not None:

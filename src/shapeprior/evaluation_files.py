@@ -120,7 +120,8 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> bytes:
     """One line a row: what it is, then each metric of the whole, of the seen and of the unseen part; empty where there is none."""
     names = list(METRIC_DEFINITIONS)
     split = [name for name, definition in METRIC_DEFINITIONS.items() if definition.split]
-    head = ["id", "method", "task", "views", "sensor", "failure", "seconds", "verdict", "explained", *PLACEMENT]
+    head = ["id", "method", "task", "views", "sensor", "failure", "seconds", "verdict", "explained"]
+    head += [f"placement_{name}" for name in PLACEMENT]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([*head, *names, *(f"{part}_{name}" for part in ("seen", "unseen") for name in split)])

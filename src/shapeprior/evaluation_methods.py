@@ -83,7 +83,7 @@ BASELINES: Mapping[BaselineName, Baseline] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class PlacementError:
+class PlacementDifference:
     """How far a placement that was found is from the true one."""
 
     turn_deg: float
@@ -94,7 +94,7 @@ class PlacementError:
     """Distance of the origin of the found unit frame from the true one's, in true unit-sphere radii."""
 
     @classmethod
-    def between(cls, T_unit_world: Similarity, T_world_unit: Similarity) -> "PlacementError":
+    def between(cls, T_unit_world: Similarity, T_world_unit: Similarity) -> "PlacementDifference":
         """Of what was found, and the inverse of the truth."""
         T_unit_found = T_world_unit.inverse() @ T_unit_world.inverse()
         cosine = np.clip((np.trace(T_unit_found.rotation) - 1.0) / 2.0, -1.0, 1.0)
@@ -115,7 +115,7 @@ class Prediction:
     """What the prior itself says of it (`shapeprior.verdict`)."""
     explained: float | None = None
     """Share of the observed points that it explains, by the prior's own field."""
-    placement: PlacementError | None = None
+    placement: PlacementDifference | None = None
     """Where the prior had to find it."""
 
 
@@ -188,7 +188,7 @@ def _complete(prior: ShapePrior, shape_id: str, view: ShapeView, config: Evaluat
         moved, T_world_unit = view.moved(config.placement, rng=shape_rng(seed, f"{shape_id} placement"))
         done = prior.complete(moved, placement=config.placement, seed=seed, resolution=config.resolution)
         mesh = TriangleMesh(vertices=T_world_unit.inverse().apply(done.mesh.vertices), faces=done.mesh.faces)
-        placement = PlacementError.between(done.T_unit_world, T_world_unit)
+        placement = PlacementDifference.between(done.T_unit_world, T_world_unit)
     return Prediction(mesh_unit=mesh, verdict=done.verdict.kind, explained=done.explained, placement=placement)
 
 

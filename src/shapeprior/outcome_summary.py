@@ -1,11 +1,12 @@
 """What an evaluation's rows say besides metrics: time an object, what the prior claims, and whether it found the placement."""
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
 import numpy as np
+
+from shapeprior.score_summary import group_rows
 
 RIGHT_TURN_DEG = 10.0
 """A turn is right within so many degrees."""
@@ -31,14 +32,7 @@ def summarize_outcomes(rows: Iterable[Mapping[str, Any]], *, placement_known: bo
     placements were given or a method finds none; `wrong_explained` is a share of the wrong placements, null if there are none.
     Turns of symmetric shapes have no right answer and count all the same. Seconds are the method's own, to the unit frame's mesh.
     """
-    groups: dict[tuple[str, str, str], list[Mapping[str, Any]]] = {}
-    for row in rows:
-        key = (row["method"], row["task"], json.dumps(row["condition"], sort_keys=True))
-        groups.setdefault(key, []).append(row)
-    return [
-        {"method": method, "task": task, "condition": json.loads(condition)} | _outcome(members, placement_known)
-        for (method, task, condition), members in groups.items()
-    ]
+    return [{**group.key, **_outcome(group.rows, placement_known)} for group in group_rows(rows)]
 
 
 def outcomes_markdown(outcomes: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -81,7 +75,7 @@ def _outcome(rows: Sequence[Mapping[str, Any]], placement_known: bool) -> dict[s
         places = [row["placement"] for row in rows]
         turn = [place is not None and place["turn_deg"] < RIGHT_TURN_DEG for place in places]
         scale = [place is not None and abs(place["scale"] - 1.0) < RIGHT_SCALE for place in places]
-        right = [both and all_of for both, all_of in zip(turn, scale, strict=True)]
+        right = [turned and sized for turned, sized in zip(turn, scale, strict=True)]
         wrong = [claimed for claimed, placed in zip(explained, right, strict=True) if not placed]
         found |= {"turn_right": float(np.mean(turn)), "scale_right": float(np.mean(scale))}
         found |= {"placed_right": float(np.mean(right)), "wrong_explained": float(np.mean(wrong)) if wrong else None}

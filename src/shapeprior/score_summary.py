@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,27 @@ PARTS = {"all": "metrics", "seen": "seen", "unseen": "unseen"}
 """Parts of the true surface, and where a row has their metrics."""
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class RowGroup:
+    """What one method did in one task under one condition."""
+
+    key: Mapping[str, Any]
+    """`method`, `task` and `condition`."""
+    rows: Sequence[Mapping[str, Any]]
+
+
+def group_rows(rows: Iterable[Mapping[str, Any]]) -> list[RowGroup]:
+    """Rows that are summarised together, in their order."""
+    groups: dict[tuple[str, str, str], list[Mapping[str, Any]]] = {}
+    for row in rows:
+        key = (row["method"], row["task"], json.dumps(row["condition"], sort_keys=True))
+        groups.setdefault(key, []).append(row)
+    return [
+        RowGroup(key={"method": method, "task": task, "condition": json.loads(condition)}, rows=members)
+        for (method, task, condition), members in groups.items()
+    ]
+
+
 def summarize_rows(rows: Iterable[Mapping[str, Any]], *, seed: int) -> list[dict[str, Any]]:
     """One entry for each method, task, condition, part and metric, in the rows' order.
 
@@ -24,21 +46,15 @@ def summarize_rows(rows: Iterable[Mapping[str, Any]], *, seed: int) -> list[dict
     entry, whatever the method. Failed rows have the worst scores, and count. `p90` is the 90th percentile on the bad side; `low`
     and `high` bound the mean with 95 % confidence by bootstrap over the shapes.
     """
-    groups: dict[tuple[str, str, str], list[Mapping[str, Any]]] = {}
-    for row in rows:
-        key = (row["method"], row["task"], json.dumps(row["condition"], sort_keys=True))
-        groups.setdefault(key, []).append(row)
     entries = []
-    for (method, task, condition), members in groups.items():
+    for group in group_rows(rows):
         for part, field in PARTS.items():
             for metric in METRIC_DEFINITIONS:
-                found = [row for row in members if row[field] is not None and row[field].get(metric) is not None]
+                found = [row for row in group.rows if row[field] is not None and row[field].get(metric) is not None]
                 if found:
                     entries.append(
                         {
-                            "method": method,
-                            "task": task,
-                            "condition": json.loads(condition),
+                            **group.key,
                             "part": part,
                             "metric": metric,
                             **_statistics([row[field][metric] for row in found], metric, seed),
