@@ -155,15 +155,18 @@ def test_seed_decides_the_weights_and_nothing_else_does() -> None:
     assert not torch.equal(first["reader.0.weight"], other["reader.0.weight"])
 
 
-def test_a_single_level_of_planes_works() -> None:
-    decoder = TriplaneDecoder(TriplaneConfig(code_size=2, base=4, channels=(3,), width=4), seed=0)
-    assert decoder.prepare(torch.zeros(1, 2))[0].shape == (1, 3, 3, 4, 4)
-    assert decoder(torch.zeros(1, 2), torch.zeros(1, 5, 3)).shape == (1, 5)
-
-
 @pytest.mark.parametrize(
-    "fields", [{"code_size": 0}, {"channels": ()}, {"channels": (4, 0)}, {"base": 0}, {"width": 0}, {"volume": 0}]
+    ("fields", "reason"),
+    [
+        ({"code_size": 0}, "below 1"),
+        ({"channels": (4, 0)}, "below 1"),
+        ({"base": 0}, "below 1"),
+        ({"width": 0}, "below 1"),
+        ({"volume": 0}, "below 1"),
+        ({"channels": ()}, "two levels"),
+        ({"channels": (4,)}, "two levels"),
+    ],
 )
-def test_impossible_sizes_are_refused(fields: dict[str, object]) -> None:
-    with pytest.raises(ConfigError, match="below 1"):
+def test_impossible_sizes_are_refused(fields: dict[str, object], reason: str) -> None:
+    with pytest.raises(ConfigError, match=reason):
         TriplaneConfig(**fields)  # pyright: ignore[reportArgumentType]

@@ -91,6 +91,8 @@ class Hypothesis:
     """By the prior."""
     objective: float = float("inf")
     damping: float = DAMPING
+    values: Float[Tensor, "all"] | None = field(default=None, repr=False)
+    """The field at those points, in the order of `Residuals.points`."""
     tangents: tuple[Tensor, ...] | None = field(default=None, repr=False)
     """The decoder's derivatives for a code near this one, if they are there already."""
 
@@ -108,7 +110,7 @@ class Fitter:
 
     def fit(self, start: Hypothesis, residuals: Residuals, *, steps: int, fresh_every: int) -> Hypothesis:
         """Some steps, the decoder's derivatives being made again after every few."""
-        now = replace(start, objective=self.objective(start, residuals))
+        now = self._measured(start, residuals)
         if now.objective == float("inf"):
             return now
         age = 0
@@ -128,15 +130,19 @@ class Fitter:
 
     def objective(self, guess: Hypothesis, residuals: Residuals) -> float:
         """What is minimised."""
+        return self._measured(guess, residuals).objective
+
+    def _measured(self, guess: Hypothesis, residuals: Residuals) -> Hypothesis:
         moved = residuals.moved(guess.pose.scale, guess.pose.rotation, guess.pose.offset)
         with torch.no_grad():
+            values = self.decoder(self._code(guess)[None], moved.points[None])[0]
             # In the view's unit: in the guess's own, a guess that makes the view smaller would make all errors smaller.
-            value = moved.of(self.decoder, self._code(guess)[None])[0] * self._unit(guess)
+            value = moved.value(values) * self._unit(guess)
             far = guess.expected.code_distance(guess.whitened).square().mean()
             if self.unknown:
                 far = far + 2.0 / len(guess.whitened) * guess.expected.surprise
                 far = far + PLACE_WEIGHT * guess.expected.pose_distance(guess.pose).square().sum()
-        return float(value + self.prior_weight * far)
+        return replace(guess, objective=float(value + self.prior_weight * far), values=values)
 
     def _unit(self, guess: Hypothesis) -> Float[Tensor, ""]:
         """Length of the guess's radius, in expected radii."""
@@ -152,7 +158,7 @@ class Fitter:
         at the guess is the precision.
         """
         tangents = guess.tangents or self.decoder.tangents(self._code(guess), self.space.axes)
-        curvature, _ = self._system(replace(guess, tangents=tangents), residuals)
+        curvature, _ = self._system(replace(self._measured(guess, residuals), tangents=tangents), residuals)
         size = len(guess.whitened)
         covariance = torch.linalg.pinv(curvature.double(), hermitian=True) * (2.0 * self.prior_weight / size)
         scales = covariance.new_tensor(POSE_SCALES)[list(self.unknown)]
@@ -163,20 +169,24 @@ class Fitter:
     ) -> tuple[Float[Tensor, "unknowns unknowns"], Float[Tensor, "unknowns"]]:
         """Curvature, by Gauss and Newton, and slope of the objective: by whitened code, then by pose in units of `POSE_SCALES`."""
         assert now.tangents is not None
+        assert now.values is not None
         moved = residuals.moved(now.pose.scale, now.pose.rotation, now.pose.offset)
-        points = moved.points
+        weights = moved.weights(now.values) * self._unit(now)
+        # Free points that are outside, as most are, have no say.
+        rows = torch.nonzero(weights)[:, 0]
+        points = moved.points[rows]
         found = self.decoder.differentiate(self._code(now), now.tangents, points)
-        by_pose = _by_pose(points, moved.anchors, found.by_point)[:, list(self.unknown)]
+        by_pose = _by_pose(points, moved.anchors[rows], found.by_point)[:, list(self.unknown)]
         scales = by_pose.new_tensor(POSE_SCALES)[list(self.unknown)]
         jacobian = torch.cat([found.by_code, by_pose * scales], dim=1)
-        weighted = jacobian * (moved.weights(found.value) * self._unit(now))[:, None]
+        weighted = jacobian * weights[rows, None]
         size, expected = len(now.whitened), now.expected
         pull = jacobian.new_zeros(jacobian.shape[1])
         pull[:size] = 2.0 * self.prior_weight / size / expected.whitened_deviation.square()
-        slope = weighted.T @ moved.errors(found.value)
+        slope = weighted.T @ moved.errors(now.values)[rows]
         slope[:size] += pull[:size] * (now.whitened - expected.whitened)
         if self.unknown:
-            self._pull_pose(now, float(moved.value(found.value)), pull[size:], slope[size:])
+            self._pull_pose(now, float(moved.value(now.values)), pull[size:], slope[size:])
         curvature = weighted.T @ jacobian + pull.diag()
         return curvature, slope
 
@@ -196,10 +206,11 @@ class Fitter:
                 now,
                 whitened=now.whitened + step[:size],
                 pose=now.pose.stepped(pose_step) if self.unknown else now.pose,
+                damping=max(0.3 * damping, 1e-6),
             )
-            objective = self.objective(guess, residuals)
-            if objective < now.objective:
-                return replace(guess, objective=objective, damping=max(0.3 * damping, 1e-6))
+            guess = self._measured(guess, residuals)
+            if guess.objective < now.objective:
+                return guess
             damping *= 8.0
         return None
 

@@ -32,7 +32,8 @@ class Support:
     def of(cls, mesh_unit: TriangleMesh, view_unit: Observation) -> "Support":
         """Support of a mesh by a view, both in the unit frame."""
         points = view_unit.points_world
-        tree = KDTree(points)
+        # Half the time of the default's small leaves and medians.
+        tree = KDTree(points, leafsize=48, balanced_tree=False)
         # Of the point itself and the nearest other one, the mean is half the spacing.
         halves = tree.query(points[:2000], k=min(2, len(points)), workers=-1)[0].reshape(min(2000, len(points)), -1)
         seen = max(SEEN, 8.0 * float(np.median(halves.mean(axis=1))))
