@@ -29,11 +29,15 @@ from shapeprior.observation import Observation
 from shapeprior.placement import Freedom
 from shapeprior.prepare import prepare_dataset
 from shapeprior.prepare_shape import PrepareConfig
+from shapeprior.presets import Preset
 from shapeprior.prior import Completion, ShapePrior
 from shapeprior.records import RefusedShape
 from shapeprior.sampling import SamplingConfig
 from shapeprior.score_summary import find_summary
 from shapeprior.shape_views import ShapeView
+from shapeprior.train import train_prior
+from shapeprior.train_config import TrainConfig
+from shapeprior.triplane import TriplaneConfig
 from shapeprior.truth import load_truth, score
 from shapeprior.worker_loop import Lost
 
@@ -546,3 +550,18 @@ def test_processes_make_the_same_rows(tiny_data: Dataset, tmp_path: Path) -> Non
         assert one["failure"] == two["failure"]
         for name, value in one["metrics"].items():
             assert value == pytest.approx(two["metrics"][name], rel=0.05, abs=0.01)
+
+
+def test_a_run_is_listed_with_the_time_that_its_training_took(tiny_data: Dataset, tmp_path: Path) -> None:
+    recipe = Preset(
+        decoder=TriplaneConfig(code_size=4, base=2, channels=(6, 4), width=16),
+        train=TrainConfig(epochs=3, points_per_shape=64),
+    )
+    train_prior(tiny_data, tmp_path / "run", preset=recipe, seed=0)
+    seconds = [json.loads(line)["seconds"] for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()][-1]
+    config = dataclasses.replace(FAST, max_shapes=1, baselines=())
+    document = evaluate_prior(
+        hasty(), tiny_data, tmp_path / "out", config=config, seed=0, against=[tmp_path / "run"], workers=0
+    )
+    assert document["methods"]["run"]["text"].endswith(f"trained for 3 epochs in {seconds:.0f} s")
+    assert "trained" not in document["methods"]["shapeprior"]["text"]

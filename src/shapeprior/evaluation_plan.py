@@ -13,6 +13,7 @@ from shapeprior.dataset import Dataset
 from shapeprior.errors import DatasetError
 from shapeprior.evaluate_config import BaselineName, Condition, EvaluateConfig, Task, evenly
 from shapeprior.evaluate_row import RowJob
+from shapeprior.evaluation_files import training_log
 from shapeprior.evaluation_methods import BASELINES, PRIOR_METHOD, not_run
 from shapeprior.metric_definitions import METRIC_DEFINITIONS
 from shapeprior.prior import ShapePrior, load
@@ -137,12 +138,21 @@ def _of_prior(
     known = frozenset(prior.config.shape_ids)
     text = f"{prior.config.decoder.kind} prior of {len(known)} training shapes"
     if isinstance(source, str):
-        text += f", {source}"
+        text += f", {source}{_training_time(Path(source))}"
     if "codes" in config.tasks and not any(shape.id in known for shape in data.split("train")):
         text += "; the data set has none of its training shapes, so that there are no rows of the task codes"
     return PlannedMethod(
         name=name, text=text, tasks=config.tasks, prior=source, known=known, digest=prior_digest(prior)
     )
+
+
+def _training_time(run: Path) -> str:
+    """What the run's log says of the time it took; nothing if there is none, as of a bundled prior."""
+    last = next(reversed(training_log(run)), {})
+    epochs, seconds = last.get("epoch"), last.get("seconds")
+    if not isinstance(epochs, int) or not isinstance(seconds, int | float):
+        return ""
+    return f", trained for {epochs} epochs in {seconds:.0f} s"
 
 
 def _of_baseline(name: BaselineName, training: TrainingGrids | None, config: EvaluateConfig) -> PlannedMethod:
