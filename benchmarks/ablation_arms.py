@@ -120,6 +120,10 @@ def arms() -> dict[str, Arm]:
             mlp, decoder=lambda seed: FourierDecoder(seed=seed), loss="banded", start="linear", deviation=0.3
         ),
         "fourier, normals": replace(mlp, decoder=lambda seed: FourierDecoder(seed=seed), normals=0.02),
+        "fourier, eikonal": replace(mlp, decoder=lambda seed: FourierDecoder(seed=seed), eikonal=0.01),
+        "fourier, soft clamp": replace(mlp, decoder=lambda seed: FourierDecoder(seed=seed), loss="soft"),
+        "fourier, hard samples": replace(mlp, decoder=lambda seed: FourierDecoder(seed=seed), hard=0.5),
+        "fourier, no edge samples": replace(mlp, decoder=lambda seed: FourierDecoder(seed=seed), edges=False),
         "sine": sine,
         "sine, linear start": replace(sine, start="linear", deviation=0.3),
         "sine, constant start": replace(sine, start="constant"),
