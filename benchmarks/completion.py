@@ -5,7 +5,8 @@
 PRIOR is a run folder or a bundled prior, DATASET one that it has not been trained on, or its test split. Each part takes one depth
 view of 256 x 256 pixels of each shape, as `shapeprior evaluate` does, and means include failures with the worst score.
 
-  speed    seconds from view to mesh at known placement: solver, extraction at 256³, and both; median and largest;
+  speed    seconds from view to mesh at known placement: solver, extraction at 256³, and all together; and of the decoder's
+           derivatives by the code, which the solver makes twice; median and largest;
   adam     the default solver against 800 steps of Adam from the mean code on the same objective (rate 0.08 along half a cosine):
            CPU seconds of the solver, the objective on one fixed set of points, Chamfer-L1, F-score, IoU;
   sensor   levels of `shapeprior.sensor_model`, and the clean view with 20 % outliers;
@@ -100,9 +101,25 @@ def speed(prior: ShapePrior, cases: list[Case]) -> None:
         extract.append(time.perf_counter() - started)
         evaluations.append(len(mesh.faces))
         whole.append(prior.complete(view, T_unit_world=KNOWN).seconds)
+    points = torch.rand((2400, 3), generator=torch.Generator().manual_seed(0)) * 1.6 - 0.8
+    tangents = prior.decoder.tangents(prior.space.mean, prior.space.axes)
+    push, use = [], []
+    for _ in range(9):
+        started = time.perf_counter()
+        prior.decoder.tangents(prior.space.mean, prior.space.axes)
+        push.append(time.perf_counter() - started)
+        started = time.perf_counter()
+        prior.decoder.differentiate(prior.space.mean, tangents, points)
+        use.append(time.perf_counter() - started)
     rows = [
-        [name, f"{np.median(times):.2f}", f"{max(times):.2f}"]
-        for name, times in (("solver", infer), ("extraction at 256³", extract), ("view to mesh", whole))
+        [name, f"{np.median(times):.3f}", f"{max(times):.3f}"]
+        for name, times in (
+            ("solver", infer),
+            ("extraction at 256³", extract),
+            ("view to mesh", whole),
+            ("derivatives by the code, made", push),
+            ("derivatives by the code, at 2,400 points", use),
+        )
     ]
     print_table(f"speed, {len(cases)} views, {torch.get_num_threads()} threads", ["", "median, s", "largest, s"], rows)
     print(f"faces of a mesh: {np.median(evaluations):.0f}")

@@ -190,6 +190,7 @@ LAYERS = [
     "decoded_field",
     "precision",
     "deepsdf",
+    "triplane_tangents",
     "triplane",
     "presets",
     "bounded_build",
