@@ -59,12 +59,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("prior")
     parser.add_argument("dataset", type=Path)
+    parser.add_argument("--splits", nargs="+", default=["train", "test"], choices=["train", "test"])
     parser.add_argument("--shapes", type=int, default=16, help="of each split, evenly spread")
     arguments = parser.parse_args()
     print_machine()
     prior, data = load(arguments.prior, with_encoder=False), Dataset.open(arguments.dataset)
     rows = []
-    for split in ("train", "test"):
+    for split in arguments.splits:
         ids = evenly([shape.id for shape in data.split(split)], arguments.shapes)
         found = [
             measured(prior, data, name, prior.code(name) if split == "train" else fitted(prior, data, name))
