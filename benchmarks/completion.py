@@ -6,7 +6,7 @@ PRIOR is a run folder or a bundled prior, DATASET one that it has not been train
 view of 256 x 256 pixels of each shape, as `shapeprior evaluate` does, and means include failures with the worst score.
 
   speed    seconds from view to mesh at known placement: solver, extraction at 256³, and all together; and of the decoder's
-           derivatives by the code, which the solver makes twice; median and largest;
+           derivatives by the code, which the solver makes once or twice; median and largest;
   adam     the default solver against 800 steps of Adam from the mean code on the same objective (rate 0.08 along half a cosine):
            CPU seconds of the solver, the objective on one fixed set of points, Chamfer-L1, F-score, IoU;
   sensor   levels of `shapeprior.sensor_model`, and the clean view with 20 % outliers;

@@ -8,25 +8,32 @@ from torch import Tensor
 from shapeprior.decoder import Decoder, seeded
 from shapeprior.deepsdf import DeepSdfConfig, DeepSdfDecoder
 from shapeprior.triplane import TriplaneConfig, TriplaneDecoder, grid_corners
+from shapeprior.triplane_tangents import push_through
 
 TRIPLANE = TriplaneConfig(code_size=6, base=4, channels=(4, 3), width=8, volume=5)
+DEEP = TriplaneConfig(code_size=6, base=3, channels=(5, 4, 3), width=8, volume=5)
 
 
 def decoders() -> dict[str, Decoder]:
-    plane = TriplaneDecoder(TRIPLANE, seed=1)
+    planes = [TriplaneDecoder(config, seed=1) for config in (TRIPLANE, DEEP)]
     with torch.no_grad():
-        # A fresh decoder's coarse field does not depend on the code, and its correction hardly.
-        plane.coarse.weight.normal_(0.0, 0.2, generator=seeded(2))
-        for parameter in plane.reader.parameters():
-            parameter.mul_(3.0)
+        for plane in planes:
+            # A fresh decoder's coarse field does not depend on the code, and its correction hardly; all biases are zero.
+            plane.coarse.weight.normal_(0.0, 0.2, generator=seeded(2))
+            for parameter in plane.reader.parameters():
+                parameter.mul_(3.0)
+            for name, parameter in plane.named_parameters():
+                if name.endswith("bias"):
+                    parameter.add_(0.3 * torch.randn(parameter.shape, generator=seeded(3)))
     return {
-        "triplane": plane,
+        "triplane": planes[0],
+        "triplane of three levels": planes[1],
         "deepsdf": DeepSdfDecoder(DeepSdfConfig(code_size=6, width=24), seed=1),
         "ellipsoid": EllipsoidDecoder(),
     }
 
 
-@pytest.fixture(params=["triplane", "deepsdf", "ellipsoid"])
+@pytest.fixture(params=["triplane", "triplane of three levels", "deepsdf", "ellipsoid"])
 def decoder(request: pytest.FixtureRequest) -> Decoder:
     return decoders()[request.param].double()
 
@@ -92,3 +99,9 @@ def test_grid_corners_are_those_of_grid_sample(axes: int, side: int) -> None:
         align_corners=False,
     ).flatten()
     torch.testing.assert_close((grid.flatten()[rows] * shares).sum(dim=1), truth)
+
+
+def test_a_layer_whose_derivative_is_not_known_is_refused() -> None:
+    layers = [torch.nn.LeakyReLU()]
+    with pytest.raises(TypeError, match="LeakyReLU"):
+        push_through(layers, torch.zeros(1, 3, 2, 2), torch.zeros(4, 3, 2, 2))

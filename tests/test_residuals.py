@@ -96,15 +96,22 @@ def test_a_pose_is_as_far_from_the_expected_one_as_its_scale_and_the_place_of_it
 
 
 @pytest.mark.parametrize("unknown", [(), (0, 1, 2, 3), (0, 1, 2, 3, 5)])
-def test_steps_end_where_the_objective_with_its_prior_is_level(unknown: tuple[int, ...]) -> None:
+@pytest.mark.parametrize("part_counts", [False, True])
+def test_steps_end_where_the_objective_with_its_prior_is_level(unknown: tuple[int, ...], part_counts: bool) -> None:
     """The expected code and placement are wrong and weigh much, so that prior and view pull against each other.
 
-    Without free points, whose weights are not quite those of their objective near zero.
+    Without free points that are nearly outside, whose weights are not quite those of their objective. With `part_counts`, the
+    normal of every other point is unknown, and free points are far outside or at the middle, so that points that count and points
+    that do not are mixed.
     """
     decoder, space = EllipsoidDecoder().double(), CodeSpace.fit(training_codes())
     space = CodeSpace(mean=space.mean.double(), axes=space.axes.double())
     samples = observed_samples(ellipsoid_view(np.array([0.4, -0.9])).thinned(2000, seed=0), seed=0)
     residuals = Residuals.draw(samples, SETTINGS, points=400, free=0, seed=0, like=LIKE)
+    if part_counts:
+        known = (torch.arange(400) % 2).double()
+        free = torch.tensor([[3.0, 0.0, 0.0], [0.05, 0.1, 0.0], [0.0, -3.0, 0.0], [0.0, 0.0, 0.1]]).double()
+        residuals = Residuals(residuals.surface, known[:, None] * residuals.normals, free, residuals.settings)
     shifted = Pose.identity(LIKE).stepped(torch.tensor([0.1, 0.05, -0.05, 0.1, 0.0, 0.0, 0.0]).double())
     expected = Expectation(torch.tensor([1.0, 1.0]).double(), torch.tensor([0.3, 0.4]).double(), shifted, 0.1, 0.1)
     fitter = Fitter(decoder, space, 3e-2, unknown)

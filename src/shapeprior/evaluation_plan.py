@@ -138,7 +138,7 @@ def _of_prior(
     known = frozenset(prior.config.shape_ids)
     text = f"{prior.config.decoder.kind} prior of {len(known)} training shapes"
     if isinstance(source, str):
-        text += f", {source}{_training_time(Path(source))}"
+        text += f", {source}{_training_time(Path(source), prior.config.train.epochs)}"
     if "codes" in config.tasks and not any(shape.id in known for shape in data.split("train")):
         text += "; the data set has none of its training shapes, so that there are no rows of the task codes"
     return PlannedMethod(
@@ -146,11 +146,12 @@ def _of_prior(
     )
 
 
-def _training_time(run: Path) -> str:
-    """What the run's log says of the time it took; nothing if there is none, as of a bundled prior."""
+def _training_time(run: Path, epochs: int) -> str:
+    """What the run's log says of the time that the decoder took, if it was trained to its end; nothing without a log, as of a
+    bundled prior."""
     last = next(reversed(training_log(run)), {})
-    epochs, seconds = last.get("epoch"), last.get("seconds")
-    if not isinstance(epochs, int) or not isinstance(seconds, int | float):
+    seconds = last.get("seconds")
+    if last.get("epoch") != epochs or not isinstance(seconds, int | float):
         return ""
     return f", trained for {epochs} epochs in {seconds:.0f} s"
 

@@ -89,8 +89,6 @@ class Hypothesis:
     """Moves the view's samples from where they were made."""
     expected: Expectation
     """By the prior."""
-    stated_scale_deviation: float = 0.0
-    """Of the logarithm of the scale, as an encoder stated it; 0 without one."""
     objective: float = float("inf")
     damping: float = DAMPING
     values: Float[Tensor, "all"] | None = field(default=None, repr=False)

@@ -155,8 +155,7 @@ class LatentSolver:
         if fitter.unknown:
             growth, *offset_turn = (MODEL_ERROR * each for each in fitter.pose_deviations(guess, residuals))
             deviations = PlacementDeviations(
-                # The curvature knows nothing of a hidden part that is guessed wrong; an encoder has learnt how wrong it is.
-                scale=max(growth, guess.stated_scale_deviation),
+                scale=growth,
                 offset=float(np.sqrt(np.mean(np.square(offset_turn[:3])))),
                 turn_deg=float(np.degrees(np.sqrt(np.sum(np.square(offset_turn[3:]))))),
             )

@@ -22,7 +22,7 @@ class PlacementDeviations:
     times `shapeprior.infer.MODEL_ERROR`."""
 
     scale: float
-    """Of the logarithm of the scale; not less than what the encoder stated, if there is one."""
+    """Of the logarithm of the scale."""
     offset: float
     """Of each coordinate of the unit frame's origin, in unit-sphere radii."""
     turn_deg: float

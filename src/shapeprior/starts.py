@@ -88,7 +88,7 @@ class StartFinder:
             expected = Expectation(
                 whitened, deviation, pose, look.scale_deviation, look.offset_deviation, look.surprise
             )
-            guesses.append(Hypothesis(whitened, pose, expected, look.scale_deviation))
+            guesses.append(Hypothesis(whitened, pose, expected))
         if len(guesses) <= config.placed_starts:
             return guesses
         values = []

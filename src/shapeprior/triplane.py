@@ -161,8 +161,8 @@ class TriplaneDecoder(Decoder):
     def differentiate(
         self, code: Float[Tensor, "code"], tangents: tuple[Tensor, ...], points_unit: Float[Tensor, "points 3"]
     ) -> Differential:
-        """See `Decoder.differentiate`; the network that reads the features and the last doubling are differentiated where they are,
-        the rest of the generator where `tangents` was made."""
+        """See `Decoder.differentiate`; the network that reads the features is differentiated where it is, the last doubling, being
+        linear, exactly, the rest of the generator where `tangents` was made."""
         with torch.no_grad():
             prepared = self.prepare(code[None])
         with torch.enable_grad():
@@ -186,7 +186,7 @@ class TriplaneDecoder(Decoder):
             by_plane = nn.functional.embedding_bag(
                 torch.cat(entries).flatten(1), planes, per_sample_weights=torch.cat(slopes).flatten(1), mode="sum"
             )
-            by_code = by_plane.view(3, len(points_unit), -1).sum(dim=0)
+            by_code = by_plane.view(3, len(points_unit), planes.shape[1]).sum(dim=0)
             rows, shares = grid_corners(points_unit, self.config.volume)
             by_code += nn.functional.embedding_bag(rows, field, per_sample_weights=shares, mode="sum")
         return Differential(value=value.detach(), by_code=by_code, by_point=by_point)

@@ -30,7 +30,9 @@ def push_through(
             moved = moved.mul_(bent * (1.0 + carried * (1.0 - bent)))
         elif isinstance(layer, nn.ConvTranspose2d):
             moved = nn.functional.conv_transpose2d(moved, layer.weight, stride=2, padding=1, groups=layer.groups)
-        elif isinstance(layer, nn.Conv2d):
+        else:
+            if not isinstance(layer, nn.Conv2d) or layer.kernel_size != (1, 1):
+                raise TypeError(f"a layer {layer} in the generator; expected SiLU, 1 x 1 convolutions and doublings")
             moved = nn.functional.linear(moved.permute(0, 2, 3, 1), layer.weight[:, :, 0, 0]).permute(0, 3, 1, 2)
         carried = layer(carried)
     return moved.permute(0, 2, 3, 1).flatten(1).T.contiguous()
