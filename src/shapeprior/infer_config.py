@@ -22,11 +22,11 @@ class InferConfig:
     """Surface points, and as many free points, in these."""
     kept: int = 4
     """Starts that go on after these, if there are so many."""
-    steps: int = 6
+    steps: int = 10
     """Steps of those where the placement is known."""
-    placed_steps: int = 9
+    placed_steps: int = 10
     """Steps of those where it is not."""
-    fresh_every: int = 3
+    fresh_every: int = 5
     """Steps with the same derivatives of the decoder by its code."""
     points: int = 600
     """Surface points in these."""
