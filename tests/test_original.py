@@ -86,7 +86,7 @@ def test_our_side_is_read_from_the_prior() -> None:
     sampling = prior.config.dataset["settings"]["prepare"]["sampling"]
     assert rows["SDF samples a shape"][1] == f"{sampling['near'] + sampling['uniform'] + sampling['edges']:,}"
     assert rows["epochs"][1] == str(made_by["epochs"])
-    assert rows["training shapes"][1] == str(len(prior.config.shape_ids))
+    assert rows["training shapes"][1] == f"{len(prior.config.shape_ids):,}"
     assert rows["training shapes"][0] == "mug 214 (data/extract_sdf.ipynb)"
     assert rows["weights"] == ("not stated", f"{sum(p.numel() for p in prior.decoder.parameters()):,}")
     assert f"{made_by['training_seconds'] / 60:.1f} min" in rows["training time"][1]
