@@ -172,7 +172,7 @@ class Fitter:
         assert now.values is not None
         moved = residuals.moved(now.pose.scale, now.pose.rotation, now.pose.offset)
         weights = moved.weights(now.values) * self._unit(now)
-        # Free points that are outside, as most are, have no say.
+        # Free points that are outside, as most are, have no say, nor have shells of points whose normal is unknown.
         rows = torch.nonzero(weights)[:, 0]
         points = moved.points[rows]
         found = self.decoder.differentiate(self._code(now), now.tangents, points)
