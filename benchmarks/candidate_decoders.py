@@ -108,6 +108,16 @@ class SmoothTriplane(TriplaneDecoder):
         return smooth.view(planes.shape), volume
 
 
+class GroupedTriplane(TriplaneDecoder):
+    """The same planes by the generator's layers as they stand: torch's layout, the last doubling in three groups."""
+
+    def prepare(self, codes: Float[Tensor, "shapes code"]) -> tuple[Tensor, ...]:
+        base, shapes = self.config.base, codes.shape[0]
+        grown = self.generator(self.seed_planes(codes).view(shapes, -1, base, base))
+        planes = grown.view(shapes, 3, self.config.channels[-1], *grown.shape[-2:])
+        return planes, self.coarse(codes).view(shapes, 1, *(self.config.volume,) * 3)
+
+
 class LeakyTriplane(TriplaneDecoder):
     """As the default was: leaky ReLUs in the generator."""
 

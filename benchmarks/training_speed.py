@@ -1,9 +1,10 @@
 """How much of the machine's matrix throughput training reaches, by preset and type.
 
-    OMP_NUM_THREADS=1 python benchmarks/training_speed.py --presets deepsdf-256 triplane-64
+    OMP_NUM_THREADS=1 python benchmarks/training_speed.py --presets deepsdf-256 triplane-64 "triplane-64, grouped"
 
-A step is one of `shapeprior.train`: samples are there, forward, backward, Adam. Its products are counted by torch. The
-machine's throughput is that of a product of 2,048 x 256 by 256 x 256 numbers in the same type. Medians of interleaved rounds.
+The last is the default with the generator's layers as torch has them (`GroupedTriplane`). A step is one of `shapeprior.train`:
+samples are there, forward, backward, Adam. Its products are counted by torch. The machine's throughput is that of a product of
+2,048 x 256 by 256 x 256 numbers in the same type. Medians of interleaved rounds.
 """
 
 import argparse
@@ -12,20 +13,28 @@ from dataclasses import replace
 
 import numpy as np
 import torch
+from candidate_decoders import GroupedTriplane
 from tables import print_machine, print_table
 from torch.utils.flop_counter import FlopCounterMode
 
+from shapeprior.freed_memory import keep_freed_memory
 from shapeprior.objective import TrainingBatch, batch_objective
 from shapeprior.presets import build_decoder, preset
+from shapeprior.triplane import TriplaneConfig
 
 ROUNDS = 15
+GROUPED = ", grouped"
 
 
 def step_of(name: str, precision: str):
     """A function that makes one step, and the shapes and points of it."""
-    recipe = preset(name)
+    recipe, grouped = preset(name.removesuffix(GROUPED)), name.endswith(GROUPED)
     settings = replace(recipe.train, precision=precision)
-    decoder = build_decoder(recipe.decoder, seed=0)
+    if grouped:
+        assert isinstance(recipe.decoder, TriplaneConfig)
+        decoder = GroupedTriplane(recipe.decoder, seed=0)
+    else:
+        decoder = build_decoder(recipe.decoder, seed=0)
     shapes, points = settings.shapes_per_batch, settings.points_per_shape
     generator = torch.Generator().manual_seed(0)
     codes = torch.randn((shapes, decoder.code_size), generator=generator).requires_grad_()
@@ -50,8 +59,9 @@ def product_of(precision: str):
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--presets", nargs="+", default=["deepsdf-256", "triplane-64"])
+    parser.add_argument("--presets", nargs="+", default=["deepsdf-256", "triplane-64", f"triplane-64{GROUPED}"])
     arguments = parser.parse_args()
+    keep_freed_memory()  # As the command line does.
     print_machine()
     rows = []
     for name in arguments.presets:

@@ -56,13 +56,20 @@ class Decoder(nn.Module, ABC):
         return (directions,)
 
     def differentiate(
-        self, code: Float[Tensor, "code"], tangents: tuple[Tensor, ...], points_unit: Float[Tensor, "points 3"]
+        self,
+        code: Float[Tensor, "code"],
+        tangents: tuple[Tensor, ...],
+        points_unit: Float[Tensor, "points 3"],
+        *,
+        prepared: tuple[Tensor, ...] | None = None,
     ) -> Differential:
         """Values and derivatives of one code's field, for least squares.
 
         Values and gradient are those of the code; derivatives by the code may be those of the code that `tangents` was made for.
-        Here, with the code given to each point of its own, all of them come from one backward pass.
+        `prepared` is what `prepare` makes of the code, where it is there already. Here, with the code given to each point of its
+        own, all of them come from one backward pass, and it is of no use.
         """
+        del prepared
         (directions,) = tangents
         with torch.enable_grad():
             rows = code.detach().expand(len(points_unit), -1).clone().requires_grad_()

@@ -32,6 +32,8 @@ class EncoderTraining:
     steps: int = 2000
     batch: int = 48
     """Views in a step."""
+    points: int = 256
+    """Points of each of these, which may be fewer than the encoder looks at later."""
     rate: float = 2e-3
     """Of Adam, at the start; it falls along half a cosine."""
     matrix_rate: float = 1e-2
@@ -48,7 +50,7 @@ class EncoderTraining:
     def __post_init__(self) -> None:
         check_numbers(
             self,
-            at_least_one=("steps", "batch", "shapes", "views_each", "resolution"),
+            at_least_one=("steps", "batch", "points", "shapes", "views_each", "resolution"),
             positive=("rate",),
             not_negative=("matrix_rate", "between"),
         )
@@ -151,7 +153,7 @@ def fit_encoder(
         fall = 0.5 * (1.0 + math.cos(math.pi * step / recipe.steps))
         optimizer.param_groups[0]["lr"] = recipe.rate * fall
         rows = rng.integers(0, len(views.shapes), recipe.batch)
-        batch = views.batch(rows, points=config.points, config=view_config, rng=rng)
+        batch = views.batch(rows, points=recipe.points, config=view_config, rng=rng)
         with autocast(torch.device("cpu"), "auto"):
             loss = batch_loss(encoder, batch, whitened)
         encoder.zero_grad()

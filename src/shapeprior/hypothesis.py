@@ -93,6 +93,8 @@ class Hypothesis:
     damping: float = DAMPING
     values: Float[Tensor, "all"] | None = field(default=None, repr=False)
     """The field at those points, in the order of `Residuals.points`."""
+    prepared: tuple[Tensor, ...] | None = field(default=None, repr=False)
+    """What the decoder made of the code, where `values` are there."""
     tangents: tuple[Tensor, ...] | None = field(default=None, repr=False)
     """The decoder's derivatives for a code near this one, if they are there already."""
 
@@ -135,14 +137,15 @@ class Fitter:
     def _measured(self, guess: Hypothesis, residuals: Residuals) -> Hypothesis:
         moved = residuals.moved(guess.pose.scale, guess.pose.rotation, guess.pose.offset)
         with torch.no_grad():
-            values = self.decoder(self._code(guess)[None], moved.points[None])[0]
+            prepared = self.decoder.prepare(self._code(guess)[None])
+            values = self.decoder.query(prepared, moved.points[None])[0]
             # In the view's unit: in the guess's own, a guess that makes the view smaller would make all errors smaller.
             value = moved.value(values) * self._unit(guess)
             far = guess.expected.code_distance(guess.whitened).square().mean()
             if self.unknown:
                 far = far + 2.0 / len(guess.whitened) * guess.expected.surprise
                 far = far + PLACE_WEIGHT * guess.expected.pose_distance(guess.pose).square().sum()
-        return replace(guess, objective=float(value + self.prior_weight * far), values=values)
+        return replace(guess, objective=float(value + self.prior_weight * far), values=values, prepared=prepared)
 
     def _unit(self, guess: Hypothesis) -> Float[Tensor, ""]:
         """Length of the guess's radius, in expected radii."""
@@ -175,7 +178,7 @@ class Fitter:
         # Free points that are outside, as most are, have no say, nor have shells of points whose normal is unknown.
         rows = torch.nonzero(weights)[:, 0]
         points = moved.points[rows]
-        found = self.decoder.differentiate(self._code(now), now.tangents, points)
+        found = self.decoder.differentiate(self._code(now), now.tangents, points, prepared=now.prepared)
         by_pose = _by_pose(points, moved.anchors[rows], found.by_point)[:, list(self.unknown)]
         scales = by_pose.new_tensor(POSE_SCALES)[list(self.unknown)]
         jacobian = torch.cat([found.by_code, by_pose * scales], dim=1)

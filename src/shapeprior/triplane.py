@@ -90,10 +90,14 @@ class TriplaneDecoder(Decoder):
     def prepare(self, codes: Float[Tensor, "shapes code"]) -> tuple[Tensor, ...]:
         """Feature planes of shape (shapes, 3, channels, side, side), and the coarse field, (shapes, 1, x, y, z)."""
         base, shapes = self.config.base, codes.shape[0]
-        grown = self.generator(self.seed_planes(codes).view(shapes, -1, base, base))
-        side = grown.shape[-1]
-        planes = grown.view(shapes, 3, self.config.channels[-1], side, side)
-        return planes, self.coarse(codes).view(shapes, 1, *(self.config.volume,) * 3)
+        # With features side by side in memory, and the last doubling plane by plane, a step of training takes a quarter less time
+        # (benchmarks/training_speed.py): torch's convolutions in groups are slow where a group has few features.
+        first = self.seed_planes(codes).view(shapes, -1, base, base).contiguous(memory_format=torch.channels_last)
+        before = self.generator[:-1](first)
+        doubling = cast(nn.ConvTranspose2d, self.generator[-1])
+        each = zip(before.chunk(3, dim=1), doubling.weight.chunk(3), cast(Tensor, doubling.bias).chunk(3), strict=True)
+        planes = [nn.functional.conv_transpose2d(*part, stride=2, padding=1) for part in each]
+        return torch.stack(planes, dim=1), self.coarse(codes).view(shapes, 1, *(self.config.volume,) * 3)
 
     def query(
         self, prepared: tuple[Tensor, ...], points_unit: Float[Tensor, "shapes points 3"]
@@ -159,12 +163,18 @@ class TriplaneDecoder(Decoder):
             return planes, (self.coarse.weight @ directions.T).contiguous()
 
     def differentiate(
-        self, code: Float[Tensor, "code"], tangents: tuple[Tensor, ...], points_unit: Float[Tensor, "points 3"]
+        self,
+        code: Float[Tensor, "code"],
+        tangents: tuple[Tensor, ...],
+        points_unit: Float[Tensor, "points 3"],
+        *,
+        prepared: tuple[Tensor, ...] | None = None,
     ) -> Differential:
         """See `Decoder.differentiate`; the network that reads the features is differentiated where it is, the last doubling, being
         linear, exactly, the rest of the generator where `tangents` was made."""
-        with torch.no_grad():
-            prepared = self.prepare(code[None])
+        if prepared is None:
+            with torch.no_grad():
+                prepared = self.prepare(code[None])
         with torch.enable_grad():
             points = points_unit.detach().clone().requires_grad_()
             features, coarse = self._at_points(prepared, points[None])

@@ -1,0 +1,125 @@
+"""How much training an encoder needs: the same prior, encoders trained in several ways, looked at by views of unseen shapes.
+
+    OMP_NUM_THREADS=1 python benchmarks/encoders.py RUN DATASET --arms "2000 steps" "1200 steps"
+
+RUN is a trained prior (it stays as it is), DATASET what it was trained on. Each arm renders its views and trains its encoder; then
+eight views of each shape of the split test (true meshes, spoilt as in training) are shown to it. Means over the views that are
+upright:
+
+  CPU s      rendering and training, of this process and all its threads;
+  turn       % within 10 degrees about +y, by the likeliest of its steps;
+  scale      % within 5 %;
+  both       % of the views with both;
+  offset     mean distance of the found origin from the true one, in the view frame (1 is the view's root mean square radius);
+  stated     root mean square of the scale's error over the deviation that is stated for it: 1 if that is right;
+  upright    % of all views that are rightly told from fallen ones.
+"""
+
+import argparse
+import shutil
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from tables import print_machine, print_table
+
+from shapeprior.dataset import Dataset
+from shapeprior.encoder import ViewEncoder
+from shapeprior.encoder_training import EncoderTraining, train_encoder
+from shapeprior.encoder_views import ShapeViews, ViewConfig
+from shapeprior.prior import load
+
+VIEWS = 8
+
+HEADER = ("arm", "CPU s", "turn, %", "scale, %", "both, %", "offset", "stated", "upright, %")
+
+
+def arms() -> dict[str, EncoderTraining]:
+    """All arms by name; the first is the default."""
+    usual = EncoderTraining()
+    return {
+        "default": usual,
+        "4000 steps": replace(usual, steps=4000),
+        "2000 steps": replace(usual, steps=2000),
+        "1200 steps": replace(usual, steps=1200),
+        "2000 steps, 1000 + 400 shapes, 32 views": replace(usual, steps=2000, shapes=1000, between=400, views_each=32),
+        "1200 steps, 1000 + 400 shapes, 16 views": replace(usual, steps=1200, shapes=1000, between=400, views_each=16),
+        "1200 steps, 600 + 200 shapes, 24 views": replace(usual, steps=1200, shapes=600, between=200, views_each=24),
+        "1200 steps, 400 + 200 shapes, 32 views": replace(usual, steps=1200, shapes=400, between=200, views_each=32),
+        "800 steps, 600 + 200 shapes, 24 views": replace(usual, steps=800, shapes=600, between=200, views_each=24),
+        "1200 steps of 128 points, 600 + 200 shapes, 24 views": replace(
+            usual, steps=1200, points=128, shapes=600, between=200, views_each=24
+        ),
+        "2000 steps of 128 points, 600 + 200 shapes, 24 views": replace(
+            usual, steps=2000, points=128, shapes=600, between=200, views_each=24
+        ),
+        "2000 steps of 128 points, 800 + 200 shapes, 16 views": replace(
+            usual, steps=2000, points=128, shapes=800, between=200, views_each=16
+        ),
+    }
+
+
+def unseen_views(data: Dataset) -> ShapeViews:
+    """Views of the test split's true meshes."""
+    rng = np.random.default_rng(0)
+    found = [
+        ShapeViews.render(data.mesh_unit(shape.id), row, count=VIEWS, config=ViewConfig(), rng=rng)
+        for row, shape in enumerate(data.split("test"))
+    ]
+    return ShapeViews.joined([part for part in found if part is not None])
+
+
+def measured(encoder: ViewEncoder, views: ShapeViews) -> tuple[float, ...]:
+    """All columns but the first two."""
+    rows = np.arange(len(views.shapes))
+    batch = views.batch(rows, points=encoder.config.points, config=ViewConfig(), rng=np.random.default_rng(1))
+    with torch.no_grad():
+        said = encoder(torch.from_numpy(batch.points_view), torch.from_numpy(batch.sensors_view))
+    stands = batch.upright
+    told = (said.upright.numpy() > 0.0) == stands
+    off = said.placement.numpy()[stands] - batch.placement[stands]
+    steps = said.turns.numpy()[stands].argmax(axis=1) * (2.0 * np.pi / encoder.config.turns)
+    apart = np.abs(np.angle(np.exp(1j * (steps - batch.turns[stands]))))
+    turn, scale = apart < np.deg2rad(10.0), np.abs(np.expm1(off[:, 0])) < 0.05
+    stated = off[:, 0] / said.placement_deviation.numpy()[stands, 0]
+    return (
+        100.0 * turn.mean(),
+        100.0 * scale.mean(),
+        100.0 * (turn & scale).mean(),
+        float(np.linalg.norm(off[:, 1:], axis=1).mean()),
+        float(np.sqrt(np.square(stated).mean())),
+        100.0 * told.mean(),
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("dataset", type=Path)
+    parser.add_argument("--arms", nargs="+", default=["default"], choices=arms())
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    arguments = parser.parse_args()
+    print_machine()
+    views = unseen_views(Dataset.open(arguments.dataset))
+    rows = []
+    for name in arguments.arms:
+        for seed in arguments.seeds:
+            with tempfile.TemporaryDirectory() as folder:
+                run = Path(shutil.copytree(arguments.run, Path(folder) / "run"))
+                started = time.process_time()
+                train_encoder(run, recipe=arms()[name], seed=seed)
+                seconds = time.process_time() - started
+                encoder = load(run).encoder
+            assert encoder is not None
+            turn, scale, both, offset, stated, upright = measured(encoder, views)
+            shares = [f"{share:.1f}" for share in (turn, scale, both)]
+            rows.append([name, f"{seconds:.0f}", *shares, f"{offset:.3f}", f"{stated:.2f}", f"{upright:.1f}"])
+            print(rows[-1], flush=True)
+    print_table(f"{arguments.run.name}, {len(views.shapes)} views", HEADER, rows)
+
+
+if __name__ == "__main__":
+    main()
