@@ -1,6 +1,6 @@
 """How much training an encoder needs: the same prior, encoders trained in several ways, looked at by views of unseen shapes.
 
-    OMP_NUM_THREADS=1 python benchmarks/encoders.py RUN DATASET --arms "2000 steps" "1200 steps"
+    OMP_NUM_THREADS=1 python benchmarks/encoders.py RUN DATASET --arms default "256 points, 1200 steps"
 
 RUN is a trained prior (it stays as it is), DATASET what it was trained on. Each arm renders its views and trains its encoder; then
 eight views of each shape of the split test (true meshes, spoilt as in training) are shown to it. Means over the views that are
@@ -40,25 +40,18 @@ HEADER = ("arm", "CPU s", "turn, %", "scale, %", "both, %", "offset", "stated", 
 def arms() -> dict[str, EncoderTraining]:
     """All arms by name; the first is the default."""
     usual = EncoderTraining()
+    former = replace(usual, points=256, shapes=1000, between=400, views_each=32)
+    fewer = replace(usual, points=256)
     return {
         "default": usual,
-        "4000 steps": replace(usual, steps=4000),
-        "2000 steps": replace(usual, steps=2000),
+        "256 points, 1000 + 400 shapes, 32 views": former,
+        "4000 steps, 256 points, 1000 + 400 shapes, 32 views": replace(former, steps=4000),
+        "256 points": fewer,
+        "256 points, 1200 steps": replace(fewer, steps=1200),
+        "256 points, 800 steps": replace(fewer, steps=800),
         "1200 steps": replace(usual, steps=1200),
-        "2000 steps, 1000 + 400 shapes, 32 views": replace(usual, steps=2000, shapes=1000, between=400, views_each=32),
-        "1200 steps, 1000 + 400 shapes, 16 views": replace(usual, steps=1200, shapes=1000, between=400, views_each=16),
-        "1200 steps, 600 + 200 shapes, 24 views": replace(usual, steps=1200, shapes=600, between=200, views_each=24),
-        "1200 steps, 400 + 200 shapes, 32 views": replace(usual, steps=1200, shapes=400, between=200, views_each=32),
-        "800 steps, 600 + 200 shapes, 24 views": replace(usual, steps=800, shapes=600, between=200, views_each=24),
-        "1200 steps of 128 points, 600 + 200 shapes, 24 views": replace(
-            usual, steps=1200, points=128, shapes=600, between=200, views_each=24
-        ),
-        "2000 steps of 128 points, 600 + 200 shapes, 24 views": replace(
-            usual, steps=2000, points=128, shapes=600, between=200, views_each=24
-        ),
-        "2000 steps of 128 points, 800 + 200 shapes, 16 views": replace(
-            usual, steps=2000, points=128, shapes=800, between=200, views_each=16
-        ),
+        "800 + 200 shapes, 16 views": replace(usual, shapes=800, views_each=16),
+        "half the rates": replace(usual, rate=1e-3, matrix_rate=5e-3),
     }
 
 

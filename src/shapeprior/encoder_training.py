@@ -32,17 +32,18 @@ class EncoderTraining:
     steps: int = 2000
     batch: int = 48
     """Views in a step."""
-    points: int = 256
-    """Points of each of these, which may be fewer than the encoder looks at later."""
+    points: int = 128
+    """Points of each of these. Later the encoder looks at more: what it learns is the same (docs/ablation.md), and a step takes
+    half the time."""
     rate: float = 2e-3
     """Of Adam, at the start; it falls along half a cosine."""
     matrix_rate: float = 1e-2
     """Of Muon, which steps the matrices between the first and the last layer, in the same way; 0: Adam steps all."""
-    shapes: int = 1000
+    shapes: int = 600
     """Training shapes of which views are taken, at most."""
-    between: int = 400
+    between: int = 200
     """More shapes, of codes between that of a training shape and one of the codes nearest to it."""
-    views_each: int = 32
+    views_each: int = 24
     """Views of each shape."""
     resolution: int = 64
     """Cells along each axis in the extraction of the shapes that are rendered."""
