@@ -33,8 +33,8 @@ class EncoderTraining:
     batch: int = 48
     """Views in a step."""
     points: int = 128
-    """Points of each of these. Later the encoder looks at more: what it learns is the same (docs/ablation.md), and a step takes
-    half the time."""
+    """Points of each of these, or as many as the encoder looks at later, if they are fewer: it learns as much from half of them
+    (docs/ablation.md), in half the time."""
     rate: float = 2e-3
     """Of Adam, at the start; it falls along half a cosine."""
     matrix_rate: float = 1e-2
@@ -154,7 +154,7 @@ def fit_encoder(
         fall = 0.5 * (1.0 + math.cos(math.pi * step / recipe.steps))
         optimizer.param_groups[0]["lr"] = recipe.rate * fall
         rows = rng.integers(0, len(views.shapes), recipe.batch)
-        batch = views.batch(rows, points=recipe.points, config=view_config, rng=rng)
+        batch = views.batch(rows, points=min(recipe.points, config.points), config=view_config, rng=rng)
         with autocast(torch.device("cpu"), "auto"):
             loss = batch_loss(encoder, batch, whitened)
         encoder.zero_grad()
