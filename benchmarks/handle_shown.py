@@ -1,0 +1,51 @@
+"""How often mugs are placed rightly that show their handle, and those that do not: a mug without one can be turned in any way.
+
+    shapeprior evaluate mug --data MUGS --tasks view --placement upright --baselines none --max-shapes 40 --out REPORT
+    python benchmarks/handle_shown.py REPORT MUGS
+
+A handle is on the side of +x of the families' mugs. It is shown where at least `SHOWN` pixels of the view see it: points whose x is
+5 % more than the body reaches along z. Right is a turn within 10 degrees and a scale within 5 %.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+from tables import print_table
+
+from shapeprior.dataset import Dataset
+from shapeprior.shape_views import shape_view
+
+SHOWN = 10
+
+
+def pixels_of_the_handle(data: Dataset, shape_id: str, *, resolution: int, seed: int) -> int:
+    """How many pixels of the evaluation's view of a mug see its handle."""
+    mesh = data.mesh_unit(shape_id)
+    points = shape_view(mesh, shape_id, resolution=resolution, seed=seed).observation.points_world
+    return int((points[:, 0] > 1.05 * np.abs(mesh.vertices[:, 2]).max()).sum())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("report", type=Path)
+    parser.add_argument("dataset", type=Path)
+    arguments = parser.parse_args()
+    found = json.loads((arguments.report / "metrics.json").read_text(encoding="utf-8"))
+    data = Dataset.open(arguments.dataset)
+    right: dict[bool, list[bool]] = {True: [], False: []}
+    for row in found["rows"]:
+        pixels = pixels_of_the_handle(data, row["id"], resolution=256, seed=found["seed"])
+        place = row["placement"]
+        good = place is not None and abs(place["turn_deg"]) <= 10.0 and abs(place["scale"] - 1.0) <= 0.05
+        right[pixels >= SHOWN].append(good)
+    rows = [
+        [name, str(len(right[shown])), str(sum(right[shown])), f"{np.mean(right[shown] or [np.nan]):.0%}"]
+        for name, shown in (("shown", True), ("hidden", False))
+    ]
+    print_table(str(arguments.report), ["handle", "views", "placed rightly", "share"], rows)
+
+
+if __name__ == "__main__":
+    main()
