@@ -15,7 +15,7 @@ shapes of the test split,
   fit         clamped L1 of the fitted field at all samples of those shapes;
   query       CPU time of a query of a prepared code, per point.
 
-A second table has the scores of the true signed distance, meshed as the decoders' fields are: no decoder gets below.
+A second table has the scores of the true signed distance, meshed as the decoders' fields are: no decoder can do better.
 
 Failures count with the worst score. A row an arm and seed goes to OUT/results.jsonl, and is not made again, nor are finished
 runs trained again; means over the seeds at the end. One thread: set OMP_NUM_THREADS=1.

@@ -2,9 +2,9 @@
 
     python scripts/train_bundled.py WORK
 
-WORK is a folder for meshes, data sets and runs; whatever is finished there is not done again. Two families are made at a time,
-on one core each, and the last one on two, its training in two processes. The commands that were run are recorded in each prior's
-made_by.json.
+WORK is a folder for meshes, data sets and runs; whatever is finished there is not done again, but for encoders. Two families are
+made at a time, on one core each, and the last one on two, its training in two processes. The commands that were run are recorded
+in each prior's made_by.json.
 """
 
 import argparse
@@ -34,8 +34,8 @@ FAMILIES = {
     "can": Plan(shapes=660, passes=60),
     "bowl": Plan(shapes=660, passes=60),
 }
-"""The longest first. Of more shapes a prior learns more in the same number of steps; thin parts, as handles are, want more passes;
-what has none does with fewer of both (docs/ablation.md)."""
+"""The longest first. Of more shapes a prior learns more in the same number of steps, and thin parts, as handles are, want more
+passes over them; round shapes do with half as many (docs/ablation.md)."""
 SAMPLES = "near=16000,uniform=1000,edges=3000"
 
 
@@ -70,7 +70,7 @@ def make(family: str, arguments: argparse.Namespace, *, cores: int) -> tuple[str
     if cores == 1:
         commands += [f"shapeprior train {trained} --encoder-steps {arguments.encoder_steps}"]
     else:
-        # Two threads of one process are hardly faster than one when a decoder is trained; two processes are.
+        # Two threads of one process are no faster than one when a decoder is trained; two processes are, a little.
         commands += [f"torchrun --nproc-per-node {cores} -m shapeprior train {trained} --encoder-steps 0"]
         if arguments.encoder_steps:
             commands += [f"shapeprior train-encoder runs/{family} --seed 0 --steps {arguments.encoder_steps}"]

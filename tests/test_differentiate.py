@@ -79,6 +79,20 @@ def test_tangents_serve_nearby_codes_with_exact_values(decoder: Decoder) -> None
     assert (found.by_code - exact.by_code).abs().mean() < 0.2 * scale
 
 
+def test_what_is_prepared_already_is_not_made_again() -> None:
+    decoder = decoders()["triplane"].double()
+    code, directions, points = setting(decoder)
+    tangents, other = decoder.tangents(code, directions), code + directions[0]
+    with torch.no_grad():
+        prepared, others = decoder.prepare(code[None]), decoder.prepare(other[None])
+    found, again = (decoder.differentiate(code, tangents, points, prepared=each) for each in (None, prepared))
+    for name in ("value", "by_code", "by_point"):
+        assert torch.equal(getattr(found, name), getattr(again, name))
+    # It is believed, right or wrong.
+    believed = decoder.differentiate(code, tangents, points, prepared=others).value
+    torch.testing.assert_close(believed, decoder(other[None], points[None])[0].detach())
+
+
 def test_nothing_is_left_on_the_weights(decoder: Decoder) -> None:
     code, directions, points = setting(decoder)
     found = decoder.differentiate(code, decoder.tangents(code, directions), points)

@@ -146,6 +146,22 @@ def test_it_learns_turns_sizes_and_codes_of_views_that_it_has_not_seen() -> None
     assert first > 1.3 * second
 
 
+@pytest.mark.parametrize(("points", "shown"), [(16, 16), (1000, SMALL.points)])
+def test_training_shows_as_many_points_as_it_is_told_and_no_more_than_the_encoder_takes(
+    points: int, shown: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, batch = [], ShapeViews.batch
+
+    def counted(self: ShapeViews, rows: np.ndarray, *, points: int, **others: object) -> object:
+        asked.append(points)
+        return batch(self, rows, points=points, **others)  # pyright: ignore[reportArgumentType]
+
+    monkeypatch.setattr(ShapeViews, "batch", counted)
+    recipe = EncoderTraining(steps=1, batch=2, points=points)
+    fit_encoder(views_of([1.0], count=2), torch.zeros(1, 3), config=SMALL, recipe=recipe, view_config=CLEAN, seed=0)
+    assert asked == [shown]
+
+
 def test_turns_are_the_peaks_of_their_probabilities() -> None:
     steps = np.arange(36) * 10.0
     log = np.full(36, -8.0)
@@ -260,5 +276,6 @@ def test_settings_are_checked() -> None:
     for wrong in ({"cropped": 1.5}, {"nearest": 0.9}, {"nearest": 4.0, "farthest": 3.0}, {"noise": -1.0}):
         with pytest.raises(ConfigError):
             ViewConfig(**wrong)
-    with pytest.raises(ConfigError):
-        EncoderTraining(steps=0)
+    for name in ("steps", "points"):
+        with pytest.raises(ConfigError):
+            EncoderTraining(**{name: 0})

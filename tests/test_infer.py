@@ -9,7 +9,7 @@ from ellipsoids import LONG, EllipsoidDecoder, axes_of, ellipsoid_view, training
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
-from shapeprior.decoder import Decoder
+from shapeprior.decoder import Decoder, Differential
 from shapeprior.errors import CompletionError, ConfigError
 from shapeprior.frames import Similarity
 from shapeprior.infer import LatentSolver
@@ -46,6 +46,32 @@ def test_a_one_sided_view_gives_the_code_back(code: tuple[float, float]) -> None
     assert estimate.residual < 0.001
     assert estimate.explained > 0.99
     assert estimate.T_unit_world is IDENTITY
+
+
+class CarefulDecoder(EllipsoidDecoder):
+    """Takes nothing prepared but what belongs to the code."""
+
+    asked = 0
+
+    def differentiate(
+        self,
+        code: Tensor,
+        tangents: tuple[Tensor, ...],
+        points_unit: Tensor,
+        *,
+        prepared: tuple[Tensor, ...] | None = None,
+    ) -> Differential:
+        assert prepared is not None
+        assert torch.equal(prepared[0], self.prepare(code[None])[0])
+        self.asked += 1
+        return super().differentiate(code, tangents, points_unit)
+
+
+@pytest.mark.parametrize("placement", [IDENTITY, None])
+def test_the_solver_hands_on_what_it_has_prepared_of_each_code(placement: Similarity | None) -> None:
+    decoder = CarefulDecoder()
+    solve(ellipsoid_view(np.array([0.4, -0.9])), placement, decoder=decoder, starts=3)
+    assert decoder.asked > 5
 
 
 def test_a_code_beyond_the_training_codes_is_reached() -> None:

@@ -33,8 +33,8 @@ class EncoderTraining:
     batch: int = 48
     """Views in a step."""
     points: int = 128
-    """Points of each of these, or as many as the encoder looks at later, if they are fewer: it learns as much from half of them
-    (docs/ablation.md), in half the time."""
+    """Points of each of these, or as many as the encoder looks at later, if they are fewer: more steps of half as many points are
+    worth more than fewer steps of all (docs/ablation.md)."""
     rate: float = 2e-3
     """Of Adam, at the start; it falls along half a cosine."""
     matrix_rate: float = 1e-2

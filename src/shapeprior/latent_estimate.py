@@ -95,10 +95,11 @@ def latent_estimate(
     )
     points, free = (torch.from_numpy(moved.apply(part)).to(code) for part in (samples.surface, samples.free[:4096]))
     with torch.no_grad():
-        residuals = decoder(code[None], points[None]).abs()[0]
-        filled = decoder(code[None], free[None])[0] < -0.01 if len(free) else torch.zeros(1)
+        prepared = decoder.prepare(code[None])
+        residuals = decoder.query(prepared, points[None]).abs()[0]
+        filled = decoder.query(prepared, free[None])[0] < -0.01 if len(free) else torch.zeros(1)
     rows = torch.linspace(0, len(points) - 1, min(len(points), SLOPE_POINTS)).long()
-    slope = decoder.differentiate(code, tangents, points[rows]).by_point
+    slope = decoder.differentiate(code, tangents, points[rows], prepared=prepared).by_point
     normals = torch.from_numpy(moved.apply_vectors(samples.normals)).to(code)[rows]
     cosines = torch.nn.functional.cosine_similarity(slope, normals, dim=1)
     return LatentEstimate(
