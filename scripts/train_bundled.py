@@ -86,6 +86,9 @@ def make(family: str, arguments: argparse.Namespace, *, cores: int) -> tuple[str
             threads = str(cores if command.startswith("shapeprior train-encoder") else 1)
             environment = {**os.environ, "OMP_NUM_THREADS": threads, "IGL_NUM_THREADS": "1"}
             subprocess.run(words, cwd=work, env=environment, stdout=log, stderr=log, check=True)
+        if not arguments.encoder_steps:
+            # One of an earlier call may lie there, and no command of this one made it.
+            (work / "runs" / family / "encoder.safetensors").unlink(missing_ok=True)
         bundle = [sys.executable, str(Path(__file__).with_name("bundle_prior.py").resolve()), f"runs/{family}", family]
         subprocess.run(
             [*bundle, "--commands", *commands],
