@@ -2,9 +2,9 @@
 
     python scripts/train_bundled.py WORK
 
-WORK is a folder for meshes, data sets and runs; whatever is finished there is not done again, but for encoders. Two families are
-made at a time, on one core each, and the last one on two, its training in two processes. The commands that were run are recorded
-in each prior's made_by.json.
+WORK is a folder for meshes, data sets and runs; whatever is finished there is not done again, but for encoders. Two stages of
+different families run at a time, on one core each: two threads, or two processes, of one family are hardly faster than one with
+batches of so few shapes. The commands that were run are recorded in each prior's made_by.json.
 """
 
 import argparse
@@ -12,7 +12,7 @@ import os
 import subprocess
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,14 +29,15 @@ class Plan:
 
 FAMILIES = {
     "mug": Plan(shapes=1320, passes=60),
-    "airplane": Plan(shapes=1320, passes=40),
-    "camera": Plan(shapes=1320, passes=40),
-    "can": Plan(shapes=660, passes=60),
+    "airplane": Plan(shapes=1320, passes=45),
+    "camera": Plan(shapes=1320, passes=45),
     "bowl": Plan(shapes=660, passes=60),
+    "can": Plan(shapes=660, passes=60),
 }
 """The longest first. Of more shapes a prior learns more in the same number of steps, and thin parts, as handles are, want more
 passes over them; round shapes do with half as many (docs/ablation.md)."""
 SAMPLES = "near=16000,uniform=1000,edges=3000"
+AT_ONCE = 2
 
 
 def main() -> None:
@@ -47,58 +48,55 @@ def main() -> None:
     arguments = parser.parse_args()
     arguments.work.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
-    *together, last = arguments.families
-    with ThreadPoolExecutor(2) as pool:
-        made = pool.map(lambda name: make(name, arguments, cores=1), together)
-        for family, seconds in made:
-            print(f"{family}: {seconds:.0f} s", flush=True)
-    family, seconds = make(last, arguments, cores=2)
-    print(f"{family}: {seconds:.0f} s, on both cores")
+    left = {name: stages(name, arguments.encoder_steps) for name in arguments.families}
+    running: dict[Future[float], tuple[str, str]] = {}
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        while running or any(left.values()):
+            idle = [name for name in left if left[name] and name not in {family for family, _ in running.values()}]
+            # Who has most stages left begins, so that none is left alone with all of its stages at the end.
+            for name in sorted(idle, key=lambda name: -len(left[name]))[: AT_ONCE - len(running)]:
+                stage = left[name].pop(0)
+                running[pool.submit(run_stage, name, stage, arguments)] = (name, stage)
+            done, _ = wait(running, return_when=FIRST_COMPLETED)
+            for future in done:
+                name, stage = running.pop(future)
+                print(f"{name}: {' '.join(stage.split()[:2])}: {future.result():.0f} s", flush=True)
     print(f"all: {time.monotonic() - started:.0f} s")
 
 
-def make(family: str, arguments: argparse.Namespace, *, cores: int) -> tuple[str, float]:
-    """One family; returns its name and the seconds it took."""
-    work, started = arguments.work, time.monotonic()
+def stages(family: str, encoder_steps: int) -> list[str]:
+    """The commands that make a family's prior, in their order."""
     plan = FAMILIES[family]
-    trained = f"data/{family} --out runs/{family} --seed 0 --epochs {plan.passes}"
-    commands = [
+    return [
         f"shapeprior synthesize {family} --count {plan.shapes} --out meshes/{family} --seed 0",
-        f"shapeprior prepare meshes/{family} --out data/{family} --samples {SAMPLES} --test-share 0.0909 --seed 0 "
-        f"--workers {cores}",
-    ]
-    if cores == 1:
-        commands += [f"shapeprior train {trained} --encoder-steps {arguments.encoder_steps}"]
-    else:
-        # Two threads of one process are no faster than one when a decoder is trained; two processes are, a little.
-        commands += [f"torchrun --nproc-per-node {cores} -m shapeprior train {trained} --encoder-steps 0"]
-        if arguments.encoder_steps:
-            commands += [f"shapeprior train-encoder runs/{family} --seed 0 --steps {arguments.encoder_steps}"]
+        f"shapeprior prepare meshes/{family} --out data/{family} --samples {SAMPLES} --test-share 0.0909 --seed 0 --workers 1",
+        f"shapeprior train data/{family} --out runs/{family} --seed 0 --epochs {plan.passes} --encoder-steps 0",
+    ] + (
+        [f"shapeprior train-encoder runs/{family} --data data/{family} --seed 0 --steps {encoder_steps}"]
+        if encoder_steps
+        else []
+    )
+
+
+def run_stage(family: str, stage: str, arguments: argparse.Namespace) -> float:
+    """One command, and bundling after the last one; returns the seconds it took."""
+    work, started, commands = arguments.work, time.monotonic(), stages(family, arguments.encoder_steps)
+    finished = len(list((work / "meshes" / family).glob("*.ply"))) == FAMILIES[family].shapes
     with open(work / f"{family}.log", "a", encoding="utf-8") as log:
-        for command in commands:
-            if (
-                command.startswith("shapeprior synthesize")
-                and len(list((work / "meshes" / family).glob("*.ply"))) == plan.shapes
-            ):
-                continue
-            module = command.replace("torchrun ", "torch.distributed.run ", 1)
-            words = [sys.executable, "-m", *module.split()]
-            threads = str(cores if command.startswith("shapeprior train-encoder") else 1)
-            environment = {**os.environ, "OMP_NUM_THREADS": threads, "IGL_NUM_THREADS": "1"}
-            subprocess.run(words, cwd=work, env=environment, stdout=log, stderr=log, check=True)
-        if not arguments.encoder_steps:
-            # One of an earlier call may lie there, and no command of this one made it.
-            (work / "runs" / family / "encoder.safetensors").unlink(missing_ok=True)
-        bundle = [sys.executable, str(Path(__file__).with_name("bundle_prior.py").resolve()), f"runs/{family}", family]
-        subprocess.run(
-            [*bundle, "--commands", *commands],
-            cwd=work,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-            stdout=log,
-            stderr=log,
-            check=True,
-        )
-    return family, time.monotonic() - started
+
+        def run(words: list[str]) -> None:
+            environment = {**os.environ, "OMP_NUM_THREADS": "1", "IGL_NUM_THREADS": "1"}
+            subprocess.run([sys.executable, *words], cwd=work, env=environment, stdout=log, stderr=log, check=True)
+
+        if not (finished and stage == commands[0]):
+            run(["-m", *stage.split()])
+        if stage == commands[-1]:
+            if not arguments.encoder_steps:
+                # One of an earlier call may lie there, and no command of this one made it.
+                (work / "runs" / family / "encoder.safetensors").unlink(missing_ok=True)
+            bundle = str(Path(__file__).with_name("bundle_prior.py").resolve())
+            run([bundle, f"runs/{family}", family, "--commands", *commands])
+    return time.monotonic() - started
 
 
 if __name__ == "__main__":

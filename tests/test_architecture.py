@@ -315,7 +315,7 @@ COMMAND_LINE = {
         "--compile",
         "--license",
     },
-    "train-encoder": {"PATH", "--steps", "--seed"},
+    "train-encoder": {"PATH", "--data", "--steps", "--seed"},
     "complete": {
         "PATH",
         "--prior",

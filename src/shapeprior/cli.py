@@ -194,25 +194,34 @@ def train(
         )
     say(f"prior {out}, model card {out / 'README.md'}, log {out / 'log.jsonl'}")
     if encoder_steps > 0:
-        train_encoder(out, steps=encoder_steps, seed=seed)
+        train_encoder(out, data=dataset, steps=encoder_steps, seed=seed)
 
 
-def train_encoder(run: Positional[Path], *, steps: int = 2000, seed: Seed = 0) -> None:
+def train_encoder(run: Positional[Path], *, data: Path | None = None, steps: int = 2000, seed: Seed = 0) -> None:
     """Train the encoder of a prior, which tells `complete` where to start; `train` does it, too.
 
-    It is trained on the CPU, on views that are rendered of the training shapes as the decoder makes them.
+    It is trained on the CPU, on views that are rendered of the training shapes.
 
     Args:
         run: Folder that `train` wrote.
+        data: The data set that it was trained on; without it, views are of the shapes as the decoder makes them, which is worse
+            where it makes thin parts badly.
         steps: Steps of training, of 48 views each.
     """
     from shapeprior.console import encoder_progress
+    from shapeprior.dataset import Dataset
     from shapeprior.encoder_training import EncoderTraining, train_encoder
     from shapeprior.freed_memory import keep_freed_memory
 
     keep_freed_memory()
     with encoder_progress() as progress:
-        path = train_encoder(run, recipe=EncoderTraining(steps=steps), seed=seed, progress=progress)
+        path = train_encoder(
+            run,
+            data=None if data is None else Dataset.open(data),
+            recipe=EncoderTraining(steps=steps),
+            seed=seed,
+            progress=progress,
+        )
     say(f"encoder {path}")
 
 

@@ -61,6 +61,14 @@ class Dataset:
         return tuple(shape for shape in self.shapes if shape.split == name)
 
     @cached_property
+    def training_sha256(self) -> str:
+        """Hash of the training split's samples, by which a prior knows what it was trained on."""
+        digest = hashlib.sha256()
+        for shape in self.split("train"):
+            digest.update(shape.samples_sha256.encode())
+        return digest.hexdigest()
+
+    @cached_property
     def categories(self) -> tuple[str, ...]:
         """The categories that there are, sorted; shapes whose collection states none count as "" and are left out."""
         return tuple(sorted({shape.category for shape in self.shapes} - {""}))

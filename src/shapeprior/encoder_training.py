@@ -1,4 +1,4 @@
-"""Training the encoder of a prior: the decoder is frozen, views are rendered of what it makes of its codes."""
+"""Training the encoder of a prior: the decoder is frozen, views are rendered of the training shapes."""
 
 import math
 import os
@@ -13,10 +13,12 @@ from torch import Tensor, nn
 
 from shapeprior.codes_between import codes_between
 from shapeprior.config import check_numbers
+from shapeprior.dataset import Dataset
 from shapeprior.encoder import EncoderConfig, Guesses, ViewEncoder
 from shapeprior.encoder_file import write_encoder
 from shapeprior.encoder_views import Batch, ShapeViews, ViewConfig
-from shapeprior.errors import CompletionError, ConfigError
+from shapeprior.errors import CompletionError, ConfigError, DatasetError
+from shapeprior.mesh import TriangleMesh
 from shapeprior.muon import Muon
 from shapeprior.precision import autocast
 from shapeprior.prior import ShapePrior, load
@@ -39,10 +41,10 @@ class EncoderTraining:
     """Of Adam, at the start; it falls along half a cosine."""
     matrix_rate: float = 1e-2
     """Of Muon, which steps the matrices between the first and the last layer, in the same way; 0: Adam steps all."""
-    shapes: int = 600
-    """Training shapes of which views are taken, at most."""
+    shapes: int = 800
+    """Shapes of which views are taken, at most: training shapes, and where there are fewer of them, others between them."""
     between: int = 200
-    """More shapes, of codes between that of a training shape and one of the codes nearest to it."""
+    """Shapes of codes between that of a training shape and one of the codes nearest to it, at most."""
     views_each: int = 24
     """Views of each shape."""
     resolution: int = 64
@@ -72,6 +74,7 @@ class EncoderReport:
 def train_encoder(
     run: str | os.PathLike[str],
     *,
+    data: Dataset | None = None,
     recipe: EncoderTraining | None = None,
     view_config: ViewConfig | None = None,
     seed: int = 0,
@@ -79,8 +82,11 @@ def train_encoder(
 ) -> Path:
     """Train the encoder of a trained prior and write it beside its checkpoint; returns the file.
 
-    Raises CheckpointError if there is no prior in `run`, CompletionError if none of its codes has a surface, ConfigError for a
-    negative seed.
+    `data` is the data set that the prior was trained on, whose meshes are what views are taken of. Without it, and of shapes that
+    it has no mesh of, views are taken of what the decoder makes of their codes; where that lacks thin parts, such as the tips of
+    wings, the encoder takes real objects to be larger than they are (docs/ablation.md). Raises CheckpointError if there is no prior
+    in `run`, DatasetError if `data` is not what it was trained on or a mesh is missing, CompletionError if none of its codes has a
+    surface, ConfigError for a negative seed.
     """
     if seed < 0:
         raise ConfigError(f"seed = {seed}; expected 0 or more")
@@ -89,15 +95,32 @@ def train_encoder(
     # One of another checkpoint would not load.
     prior = load(run, with_encoder=False)
     rng = np.random.default_rng([seed, 5])
+    if data is not None and data.training_sha256 != prior.config.dataset.get("samples_sha256"):
+        raise DatasetError(
+            f"{data.root}: not what {run} was trained on: the samples of its training split differ; expected the same data set; "
+            "pass that one, or none"
+        )
     whitened = prior.space.whiten(prior.codes)
     drawn = rng.permutation(len(whitened))[: recipe.shapes]
     # Neighbours are sought among the drawn ones, so that memory does not grow with the training set.
     among = whitened[torch.from_numpy(np.sort(drawn))]
-    shown = torch.cat([whitened[torch.from_numpy(drawn)], codes_between(among, recipe.between, rng)])
-    views, kept = _render(prior, shown, recipe, view_config, rng, report)
+    between = codes_between(among, min(recipe.between, recipe.shapes - len(drawn)), rng)
+    shown = torch.cat([whitened[torch.from_numpy(drawn)], between])
+    parts, kept = [], []
+    for row, code in enumerate(shown):
+        mesh = _mesh_unit(prior, data, int(drawn[row]) if row < len(drawn) else None, code, recipe.resolution)
+        found = mesh and ShapeViews.render(mesh, len(kept), count=recipe.views_each, config=view_config, rng=rng)
+        if found is not None:
+            parts.append(found)
+            kept.append(row)
+        report(EncoderReport(stage="rendering", done=row + 1, total=len(shown)))
+    if not parts:
+        raise CompletionError(
+            f"none of {len(shown)} shapes has a surface; expected a prior that was trained to its end"
+        )
     encoder = fit_encoder(
-        views,
-        shown[torch.from_numpy(kept)],
+        ShapeViews.joined(parts),
+        shown[torch.tensor(kept)],
         config=EncoderConfig(code_size=prior.codes.shape[1]),
         recipe=recipe,
         view_config=view_config,
@@ -107,31 +130,18 @@ def train_encoder(
     return write_encoder(Path(run), encoder, prior.codes)
 
 
-def _render(
-    prior: ShapePrior,
-    whitened: Float[Tensor, "shapes code"],
-    recipe: EncoderTraining,
-    view_config: ViewConfig,
-    rng: np.random.Generator,
-    report: Callable[[EncoderReport], None],
-) -> tuple[ShapeViews, np.ndarray]:
-    """Views of shapes as the decoder makes them, and which rows of the codes they are of."""
-    parts, kept = [], []
-    for row, code in enumerate(prior.space.codes(whitened)):
-        try:
-            mesh = prior.extract(code, resolution=recipe.resolution)
-        except CompletionError:  # A code that was hardly trained; there is nothing to see of it.
-            continue
-        found = ShapeViews.render(mesh, len(kept), count=recipe.views_each, config=view_config, rng=rng)
-        if found is not None:
-            parts.append(found)
-            kept.append(row)
-        report(EncoderReport(stage="rendering", done=row + 1, total=len(whitened)))
-    if not parts:
-        raise CompletionError(
-            f"none of {len(whitened)} codes has a surface; expected a prior that was trained to its end"
-        )
-    return ShapeViews.joined(parts), np.array(kept)
+def _mesh_unit(
+    prior: ShapePrior, data: Dataset | None, row: int | None, whitened: Float[Tensor, "code"], resolution: int
+) -> TriangleMesh | None:
+    """The mesh of a training shape, by its row; of another code, or if there is none, what the decoder makes of it, if anything."""
+    if data is not None and row is not None:
+        shape_id = prior.config.shape_ids[row]
+        if data.shape(shape_id).mesh_sha256 is not None:
+            return data.mesh_unit(shape_id)
+    try:
+        return prior.extract(prior.space.codes(whitened[None])[0], resolution=resolution)
+    except CompletionError:  # A code that was hardly trained; there is nothing to see of it.
+        return None
 
 
 def fit_encoder(
@@ -147,7 +157,7 @@ def fit_encoder(
     """An encoder of these views; `whitened` are the codes of their shapes."""
     encoder = ViewEncoder(config).initialise(seed)
     rng = np.random.default_rng([seed, 7])
-    muon = Muon(encoder.matrix_layers() if recipe.matrix_rate else {})
+    muon = Muon(encoder.matrix_layers() if recipe.matrix_rate else {}, precision="auto")
     rest = [value for name, value in encoder.named_parameters() if name not in muon.momenta]
     optimizer = torch.optim.AdamW(rest, lr=recipe.rate, weight_decay=1e-2)
     for step in range(recipe.steps):

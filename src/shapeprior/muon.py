@@ -13,6 +13,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from shapeprior.precision import product_type
+from shapeprior.train_config import PrecisionName
+
 MOMENTUM = 0.95
 ITERATIONS = 5
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
@@ -25,8 +28,9 @@ LLM training", equation 4)."""
 class Muon:
     """Steps the weights, not the biases, of linear layers and of convolutions."""
 
-    def __init__(self, layers: Mapping[str, nn.Module]) -> None:
-        """`layers` by their names in the decoder."""
+    def __init__(self, layers: Mapping[str, nn.Module], precision: PrecisionName = "float32") -> None:
+        """`layers` by their names in the network; `precision` is that of the iterations' products, which need but few digits."""
+        self._precision: PrecisionName = precision
         self._layers = {f"{name}.weight": layer for name, layer in layers.items()}
         self.momenta: dict[str, Tensor] = {
             name: torch.zeros_like(cast(Tensor, layer.weight)) for name, layer in self._layers.items()
@@ -44,7 +48,8 @@ class Muon:
             # Nesterov's: what the momentum would be after the same gradient once more.
             moved = matrices(layer, torch.add(weight.grad, momentum, alpha=MOMENTUM))
             size = LIKE_ADAM * math.sqrt(max(moved.shape[1:]))
-            weight.add_(orthogonal(moved).reshape(weight.shape), alpha=-rate * size)
+            moved = orthogonal(moved.to(product_type(weight.device, self._precision)))
+            weight.add_(moved.reshape(weight.shape), alpha=-rate * size)
 
 
 def matrices(layer: nn.Module, values: Tensor) -> Float[Tensor, "groups rows columns"]:
@@ -54,7 +59,7 @@ def matrices(layer: nn.Module, values: Tensor) -> Float[Tensor, "groups rows col
 
 
 def orthogonal(values: Float[Tensor, "groups rows columns"]) -> Float[Tensor, "groups rows columns"]:
-    """About U Vᵀ for each matrix U S Vᵀ; zero for zero."""
+    """About U Vᵀ for each matrix U S Vᵀ, in its type; zero for zero."""
     tall = values.shape[1] > values.shape[2]
     found = values.mT if tall else values
     found = found / torch.linalg.matrix_norm(found, keepdim=True).clamp_min(1e-12)

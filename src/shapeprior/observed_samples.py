@@ -56,7 +56,7 @@ def _normals(
         return np.zeros_like(points)
     _, neighbours = KDTree(points).query(points, k=min(NEIGHBOURS, len(points)), workers=-1)
     around = points[neighbours] - points[neighbours].mean(axis=1, keepdims=True)
-    _, _, axes = np.linalg.svd(around, full_matrices=False)
-    normals = axes[:, -1, :]
+    # The eigenvalues of a symmetric matrix come in rising order.
+    normals = np.linalg.eigh(np.einsum("pni,pnj->pij", around, around))[1][:, :, 0]
     towards = np.sign(np.einsum("ij,ij->i", normals, origins - points))
     return normals * np.where(towards == 0.0, 1.0, towards)[:, None]

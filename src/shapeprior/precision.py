@@ -13,8 +13,13 @@ def autocast(device: torch.device, precision: PrecisionName) -> AbstractContextM
 
     Decoders keep coordinates, codes and their output in float32: eight bits of a coordinate would be an error of 0.004 radii.
     """
+    return torch.autocast(device.type, torch.bfloat16, enabled=product_type(device, precision) == torch.bfloat16)
+
+
+def product_type(device: torch.device, precision: PrecisionName) -> torch.dtype:
+    """The type that products are to be made in: bfloat16 if `precision` says so, or is auto and the device does it well."""
     wanted = precision == "bfloat16" or (precision == "auto" and multiplies_bfloat16(device))
-    return torch.autocast(device.type, torch.bfloat16, enabled=wanted)
+    return torch.bfloat16 if wanted else torch.float32
 
 
 def exact(device: torch.device) -> AbstractContextManager[Any]:

@@ -28,15 +28,22 @@ def strays(points: Float[np.ndarray, "points 3"]) -> Bool[np.ndarray, "points"]:
     with the median instead of mean and deviation, which strays would move.
     """
     kept = np.arange(len(points))
+    distance, near_rows = np.zeros(len(points)), np.zeros((len(points), NEIGHBOURS + 1), dtype=np.int64)
+    asked = kept
     # Strays are each other's neighbours, until some are gone.
     for _ in range(ROUNDS):
         if len(kept) < MIN_POINTS:
             break
-        distance = KDTree(points[kept]).query(points[kept], k=NEIGHBOURS + 1, workers=-1)[0][:, 1:].mean(axis=1)
-        near = distance <= FAR * np.median(distance)
-        kept = kept[near]
+        away, rows = KDTree(points[kept]).query(points[asked], k=NEIGHBOURS + 1)
+        distance[asked], near_rows[asked] = away[:, 1:].mean(axis=1), kept[rows]
+        near = distance[kept] <= FAR * np.median(distance[kept])
         if near.all():
             break
+        gone = np.zeros(len(points), dtype=np.bool_)
+        gone[kept[~near]] = True
+        kept = kept[near]
+        # The others have the neighbours that they had.
+        asked = kept[gone[near_rows[kept]].any(axis=1)]
     found = np.ones(len(points), dtype=np.bool_)
     found[kept] = False
     return found

@@ -1,6 +1,5 @@
 """Training: the auto-decoder of DeepSDF, one code a shape, learnt together with the decoder, by one process or several."""
 
-import hashlib
 import math
 import os
 import time
@@ -125,9 +124,6 @@ def _run_config(data: Dataset, preset: Preset, seed: int) -> RunConfig:
     shapes = data.split("train")
     if not shapes:
         raise DatasetError(f"{data.root}: no shape in the training split; expected at least one; prepare more meshes")
-    digest = hashlib.sha256()
-    for shape in shapes:
-        digest.update(shape.samples_sha256.encode())
     return RunConfig(
         decoder=preset.decoder,
         train=preset.train,
@@ -136,7 +132,7 @@ def _run_config(data: Dataset, preset: Preset, seed: int) -> RunConfig:
         dataset={
             "settings": data.settings,
             "categories": sorted({shape.category for shape in shapes} - {""}),
-            "samples_sha256": digest.hexdigest(),
+            "samples_sha256": data.training_sha256,
         },
     )
 

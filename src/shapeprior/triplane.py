@@ -15,7 +15,7 @@ from torch.nn.utils import skip_init
 
 from shapeprior.decoder import Decoder, Differential, seeded
 from shapeprior.errors import ConfigError
-from shapeprior.triplane_tangents import before_doubling, push_through
+from shapeprior.triplane_tangents import by_directions, doubling_kernels, push_through
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,13 +154,15 @@ class TriplaneDecoder(Decoder):
 
     def tangents(self, code: Float[Tensor, "code"], directions: Float[Tensor, "directions code"]) -> tuple[Tensor, ...]:
         """How the last doubling's input, rows of (row, column, plane, feature), and the coarse field's cells change along each
-        direction."""
+        direction; then the kernels of the last doubling, for each plane (`doubling_kernels`)."""
         base, count = self.config.base, len(directions)
         with torch.no_grad():
             carried = self.seed_planes(code[None]).view(1, -1, base, base)
             moved = (directions @ cast(nn.Linear, self.seed_planes).weight.T).view(count, -1, base, base)
             planes = push_through(list(self.generator)[:-1], carried, moved)
-            return planes, (self.coarse.weight @ directions.T).contiguous()
+            doubling = cast(nn.ConvTranspose2d, self.generator[-1])
+            kernels = zip(*(doubling_kernels(weight) for weight in doubling.weight.chunk(3)), strict=True)
+            return planes, (self.coarse.weight @ directions.T).contiguous(), *map(torch.stack, kernels)
 
     def differentiate(
         self,
@@ -180,23 +182,13 @@ class TriplaneDecoder(Decoder):
             features, coarse = self._at_points(prepared, points[None])
             value = self._read(features, coarse, points[None])[0]
             by_feature, by_point = torch.autograd.grad(value.sum(), (features, points))
-        planes, field = tangents
-        doubling = cast(nn.ConvTranspose2d, self.generator[-1])
-        side = prepared[0].shape[-1] // 2
+        planes, field, *kernels = tangents
         with torch.no_grad():
             x, y, z = points_unit.unbind(-1)
-            inputs = self.config.channels[-2]
-            entries, slopes = [], []
             # torch's first coordinate is the one that varies fastest in memory: the column.
-            for axis, place in enumerate(((y, x), (z, y), (x, z))):
-                slope, weight = by_feature[0].chunk(3, dim=-1)[axis], doubling.weight.chunk(3)[axis]
-                cells, by_input = before_doubling(torch.stack(place, dim=-1), slope, weight, side)
-                entries.append(3 * inputs * cells[:, :, None] + (axis * inputs + torch.arange(inputs).to(cells)))
-                slopes.append(by_input)
-            by_plane = nn.functional.embedding_bag(
-                torch.cat(entries).flatten(1), planes, per_sample_weights=torch.cat(slopes).flatten(1), mode="sum"
-            )
-            by_code = by_plane.view(3, len(points_unit), planes.shape[1]).sum(dim=0)
+            places = torch.stack([torch.stack(place, dim=-1) for place in ((y, x), (z, y), (x, z))])
+            slope = by_feature[0].view(len(points_unit), 3, -1).transpose(0, 1)
+            by_code = by_directions(places, slope, kernels, planes)
             rows, shares = grid_corners(points_unit, self.config.volume)
             by_code += nn.functional.embedding_bag(rows, field, per_sample_weights=shares, mode="sum")
         return Differential(value=value.detach(), by_code=by_code, by_point=by_point)

@@ -5,14 +5,19 @@ mode), but for the last doubling, which would take longest: a point reads few of
 point's value by the features that it reads is carried back through that doubling (reverse mode), and meets the directions there.
 """
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Sequence
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
+
+from shapeprior.precision import product_type
 
 TAPS = 4
 """Size of a doubling's kernel along an axis; output r of it is the sum of inputs i times tap r + 1 - 2 i."""
+CASES = ((0, 0), (0, 1), (1, 0), (1, 1))
+"""Whether the lower of two neighbouring outputs is odd, along rows and along columns."""
 
 
 def push_through(
@@ -21,58 +26,91 @@ def push_through(
     moved: Float[Tensor, "directions features side side"],
 ) -> Float[Tensor, "cells directions"]:
     """Directions behind some layers of a generator, given them before, beside what the code itself has there (`carried`); rows of
-    (row, column, feature)."""
+    (row, column, feature).
+
+    Where the device multiplies in bfloat16, single-precision directions are pushed through in it: least squares take steps along
+    them whose worth is then measured exactly, and half a per cent of a derivative costs no step.
+    """
+    kind = moved.dtype
+    if kind == torch.float32:
+        moved = moved.to(product_type(moved.device, "auto"))
     # With features side by side in memory all of this takes half the time; a fresh tensor of this size costs as much as a layer.
     moved, carried = (part.clone(memory_format=torch.channels_last) for part in (moved, carried))
     for layer in layers:
         if isinstance(layer, nn.SiLU):
             bent = torch.sigmoid(carried)
-            moved = moved.mul_(bent * (1.0 + carried * (1.0 - bent)))
+            moved = moved.mul_((bent * (1.0 + carried * (1.0 - bent))).to(moved.dtype))
         elif isinstance(layer, nn.ConvTranspose2d):
-            moved = nn.functional.conv_transpose2d(moved, layer.weight, stride=2, padding=1, groups=layer.groups)
+            weight = layer.weight.to(moved.dtype)
+            moved = nn.functional.conv_transpose2d(moved, weight, stride=2, padding=1, groups=layer.groups)
         else:
             if not isinstance(layer, nn.Conv2d) or layer.kernel_size != (1, 1):
                 raise TypeError(f"a layer {layer} in the generator; expected SiLU, 1 x 1 convolutions and doublings")
-            moved = nn.functional.linear(moved.permute(0, 2, 3, 1), layer.weight[:, :, 0, 0]).permute(0, 3, 1, 2)
+            weight = layer.weight[:, :, 0, 0].to(moved.dtype)
+            moved = nn.functional.linear(moved.permute(0, 2, 3, 1), weight).permute(0, 3, 1, 2)
         carried = layer(carried)
-    return moved.permute(0, 2, 3, 1).flatten(1).T.contiguous()
+    return moved.permute(0, 2, 3, 1).flatten(1).T.to(kind).contiguous()
 
 
-def before_doubling(
-    places: Float[Tensor, "points 2"],
-    slope: Float[Tensor, "points outputs"],
-    weight: Float[Tensor, "inputs outputs taps taps"],
-    side: int,
-) -> tuple[Int[Tensor, "points 9"], Float[Tensor, "points 9 inputs"]]:
-    """Cells of a doubling's input, row by row, that a bilinear reading of its output depends on at some places, and the slope of a
-    value by the features of each, given its slope by the features that were read.
+def doubling_kernels(weight: Float[Tensor, "inputs outputs taps taps"]) -> list[Float[Tensor, "_ _"]]:
+    """How the slope of a value by what is read of a doubling's output becomes its slope by the doubling's input.
+
+    A bilinear reading takes four outputs, lower or upper along each axis, times their features; the input cells that these come
+    from are three along an axis where the lower output is even, two where it is odd. One matrix for each of `CASES`: from (row,
+    column, feature) of the outputs to (row, column, feature) of the cells.
+    """
+    taps = _taps().to(weight)
+    found = []
+    for odd_row, odd_column in CASES:
+        row, column = taps[:, odd_row, : 3 - odd_row], taps[:, odd_column, : 3 - odd_column]
+        kernel = torch.einsum("uia,vjb,coab->uvoijc", row, column, weight)
+        found.append(kernel.reshape(4 * weight.shape[1], -1))
+    return found
+
+
+def by_directions(
+    places: Float[Tensor, "planes points 2"],
+    slope: Float[Tensor, "planes points outputs"],
+    kernels: Sequence[Float[Tensor, "planes _ _"]],
+    moved: Float[Tensor, "inputs directions"],
+) -> Float[Tensor, "points directions"]:
+    """Change of a value at each point along some directions, given its slope by what is read there behind a doubling, and how the
+    doubling's input changes along them (`push_through`).
 
     `places` are (row, column) in [-1, 1], as `grid_sample` reads them with values at cells' middles and the outermost ones kept
-    beyond; `side` is the input's.
+    beyond; `kernels` are those of `doubling_kernels` for all planes. Points are taken case by case, which makes products of few
+    large matrices: a small one a point takes several times as long.
     """
-    cells, shares = _along_axes(places, side)
-    both = (shares[:, 0, :, None, :, None] * shares[:, 1, None, :, None, :]).view(len(places), 9, TAPS**2)
-    inputs, outputs = weight.shape[:2]
-    by_tap = (slope @ weight.permute(1, 2, 3, 0).reshape(outputs, -1)).view(len(places), TAPS**2, inputs)
-    return (cells[:, 0, :, None] * side + cells[:, 1, None, :]).flatten(1), torch.matmul(both, by_tap)
-
-
-def _along_axes(
-    places: Float[Tensor, "points axes"], side: int
-) -> tuple[Int[Tensor, "points axes 3"], Float[Tensor, "points axes 3 taps"]]:
-    """Along each axis, the three inputs of a doubling that two neighbouring outputs come from, and how much of each input goes
-    through which tap into what is read between these outputs."""
-    outputs = 2 * side
-    place = (((places + 1.0) * outputs - 1.0) / 2.0).clamp(0.0, outputs - 1.0)
-    low = place.floor().clamp(max=outputs - 2.0)
-    share = (place - low)[..., None, None]
+    planes, count = slope.shape[:2]
+    inputs = kernels[3].shape[2] // 4
+    side = math.isqrt(len(moved) // (planes * inputs))
+    place = (((places.flatten(0, 1) + 1.0) * 2 * side - 1.0) / 2.0).clamp(0.0, 2 * side - 1.0)
+    low = place.floor().clamp(max=2 * side - 2.0)
+    shares = torch.stack([low + 1.0 - place, place - low], dim=-1)
     low = low.long()
-    taps = _taps().to(places)
-    lower, between = taps[0], taps[1] - taps[0]
-    shares = lower[low % 2].addcmul_(share, between[low % 2])
-    inputs = ((low + 1) // 2 - 1)[..., None] + torch.arange(3, device=places.device)
-    shares *= ((inputs >= 0) & (inputs < side))[..., None]
-    return inputs.clamp_(0, side - 1), shares
+    plane = torch.arange(planes, device=low.device).repeat_interleave(count)
+    group = planes * (2 * (low[:, 0] % 2) + low[:, 1] % 2) + plane
+    order = group.argsort()
+    sizes = torch.bincount(group, minlength=4 * planes).view(4, planes).tolist()
+    read = (shares[:, 0, :, None] * shares[:, 1, None, :]).flatten(1)[:, :, None] * slope.flatten(0, 1)[:, None]
+    read, first, plane = read[order].flatten(1), ((low + 1) // 2 - 1)[order], plane[order]
+    feature = torch.arange(inputs, device=low.device)
+    parts = []
+    for of_case, (kernel, odd) in enumerate(zip(kernels, CASES, strict=True)):
+        here = slice(sum(map(sum, sizes[:of_case])), sum(map(sum, sizes[: of_case + 1])))
+        by_input = torch.cat([part @ each for part, each in zip(read[here].split(sizes[of_case]), kernel, strict=True)])
+        steps = torch.arange(3, device=low.device)
+        row, column = (first[here, axis, None] + steps[: 3 - odd[axis]] for axis in (0, 1))
+        inside = ((row >= 0) & (row < side))[:, :, None] & ((column >= 0) & (column < side))[:, None]
+        cells = row.clamp(0, side - 1)[:, :, None] * side + column.clamp(0, side - 1)[:, None]
+        entries = ((cells.flatten(1) * planes + plane[here, None]) * inputs)[:, :, None] + feature
+        weights = by_input.view(*entries.shape) * inside.flatten(1)[:, :, None]
+        parts.append(
+            nn.functional.embedding_bag(entries.flatten(1), moved, per_sample_weights=weights.flatten(1), mode="sum")
+        )
+    found = torch.empty_like(moved[:1]).expand(planes * count, -1).clone()
+    found[order] = torch.cat(parts)
+    return found.view(planes, count, -1).sum(dim=0)
 
 
 def _taps() -> Float[Tensor, "output parity input tap"]:
