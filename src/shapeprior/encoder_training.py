@@ -42,9 +42,9 @@ class EncoderTraining:
     matrix_rate: float = 1e-2
     """Of Muon, which steps the matrices between the first and the last layer, in the same way; 0: Adam steps all."""
     shapes: int = 800
-    """Shapes of which views are taken, at most: training shapes, and where there are fewer of them, others between them."""
-    between: int = 200
-    """Shapes of codes between that of a training shape and one of the codes nearest to it, at most."""
+    """Training shapes of which views are taken, at most."""
+    least: int = 400
+    """Where there are fewer, shapes of codes between theirs make up for the rest."""
     views_each: int = 24
     """Views of each shape."""
     resolution: int = 64
@@ -55,7 +55,7 @@ class EncoderTraining:
             self,
             at_least_one=("steps", "batch", "points", "shapes", "views_each", "resolution"),
             positive=("rate",),
-            not_negative=("matrix_rate", "between"),
+            not_negative=("matrix_rate", "least"),
         )
 
 
@@ -104,7 +104,7 @@ def train_encoder(
     drawn = rng.permutation(len(whitened))[: recipe.shapes]
     # Neighbours are sought among the drawn ones, so that memory does not grow with the training set.
     among = whitened[torch.from_numpy(np.sort(drawn))]
-    between = codes_between(among, min(recipe.between, recipe.shapes - len(drawn)), rng)
+    between = codes_between(among, max(recipe.least - len(drawn), 0), rng)
     shown = torch.cat([whitened[torch.from_numpy(drawn)], between])
     parts, kept = [], []
     for row, code in enumerate(shown):
