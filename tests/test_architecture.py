@@ -121,6 +121,7 @@ LAYERS = [
     "strays",
     "observed_samples",
     # Surfaces out of fields, and how good they are.
+    "in_threads",
     "cube_cases",
     "brick_cells",
     "brick_grid",

@@ -93,6 +93,22 @@ def test_what_is_prepared_already_is_not_made_again() -> None:
     torch.testing.assert_close(believed, decoder(other[None], points[None])[0].detach())
 
 
+def test_directions_in_bfloat16_change_derivatives_by_the_code_a_little_and_nothing_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    decoder = TriplaneDecoder(TriplaneConfig(code_size=6), seed=1)
+    code, directions, points = (part.float() for part in setting(decoder))
+    found = {}
+    for kind in (torch.float32, torch.bfloat16):
+        monkeypatch.setattr("shapeprior.triplane_tangents.product_type", lambda *_, kind=kind: kind)
+        found[kind] = decoder.differentiate(code, decoder.tangents(code, directions), points)
+    exact, rounded = found.values()
+    assert torch.equal(exact.value, rounded.value)
+    assert torch.equal(exact.by_point, rounded.by_point)
+    away = torch.linalg.vector_norm(exact.by_code - rounded.by_code) / torch.linalg.vector_norm(exact.by_code)
+    assert 0.0 < away < 0.02
+
+
 def test_nothing_is_left_on_the_weights(decoder: Decoder) -> None:
     code, directions, points = setting(decoder)
     found = decoder.differentiate(code, decoder.tangents(code, directions), points)

@@ -72,6 +72,20 @@ def test_a_layer_without_a_gradient_stays() -> None:
     assert not muon.momenta["layer.weight"].any()
 
 
+def test_bfloat16_products_step_nearly_the_same_way() -> None:
+    exact, rounded = nn.Linear(60, 48), nn.Linear(60, 48)
+    rounded.load_state_dict(exact.state_dict())
+    start = exact.weight.detach().clone()
+    gradient = torch.randn(48, 60, generator=seeded(2))
+    for layer, precision in ((exact, "float32"), (rounded, "bfloat16")):
+        layer.weight.grad = gradient.clone()
+        Muon({"layer": layer}, precision=precision).step(rate=0.1)
+        assert layer.weight.dtype == torch.float32
+    moved, other = exact.weight.detach() - start, rounded.weight.detach() - start
+    away = torch.linalg.vector_norm(moved - other) / torch.linalg.vector_norm(moved)
+    assert 0.0 < away < 0.05
+
+
 def test_matrices_hold_each_weight_once() -> None:
     layer = nn.ConvTranspose2d(12, 9, 4, groups=3)
     found = matrices(layer, layer.weight.detach())

@@ -35,6 +35,15 @@ def test_normals_are_the_spheres_and_point_to_the_sensor() -> None:
     assert np.all(np.einsum("ij,ij->i", samples.normals, POSE.offset - samples.surface) >= 0.0)
 
 
+def test_normals_are_those_of_the_best_plane_through_the_neighbours() -> None:
+    points = sphere_view().thinned(400, seed=0).points_world
+    found = observed_samples(Observation.from_points(points, POSE.offset), seed=0)
+    for point, normal in list(zip(found.surface, found.normals, strict=True))[::20]:
+        near = points[np.argsort(np.linalg.norm(points - point, axis=1))[:12]]
+        best = np.linalg.svd(near - near.mean(axis=0))[2][-1]
+        assert abs(best @ normal) == pytest.approx(1.0, abs=1e-9)
+
+
 def test_free_samples_are_outside_and_surface_samples_on_the_surface() -> None:
     samples = observed_samples(sphere_view().thinned(500, seed=0), seed=0)
     assert len(samples.surface) == 500

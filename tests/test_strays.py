@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
+from scipy.spatial import KDTree
 
 from shapeprior.observation import Observation
 from shapeprior.observed_samples import observed_samples
-from shapeprior.strays import strays, without_strays
+from shapeprior.strays import FAR, NEIGHBOURS, ROUNDS, strays, without_strays
 
 
 def slanted_sheet(slant_deg: float, seed: int = 0) -> np.ndarray:
@@ -52,3 +53,23 @@ def test_the_rays_of_strays_say_nothing() -> None:
     samples = observed_samples(without_strays(view), seed=0)
     assert len(samples.surface) == len(sheet)
     assert samples.free[:, 2].min() > 0.0
+
+
+def plain_strays(points: np.ndarray) -> np.ndarray:
+    """The same, all points being asked again in every round."""
+    kept = np.arange(len(points))
+    for _ in range(ROUNDS):
+        distance = KDTree(points[kept]).query(points[kept], k=NEIGHBOURS + 1)[0][:, 1:].mean(axis=1)
+        kept = kept[distance <= FAR * np.median(distance)]
+    return ~np.isin(np.arange(len(points)), kept)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_asking_those_that_lost_a_neighbour_is_asking_all(seed: int) -> None:
+    # Clumps of strays, each other's neighbours, go in several rounds.
+    rng = np.random.default_rng(seed)
+    clumps = [rng.normal(rng.uniform(-2.0, 2.0, 3), 0.02 * 2.0**size, (3 + size, 3)) for size in range(8)]
+    points = np.concatenate([slanted_sheet(60.0, seed), *clumps, rng.uniform(-1.5, 1.5, (300, 3))])
+    found = strays(points)
+    assert 200 < np.count_nonzero(found) < 500
+    np.testing.assert_array_equal(found, plain_strays(points))

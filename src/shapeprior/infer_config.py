@@ -39,7 +39,10 @@ class InferConfig:
     free_weight: float = 1.0
     """Weight of free space beside the surface."""
     prior_weight: float = 2e-3
-    """Weight of the mean squared whitened coordinate."""
+    """Weight of the mean squared whitened coordinate, where the placement is known."""
+    placed_prior_weight: float = 5e-4
+    """Weight of it, and of what is expected of the placement, where it is not: codes that are drawn to the usual ones take objects
+    for larger than they are."""
     filling_steps: int = 5
     """Steps after a placement with unknown scale was changed so that the shape fills the unit sphere; 0 leaves that out."""
 
@@ -59,7 +62,7 @@ class InferConfig:
                 "free_points",
             ),
             positive=("shell", "huber"),
-            not_negative=("free_weight", "prior_weight"),
+            not_negative=("free_weight", "prior_weight", "placed_prior_weight"),
         )
 
     @property
