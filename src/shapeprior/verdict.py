@@ -11,7 +11,7 @@ EXPLAINED = (0.95, 0.7)
 """Shares of observed points within 2 % of the radius of the surface: from the first a fit is good, below the second it is none."""
 VIOLATED = (0.02, 0.1)
 """Shares of space seen to be free that the shape fills: up to the first a fit is good, above the second it is none."""
-FAR_CODE = (1.25, 2.5)
+FAR_CODE = (1.15, 2.5)
 """Root mean square of the code's coordinates in deviations of the training codes: up to the first it is a shape of its category,
 above the second it is none."""
 MIN_EXTENT = (0.6, 0.2)
