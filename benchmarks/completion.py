@@ -1,6 +1,6 @@
 """Completion by a prior, measured: how fast, how good against plain gradient descent, and what noise, views and placements do.
 
-    python benchmarks/completion.py PRIOR DATASET --parts speed adam sensor views upright free others --shapes 8
+    python benchmarks/completion.py PRIOR DATASET --parts speed adam sensor views upright free others families --shapes 8
 
 PRIOR is a run folder or a bundled prior, DATASET one that it has not been trained on, or its test split. Each part takes one depth
 view of 256 x 256 pixels of each shape, as `shapeprior evaluate` does, and means include failures with the worst score.
@@ -15,10 +15,12 @@ view of 256 x 256 pixels of each shape, as `shapeprior evaluate` does, and means
            within 5 %; `fits`, which forgives a shape its own symmetry, counts completions whose F-score at 2 % in the scan's
            frame is at most 0.05 below that at known placement;
   free     the same with any turn;
-  others   verdicts on views of other bundled families, on a plane, on noise and on 10 points.
+  others   verdicts on views of other bundled families, on a plane, on noise and on 10 points;
+  families verdicts on fresh shapes of every family, position and scale unknown, clean and by a consumer sensor.
 """
 
 import argparse
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -35,6 +37,7 @@ from shapeprior.errors import CompletionError
 from shapeprior.frames import Similarity
 from shapeprior.infer_config import InferConfig
 from shapeprior.mesh import TriangleMesh
+from shapeprior.mesh_io import load_mesh
 from shapeprior.metrics import Metrics, MetricsConfig
 from shapeprior.observation import Observation
 from shapeprior.observed_samples import observed_samples
@@ -44,6 +47,7 @@ from shapeprior.residuals import Residuals
 from shapeprior.sensor_model import SensorModel
 from shapeprior.shape_views import shape_view
 from shapeprior.strays import without_strays
+from shapeprior.synthesize import synthesize_family
 from shapeprior.truth import Truth, load_truth, score
 from shapeprior.views import camera_around, render_depth
 
@@ -255,11 +259,34 @@ def others(prior: ShapePrior, cases: list[Case]) -> None:
     print_table("verdicts", head, rows)
 
 
+def families(prior: ShapePrior, cases: list[Case], seed: int = 7) -> None:
+    rows = []
+    for name in bundled_priors():
+        with tempfile.TemporaryDirectory() as folder:
+            paths = synthesize_family(name, count=len(cases), out=folder, seed=seed)
+            meshes = [load_mesh(path) for path in paths]
+        for level in ("clean", "consumer"):
+            sensor = None if level == "clean" else SensorModel.level("consumer")
+            kinds = []
+            for number, mesh in enumerate(meshes):
+                T_unit_world = Similarity.to_unit_sphere(mesh.vertices)
+                mesh_unit = TriangleMesh(vertices=T_unit_world.apply(mesh.vertices), faces=mesh.faces)
+                view = shape_view(mesh_unit, f"{name} {number}", sensor=sensor, resolution=256, seed=seed)
+                kinds.append(prior.infer(view.observation, placement="aligned").verdict.kind)
+            rows.append([name, level, *(str(kinds.count(kind)) for kind in ("explained", "doubtful", "unexplained"))])
+    print_table(
+        f"verdicts, {len(cases)} fresh shapes of each family",
+        ["family", "sensor", "explained", "doubtful", "unexplained"],
+        rows,
+        words=2,
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("prior")
     parser.add_argument("dataset", type=Path)
-    parts = ["speed", "adam", "sensor", "views", "upright", "free", "others"]
+    parts = ["speed", "adam", "sensor", "views", "upright", "free", "others", "families"]
     parser.add_argument("--parts", nargs="+", default=parts, choices=parts)
     parser.add_argument("--shapes", type=int, default=8)
     arguments = parser.parse_args()
@@ -273,7 +300,15 @@ def main() -> None:
         if part in ("upright", "free"):
             placements(prior, cases, part)
         else:
-            {"speed": speed, "adam": adam, "sensor": sensor, "views": views, "others": others}[part](prior, cases)
+            measures = {
+                "speed": speed,
+                "adam": adam,
+                "sensor": sensor,
+                "views": views,
+                "others": others,
+                "families": families,
+            }
+            measures[part](prior, cases)
 
 
 if __name__ == "__main__":
