@@ -1,10 +1,10 @@
-"""How much training an encoder needs: the same prior, encoders trained in several ways, looked at by views of unseen shapes.
+"""What an encoder should look at, and how long: one prior, encoders trained in several ways, asked about views of unseen shapes.
 
     OMP_NUM_THREADS=1 python benchmarks/encoders.py RUN DATASET --arms default "256 points, 1200 steps"
 
-RUN is a trained prior (it stays as it is), DATASET what it was trained on. Each arm renders its views and trains its encoder; then
-eight views of each shape of the split test (true meshes, spoilt as in training) are shown to it. Means over the views that are
-upright:
+RUN is a trained prior (it stays as it is), DATASET what it was trained on, and nothing else. Each arm renders its views and trains
+its encoder; then eight views of each shape of the split test (true meshes, spoilt as in training) are shown to it. Means over the
+views that are upright:
 
   CPU s      rendering and training, of this process and all its threads;
   turn       % within 10 degrees about +y, by the likeliest of its steps;

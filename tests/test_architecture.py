@@ -121,7 +121,6 @@ LAYERS = [
     "strays",
     "observed_samples",
     # Surfaces out of fields, and how good they are.
-    "in_threads",
     "cube_cases",
     "brick_cells",
     "brick_grid",

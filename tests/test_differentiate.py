@@ -69,6 +69,15 @@ def test_gradients_are_central_differences(decoder: Decoder) -> None:
             assert close.double().mean() > 0.97
 
 
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_a_few_points_are_what_they_are_among_many(decoder: Decoder, count: int) -> None:
+    code, directions, points = setting(decoder)
+    tangents = decoder.tangents(code, directions)
+    whole, part = (decoder.differentiate(code, tangents, some) for some in (points, points[:count]))
+    for name in ("value", "by_code", "by_point"):
+        torch.testing.assert_close(getattr(part, name), getattr(whole, name)[:count])
+
+
 def test_tangents_serve_nearby_codes_with_exact_values(decoder: Decoder) -> None:
     code, directions, points = setting(decoder)
     nearby = code + 1e-3 * directions[0]

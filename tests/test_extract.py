@@ -291,3 +291,10 @@ def test_values_that_are_not_numbers_are_an_error() -> None:
 def test_settings_out_of_range_are_refused(settings: dict[str, float], text: str) -> None:
     with pytest.raises(ConfigError, match=text):
         ExtractConfig(**settings)  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize("resolution", [32, 64, 256])
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_a_field_without_a_surface_is_refused_at_every_resolution(resolution: int, sign: float) -> None:
+    with pytest.raises(CompletionError, match="no surface found"):
+        extract_mesh(lambda points: sign * (np.linalg.norm(points, axis=1) + 5.0), ExtractConfig(resolution=resolution))

@@ -143,6 +143,28 @@ def test_the_prior_pulls_to_the_mean_code() -> None:
     assert lengths[2] < 0.3
 
 
+def test_where_the_placement_is_unknown_the_prior_has_a_weight_of_its_own() -> None:
+    view = ellipsoid_view(np.array([1.2, -1.2]))
+
+    def length(freedom: Freedom, **weights: float) -> float:
+        placement = Similarity.identity() if freedom == "known" else None
+        return float(solve(view, placement, freedom=freedom, **weights).code.norm())
+
+    heavy = {"prior_weight": 1.0}, {"placed_prior_weight": 1.0}
+    assert length("known", **heavy[0]) < 0.3 < 1.0 < length("known", **heavy[1])
+    assert length("aligned", **heavy[1]) < 0.5 * length("aligned", **heavy[0])
+
+
+def test_filling_the_sphere_does_not_make_a_placement_better_known() -> None:
+    view = ellipsoid_view(np.array([0.4, -0.9]))
+    stated = []
+    for steps in (0, 5):
+        found = solve(view, None, freedom="aligned", filling_steps=steps).deviations
+        assert found is not None
+        stated.append(found.scale)
+    assert stated[1] == pytest.approx(stated[0], rel=0.15)
+
+
 def test_the_decoder_is_left_as_it_was() -> None:
     decoder = EllipsoidDecoder()
     before = {name: value.clone() for name, value in decoder.state_dict().items()}
@@ -207,7 +229,9 @@ def test_a_single_training_code_is_enough_to_start() -> None:
     np.testing.assert_allclose(estimate.code.numpy(), [0.4, -0.9], atol=0.06)
 
 
-@pytest.mark.parametrize("field", ["starts", "steps", "points", "fresh_every", "huber", "shell", "prior_weight"])
+@pytest.mark.parametrize(
+    "field", ["starts", "steps", "points", "fresh_every", "huber", "shell", "prior_weight", "placed_prior_weight"]
+)
 def test_settings_outside_their_range_are_refused(field: str) -> None:
     with pytest.raises(ConfigError, match=f"^{field} = -1"):
         dataclasses.replace(CONFIG, **{field: -1 if isinstance(getattr(CONFIG, field), int) else -1.0})

@@ -86,6 +86,20 @@ def test_bfloat16_products_step_nearly_the_same_way() -> None:
     assert 0.0 < away < 0.05
 
 
+def test_double_precision_stays() -> None:
+    values = torch.randn(40, 24, generator=seeded(3), dtype=torch.float64)
+    steps = {}
+    for kind in (torch.float64, torch.float32):
+        layer = nn.Linear(24, 40, dtype=kind)
+        torch.nn.init.zeros_(layer.weight)
+        layer.weight.grad = values.to(kind)
+        Muon({"layer": layer}).step(rate=1.0)
+        steps[kind] = layer.weight.detach().double()
+    # Iterations in single precision would end with its digits.
+    assert not torch.equal(steps[torch.float64], steps[torch.float64].float().double())
+    torch.testing.assert_close(steps[torch.float64], steps[torch.float32], rtol=1e-3, atol=1e-4)
+
+
 def test_matrices_hold_each_weight_once() -> None:
     layer = nn.ConvTranspose2d(12, 9, 4, groups=3)
     found = matrices(layer, layer.weight.detach())

@@ -27,6 +27,7 @@ RANK = {"explained": 0, "doubtful": 1, "unexplained": 2}
 def test_a_good_fit_has_no_reasons() -> None:
     assert judge(**{**GOOD, "normal_agreement": None}).kind == "explained"  # pyright: ignore[reportArgumentType]
     assert judge(**{**GOOD, "scale_deviation": None}).kind == "explained"  # pyright: ignore[reportArgumentType]
+    assert judge(**{**GOOD, "code_length": 1.1}).kind == "explained"  # pyright: ignore[reportArgumentType]
     verdict = judge(**GOOD)  # pyright: ignore[reportArgumentType]
     assert (verdict.kind, verdict.reasons) == ("explained", ())
 
@@ -40,6 +41,7 @@ def test_a_good_fit_has_no_reasons() -> None:
         ({"violated": 0.05}, "doubtful", "fills 5% of the space"),
         ({"violated": 0.3}, "unexplained", "fills 30% of the space"),
         ({"code_length": 1.8}, "doubtful", "1.8 times as far"),
+        ({"code_length": 1.2}, "doubtful", "1.2 times as far"),
         ({"slope_error": 0.5}, "doubtful", "50% off a solid's distance"),
         ({"slope_error": 0.9}, "unexplained", "90% off"),
         ({"normal_agreement": 0.5}, "doubtful", "agree by 0.50 only"),

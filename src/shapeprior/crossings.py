@@ -18,7 +18,6 @@ from shapeprior.brick_cells import (
 )
 from shapeprior.brick_grid import BrickGrid
 from shapeprior.cube_cases import CORNER_OFFSETS, EDGE_CORNERS, cube_cases
-from shapeprior.in_threads import in_threads
 from shapeprior.surface_grid import Ask, parts
 
 EDGE_MARGIN = 1e-3
@@ -123,8 +122,7 @@ class Crossings:
 def _crossed_edges(grid: BrickGrid, state: UInt8[np.ndarray, "bricks 8 8 8"]) -> UInt8[np.ndarray, "bricks 8 8 8"]:
     """Of each corner, along which axes the edge from it is crossed, as bits."""
     edges = np.zeros(state.shape, dtype=np.uint8)
-
-    def of_part(bricks: Int[np.ndarray, "bricks"]) -> None:
+    for bricks in parts(grid):
         padded = grid.padded(state, bricks, fill=UNKNOWN)
         bits = np.zeros(padded.shape, dtype=np.uint8)
         for axis in range(3):
@@ -132,8 +130,6 @@ def _crossed_edges(grid: BrickGrid, state: UInt8[np.ndarray, "bricks 8 8 8"]) ->
             crossed = ((along_edges(np.bitwise_or, padded, axis) & CROSSED) == CROSSED) & HAS_EDGE[axis]
             bits |= crossed.view(np.uint8) << np.uint8(axis)
         edges[bricks] = bits[:, :SIDE, :SIDE, :SIDE]
-
-    in_threads(of_part, parts(grid))
     return edges
 
 
@@ -156,11 +152,13 @@ def _faces(
 ) -> tuple[Int[np.ndarray, "faces 3"], UInt8[np.ndarray, "cells"]]:  # fmt: skip
     """Triangles of all cells, from the number of the first vertex on an edge from each corner; and the cells' cases."""
     table = cube_cases()
-
-    def of_part(bricks: Int[np.ndarray, "bricks"]) -> tuple[Int[np.ndarray, "faces 3"], UInt8[np.ndarray, "cells"]]:
+    all_cases = [np.zeros(0, dtype=np.uint8)]
+    faces = [np.zeros((0, 3), dtype=np.int64)]
+    for bricks in parts(grid):
         padded = grid.padded(state, bricks, fill=UNKNOWN)
         cells = np.flatnonzero(crossed_cells(padded))
         case = cases(padded).reshape(-1)[cells]
+        all_cases.append(case)
         counts = np.diff(table.first)[case]
         # One row a triangle.
         nth = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
@@ -170,7 +168,5 @@ def _faces(
         beside = np.stack([grid.neighbours(bricks, tuple(offset)) for offset in CORNER_OFFSETS.tolist()], axis=1)
         brick = np.repeat(cells // _OWN.size * 8, counts)[:, None] + _EDGE_BRICK[local]
         corner = beside.reshape(-1)[brick].astype(np.int64) * SIDE**3 + _EDGE_LOCAL[local]
-        return first[corner] + _RANK[edges[corner] * np.int64(3) + edge // 4].astype(np.int64), case
-
-    faces, found = zip(*in_threads(of_part, parts(grid)), strict=True)
-    return np.concatenate(faces), np.concatenate(found)
+        faces.append(first[corner] + _RANK[edges[corner] * np.int64(3) + edge // 4].astype(np.int64))
+    return np.concatenate(faces), np.concatenate(all_cases)

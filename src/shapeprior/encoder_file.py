@@ -18,7 +18,7 @@ from shapeprior.mesh_io import write_bytes
 
 NAME = "encoder.safetensors"
 FORMAT, VERSION = "shapeprior-encoder", "1"
-AGAIN = "run `shapeprior train-encoder` on the prior, or remove the file"
+AGAIN = "run `shapeprior train-encoder` on the prior, with --data and its data set if that is there, or remove the file"
 
 
 def write_encoder(run: Path, encoder: ViewEncoder, codes: Float[Tensor, "shapes code"]) -> Path:

@@ -1,4 +1,4 @@
-"""Partial, noisy views of shapes that a decoder knows, with codes and placements: what an encoder is trained on."""
+"""Partial, noisy views of a prior's training shapes, with codes and placements: what an encoder is trained on."""
 
 from dataclasses import dataclass
 

@@ -21,7 +21,6 @@ from shapeprior.brick_cells import (
     spread,
 )
 from shapeprior.brick_grid import BrickGrid
-from shapeprior.in_threads import in_threads
 from shapeprior.surface_grid import Ask, some_at_a_time
 
 
@@ -33,16 +32,10 @@ def follow_surface(ask: Ask, grid: BrickGrid) -> None:
         bricks = np.concatenate([bricks, _add_below(grid, bricks)])
         state = grid.state()
         changed = [np.zeros(0, dtype=np.int64)]
-
-        def lacking(
-            part: Int[np.ndarray, "bricks"], state: UInt8[np.ndarray, "all 8 8 8"] = state
-        ) -> tuple[UInt8[np.ndarray, "kept 9 9 9"], Int[np.ndarray, "kept"]]:
+        for part in some_at_a_time(bricks):
             missing = _missing(grid.padded(state, part, fill=UNKNOWN))
             kept = np.flatnonzero(missing.reshape(len(part), -1).any(axis=1))
-            return missing[kept].view(np.uint8), part[kept]
-
-        for missing in in_threads(lacking, some_at_a_time(bricks)):
-            flat = grid.mark(*missing)[0]
+            flat = grid.mark(missing[kept].view(np.uint8), part[kept])[0]
             flat = flat[~grid.asked(flat)]
             grid.ask(flat, ask)
             changed.append(np.unique(flat // SIDE**3))

@@ -31,7 +31,7 @@ UNKNOWN: dict[Freedom, tuple[int, ...]] = {
 }
 """Entries of `Pose.stepped` that are solved for."""
 FILLED_DEVIATION = 0.01
-"""Of scale and offset, once a placement was changed so that its shape fills the unit sphere."""
+"""Of scale and offset, while a placement that was changed so that its shape fills the unit sphere is fitted again."""
 FILLED_GROWTH = 1.3
 """Such a change is kept if the objective is at most so many times what it was: of a torn shape it is wrong."""
 NEARLY_AS_GOOD = 2.0
@@ -134,7 +134,8 @@ class LatentSolver:
         )
         if filled.objective >= FILLED_GROWTH * guess.objective:
             return guess
-        # How well the placement is known is another question: codes fill the sphere nearly, and views do not show it.
+        # Fits compete by how well they explain the view where they fill the sphere. How well a placement is known is stated without
+        # that: codes fill it nearly, not exactly.
         return replace(filled, expected=guess.expected)
 
     def _apart(self, best: Hypothesis, others: list[Hypothesis]) -> list[Hypothesis]:

@@ -48,7 +48,9 @@ class Muon:
             # Nesterov's: what the momentum would be after the same gradient once more.
             moved = matrices(layer, torch.add(weight.grad, momentum, alpha=MOMENTUM))
             size = LIKE_ADAM * math.sqrt(max(moved.shape[1:]))
-            moved = orthogonal(moved.to(product_type(weight.device, self._precision)))
+            if moved.dtype == torch.float32:
+                moved = moved.to(product_type(weight.device, self._precision))
+            moved = orthogonal(moved)
             weight.add_(moved.reshape(weight.shape), alpha=-rate * size)
 
 

@@ -28,13 +28,12 @@ from shapeprior.brick_cells import (
     spread,
 )
 from shapeprior.brick_grid import LOCAL, BrickGrid
-from shapeprior.in_threads import in_threads
 
 Ask = Callable[[Float[np.ndarray, "points 3"]], Float[np.ndarray, "points"]]
 """Finite values of the field at points of the unit frame."""
 
-PART = 1024
-"""Bricks that are looked at together, which bounds the memory; a mesh of 256³ cells has some thousands, for all threads."""
+PART = 4096
+"""Bricks that are looked at together, which bounds the memory."""
 PLAIN_SLOPE = 0.8
 """A cell without a crossing whose corners show at least this slope holds no fold of the surface: beside a thin part between them,
 the field grows to both sides of it, and the slope is lost."""
@@ -92,17 +91,31 @@ def _full_grid(ask: Ask, cells: int) -> BrickGrid:
 def _finer_grid(ask: Ask, grid: BrickGrid, *, margin: float, first: bool, last: bool) -> BrickGrid:
     """The grid of half the cell size, known where the surface may be."""
     finer = BrickGrid(2 * grid.cells)
-
-    def halved(bricks: Int[np.ndarray, "bricks"]) -> list[tuple[np.ndarray, ...]]:
-        return list(_halved(grid, finer.cells, bricks, margin=margin, first=first, last=last))
-
-    found = [octant for part in in_threads(halved, parts(grid)) for octant in part]
-    places, guesses, wanted, eighths = zip(*found, strict=True)
+    if len(grid.places) == 0:  # No surface is near any corner.
+        return finer
+    places, guesses, wanted, eighths = [], [], [], []
+    for bricks in parts(grid):
+        padded = grid.padded(grid.values, bricks, fill=np.nan)
+        kinds = _cells_to_split(padded, 2.0 / grid.cells, margin=margin)
+        # An eighth of a brick becomes a brick.
+        for octant in product((0, 1), repeat=3):
+            eighth = kinds[:, *(slice(4 * o, 4 * o + 4) for o in octant)].reshape(len(bricks), 64)
+            used = np.flatnonzero(eighth.any(axis=1))
+            guess = _interpolated(padded[:, *(slice(4 * o, 4 * o + 5) for o in octant)][used])
+            halved = (eighth[used][:, _HALF_OF].reshape(guess.shape)) * CELL
+            if first:
+                bits = spread(halved != 0).view(np.uint8) * (_NEEDED | _ASKED)
+            else:
+                bits = _wanted(guess, halved, 2.0 / finer.cells, last=last)
+            places.append(grid.places[bricks[used]] * 2 + np.array(octant, dtype=np.int32))
+            guesses.append(guess[:, :SIDE, :SIDE, :SIDE])
+            wanted.append(bits)
+            eighths.append(grid.presumed[bricks[used]][:, *(slice(4 * o, 4 * o + 4) for o in octant)])
     where, bits = np.concatenate(places), np.concatenate(wanted)
     finer.add(where)
     rows = finer.slots(where)
     finer.guesses[rows] = np.concatenate(guesses)
-    del found, guesses
+    del guesses
     finer.values[rows, ::2, ::2, ::2] = finer.guesses[rows, ::2, ::2, ::2]
     finer.presumed[rows, ::2, ::2, ::2] = np.concatenate(eighths)
     for part in some_at_a_time(np.arange(len(rows))):
@@ -113,28 +126,6 @@ def _finer_grid(ask: Ask, grid: BrickGrid, *, margin: float, first: bool, last: 
         finer.presume(flat[settled])
         finer.ask(flat[~settled], ask)
     return finer
-
-
-def _halved(
-    grid: BrickGrid, cells: int, bricks: Int[np.ndarray, "bricks"], *, margin: float, first: bool, last: bool
-) -> Iterator[tuple[np.ndarray, ...]]:
-    """Bricks of the grid of so many `cells` that are made of some of this one, octant by octant: their places, what interpolation
-    says of their corners, which of these are wanted, and which were presumed before."""
-    padded = grid.padded(grid.values, bricks, fill=np.nan)
-    kinds = _cells_to_split(padded, 2.0 / grid.cells, margin=margin)
-    # An eighth of a brick becomes a brick.
-    for octant in product((0, 1), repeat=3):
-        eighth = kinds[:, *(slice(4 * o, 4 * o + 4) for o in octant)].reshape(len(bricks), 64)
-        used = np.flatnonzero(eighth.any(axis=1))
-        guess = _interpolated(padded[:, *(slice(4 * o, 4 * o + 5) for o in octant)][used])
-        halved = (eighth[used][:, _HALF_OF].reshape(guess.shape)) * CELL
-        if first:
-            bits = spread(halved != 0).view(np.uint8) * (_NEEDED | _ASKED)
-        else:
-            bits = _wanted(guess, halved, 2.0 / cells, last=last)
-        place = grid.places[bricks[used]] * 2 + np.array(octant, dtype=np.int32)
-        presumed = grid.presumed[bricks[used]][:, *(slice(4 * o, 4 * o + 4) for o in octant)]
-        yield place, guess[:, :SIDE, :SIDE, :SIDE], bits, presumed
 
 
 def _cells_to_split(

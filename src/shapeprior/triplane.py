@@ -187,7 +187,7 @@ class TriplaneDecoder(Decoder):
             x, y, z = points_unit.unbind(-1)
             # torch's first coordinate is the one that varies fastest in memory: the column.
             places = torch.stack([torch.stack(place, dim=-1) for place in ((y, x), (z, y), (x, z))])
-            slope = by_feature[0].view(len(points_unit), 3, -1).transpose(0, 1)
+            slope = torch.stack(by_feature[0].chunk(3, dim=-1))
             by_code = by_directions(places, slope, kernels, planes)
             rows, shares = grid_corners(points_unit, self.config.volume)
             by_code += nn.functional.embedding_bag(rows, field, per_sample_weights=shares, mode="sum")

@@ -29,7 +29,7 @@ def push_through(
     (row, column, feature).
 
     Where the device multiplies in bfloat16, single-precision directions are pushed through in it: least squares take steps along
-    them whose worth is then measured exactly, and half a per cent of a derivative costs no step.
+    them whose worth is then measured exactly. Half a per cent of a derivative costs no step, nor does it matter for a deviation.
     """
     kind = moved.dtype
     if kind == torch.float32:
@@ -52,7 +52,7 @@ def push_through(
     return moved.permute(0, 2, 3, 1).flatten(1).T.to(kind).contiguous()
 
 
-def doubling_kernels(weight: Float[Tensor, "inputs outputs taps taps"]) -> list[Float[Tensor, "_ _"]]:
+def doubling_kernels(weight: Float[Tensor, "inputs outputs taps taps"]) -> list[Float[Tensor, "_reads _cells"]]:
     """How the slope of a value by what is read of a doubling's output becomes its slope by the doubling's input.
 
     A bilinear reading takes four outputs, lower or upper along each axis, times their features; the input cells that these come
@@ -71,7 +71,7 @@ def doubling_kernels(weight: Float[Tensor, "inputs outputs taps taps"]) -> list[
 def by_directions(
     places: Float[Tensor, "planes points 2"],
     slope: Float[Tensor, "planes points outputs"],
-    kernels: Sequence[Float[Tensor, "planes _ _"]],
+    kernels: Sequence[Float[Tensor, "planes _reads _cells"]],
     moved: Float[Tensor, "inputs directions"],
 ) -> Float[Tensor, "points directions"]:
     """Change of a value at each point along some directions, given its slope by what is read there behind a doubling, and how the
@@ -82,7 +82,7 @@ def by_directions(
     large matrices: a small one a point takes several times as long.
     """
     planes, count = slope.shape[:2]
-    inputs = kernels[3].shape[2] // 4
+    inputs = kernels[3].shape[2] // 4  # Where both lower outputs are odd, a reading depends on two cells by two.
     side = math.isqrt(len(moved) // (planes * inputs))
     place = (((places.flatten(0, 1) + 1.0) * 2 * side - 1.0) / 2.0).clamp(0.0, 2 * side - 1.0)
     low = place.floor().clamp(max=2 * side - 2.0)
@@ -98,7 +98,8 @@ def by_directions(
     parts = []
     for of_case, (kernel, odd) in enumerate(zip(kernels, CASES, strict=True)):
         here = slice(sum(map(sum, sizes[:of_case])), sum(map(sum, sizes[: of_case + 1])))
-        by_input = torch.cat([part @ each for part, each in zip(read[here].split(sizes[of_case]), kernel, strict=True)])
+        of_planes = zip(read[here].split(sizes[of_case]), kernel, strict=True)
+        by_input = torch.cat([part @ each for part, each in of_planes])
         steps = torch.arange(3, device=low.device)
         row, column = (first[here, axis, None] + steps[: 3 - odd[axis]] for axis in (0, 1))
         inside = ((row >= 0) & (row < side))[:, :, None] & ((column >= 0) & (column < side))[:, None]
@@ -108,9 +109,9 @@ def by_directions(
         parts.append(
             nn.functional.embedding_bag(entries.flatten(1), moved, per_sample_weights=weights.flatten(1), mode="sum")
         )
-    found = torch.empty_like(moved[:1]).expand(planes * count, -1).clone()
+    found = moved.new_empty(planes * count, moved.shape[1])
     found[order] = torch.cat(parts)
-    return found.view(planes, count, -1).sum(dim=0)
+    return found.view(planes, count, moved.shape[1]).sum(dim=0)
 
 
 def _taps() -> Float[Tensor, "output parity input tap"]:
