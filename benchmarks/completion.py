@@ -1,6 +1,6 @@
 """Completion by a prior, measured: how fast, how good against plain gradient descent, and what noise, views and placements do.
 
-    python benchmarks/completion.py PRIOR DATASET --parts speed adam sensor views upright free others families --shapes 8
+    python benchmarks/completion.py PRIOR DATASET --parts speed adam sensor views upright free --shapes 8
 
 PRIOR is a run folder or a bundled prior, DATASET one that it has not been trained on, or its test split. Each part takes one depth
 view of 256 x 256 pixels of each shape, as `shapeprior evaluate` does, and means include failures with the worst score.
@@ -14,15 +14,14 @@ view of 256 x 256 pixels of each shape, as `shapeprior evaluate` does, and means
   upright  scale within 30 %, offset and turn about +y at random and unknown: how often the turn is within 10 degrees and the scale
            within 5 %; `fits`, which forgives a shape its own symmetry, counts completions whose F-score at 2 % in the scan's
            frame is at most 0.05 below that at known placement;
-  free     the same with any turn;
-  others   verdicts on views of other bundled families, on a plane, on noise and on 10 points;
-  families verdicts on fresh shapes of every family, position and scale unknown, clean and by a consumer sensor.
+  free     the same with any turn.
+
+What it says of views that show something else, `verdicts.py` measures.
 """
 
 import argparse
-import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -31,13 +30,11 @@ import torch
 from scipy.spatial.transform import Rotation
 from tables import print_machine, print_table
 
-from shapeprior.bundled import bundled_priors
 from shapeprior.dataset import Dataset
 from shapeprior.errors import CompletionError
 from shapeprior.frames import Similarity
 from shapeprior.infer_config import InferConfig
 from shapeprior.mesh import TriangleMesh
-from shapeprior.mesh_io import load_mesh
 from shapeprior.metrics import Metrics, MetricsConfig
 from shapeprior.observation import Observation
 from shapeprior.observed_samples import observed_samples
@@ -47,9 +44,7 @@ from shapeprior.residuals import Residuals
 from shapeprior.sensor_model import SensorModel
 from shapeprior.shape_views import shape_view
 from shapeprior.strays import without_strays
-from shapeprior.synthesize import synthesize_family
 from shapeprior.truth import Truth, load_truth, score
-from shapeprior.views import camera_around, render_depth
 
 METRICS = MetricsConfig(surface_points=10_000, volume_points=30_000)
 KNOWN = Similarity.identity()
@@ -223,70 +218,11 @@ def placements(prior: ShapePrior, cases: list[Case], freedom: str) -> None:
     )  # fmt: skip
 
 
-def strangers() -> Iterator[tuple[str, Observation]]:
-    """Views that the prior has no shape for."""
-    rng = np.random.default_rng(0)
-    for name in bundled_priors():
-        other = load(name)
-        mesh = other.extract(other.codes[5], resolution=128)
-        camera, pose = camera_around(azimuth_deg=40.0, elevation_deg=25.0, resolution=256)
-        yield (
-            f"a training {name}",
-            Observation.from_depth(render_depth(mesh, camera, pose), camera, pose, background_is_free=True),
-        )
-    eye = np.array([0.0, 0.3, 2.8])
-    yield "a plane", Observation.from_points(np.column_stack([rng.uniform(-0.8, 0.8, (4000, 2)), np.zeros(4000)]), eye)
-    yield "noise", Observation.from_points(rng.uniform(-0.7, 0.7, (3000, 3)), eye)
-
-
-def others(prior: ShapePrior, cases: list[Case]) -> None:
-    listed = [(f"unseen {case.name}", case.view()) for case in cases]
-    listed += list(strangers())
-    listed.append(("10 points", cases[0].view().thinned(10, seed=0)))
-    rows = []
-    for name, view in listed:
-        for placement, given in (("known", KNOWN), ("aligned", None)):
-            found = prior.infer(view, T_unit_world=given)
-            figures = (
-                found.explained,
-                found.violated,
-                found.code_length,
-                found.slope_error,
-                found.normal_agreement or 0,
-            )
-            rows.append([name, placement, found.verdict.kind, *(f"{value:.2f}" for value in figures)])
-    head = ["view", "placement", "verdict", "explained", "violated", "code", "slope error", "normals"]
-    print_table("verdicts", head, rows)
-
-
-def families(prior: ShapePrior, cases: list[Case], seed: int = 7) -> None:
-    rows = []
-    for name in bundled_priors():
-        with tempfile.TemporaryDirectory() as folder:
-            paths = synthesize_family(name, count=len(cases), out=folder, seed=seed)
-            meshes = [load_mesh(path) for path in paths]
-        for level in ("clean", "consumer"):
-            sensor = None if level == "clean" else SensorModel.level("consumer")
-            kinds = []
-            for number, mesh in enumerate(meshes):
-                T_unit_world = Similarity.to_unit_sphere(mesh.vertices)
-                mesh_unit = TriangleMesh(vertices=T_unit_world.apply(mesh.vertices), faces=mesh.faces)
-                view = shape_view(mesh_unit, f"{name} {number}", sensor=sensor, resolution=256, seed=seed)
-                kinds.append(prior.infer(view.observation, placement="aligned").verdict.kind)
-            rows.append([name, level, *(str(kinds.count(kind)) for kind in ("explained", "doubtful", "unexplained"))])
-    print_table(
-        f"verdicts, {len(cases)} fresh shapes of each family",
-        ["family", "sensor", "explained", "doubtful", "unexplained"],
-        rows,
-        words=2,
-    )
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("prior")
     parser.add_argument("dataset", type=Path)
-    parts = ["speed", "adam", "sensor", "views", "upright", "free", "others", "families"]
+    parts = ["speed", "adam", "sensor", "views", "upright", "free"]
     parser.add_argument("--parts", nargs="+", default=parts, choices=parts)
     parser.add_argument("--shapes", type=int, default=8)
     arguments = parser.parse_args()
@@ -300,15 +236,7 @@ def main() -> None:
         if part in ("upright", "free"):
             placements(prior, cases, part)
         else:
-            measures = {
-                "speed": speed,
-                "adam": adam,
-                "sensor": sensor,
-                "views": views,
-                "others": others,
-                "families": families,
-            }
-            measures[part](prior, cases)
+            {"speed": speed, "adam": adam, "sensor": sensor, "views": views}[part](prior, cases)
 
 
 if __name__ == "__main__":

@@ -109,10 +109,11 @@ def train_encoder(
     parts, kept = [], []
     for row, code in enumerate(shown):
         mesh = _mesh_unit(prior, data, int(drawn[row]) if row < len(drawn) else None, code, recipe.resolution)
-        found = mesh and ShapeViews.render(mesh, len(kept), count=recipe.views_each, config=view_config, rng=rng)
-        if found is not None:
-            parts.append(found)
-            kept.append(row)
+        if mesh is not None:
+            found = ShapeViews.render(mesh, len(kept), count=recipe.views_each, config=view_config, rng=rng)
+            if found is not None:
+                parts.append(found)
+                kept.append(row)
         report(EncoderReport(stage="rendering", done=row + 1, total=len(shown)))
     if not parts:
         raise CompletionError(

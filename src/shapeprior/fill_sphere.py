@@ -34,13 +34,12 @@ def fill_sphere(decoder: Decoder, code: Float[Tensor, "code"]) -> Similarity | N
     mesh = outline(decoder, code, level=LEVEL)
     if mesh is None:
         return None
-    vertices = _together(mesh)
-    center = 0.5 * (vertices.min(axis=0) + vertices.max(axis=0))
-    radius = float(np.linalg.norm(vertices - center, axis=1).max()) - LEVEL
-    scale = 1.0 / max(radius * UNIT_SPHERE_BUFFER, 1e-9)
-    return (
-        Similarity(scale=scale, rotation=np.eye(3), offset=-scale * center) if LIMITS[0] < scale < LIMITS[1] else None
-    )
+    # As of a mesh, less what the level adds to the radius.
+    found = Similarity.to_unit_sphere(_together(mesh))
+    scale = 1.0 / max(1.0 / found.scale - LEVEL * UNIT_SPHERE_BUFFER, 1e-9)
+    if not LIMITS[0] < scale < LIMITS[1]:
+        return None
+    return Similarity(scale=scale, rotation=found.rotation, offset=found.offset * (scale / found.scale))
 
 
 def outline(decoder: Decoder, code: Float[Tensor, "code"], *, level: float = 0.0) -> TriangleMesh | None:

@@ -93,18 +93,17 @@ def by_directions(
     order = group.argsort()
     sizes = torch.bincount(group, minlength=4 * planes).view(4, planes).tolist()
     read = (shares[:, 0, :, None] * shares[:, 1, None, :]).flatten(1)[:, :, None] * slope.flatten(0, 1)[:, None]
-    read, first, plane = read[order].flatten(1), ((low + 1) // 2 - 1)[order], plane[order]
+    by_case = [sum(of_planes) for of_planes in sizes]
+    sorted_parts = (part[order].split(by_case) for part in (read.flatten(1), (low + 1) // 2 - 1, plane))
     feature = torch.arange(inputs, device=low.device)
     parts = []
-    for of_case, (kernel, odd) in enumerate(zip(kernels, CASES, strict=True)):
-        here = slice(sum(map(sum, sizes[:of_case])), sum(map(sum, sizes[: of_case + 1])))
-        of_planes = zip(read[here].split(sizes[of_case]), kernel, strict=True)
-        by_input = torch.cat([part @ each for part, each in of_planes])
+    for kernel, odd, of_planes, read, first, plane in zip(kernels, CASES, sizes, *sorted_parts, strict=True):
+        by_input = torch.cat([part @ each for part, each in zip(read.split(of_planes), kernel, strict=True)])
         steps = torch.arange(3, device=low.device)
-        row, column = (first[here, axis, None] + steps[: 3 - odd[axis]] for axis in (0, 1))
+        row, column = (first[:, axis, None] + steps[: 3 - odd[axis]] for axis in (0, 1))
         inside = ((row >= 0) & (row < side))[:, :, None] & ((column >= 0) & (column < side))[:, None]
         cells = row.clamp(0, side - 1)[:, :, None] * side + column.clamp(0, side - 1)[:, None]
-        entries = ((cells.flatten(1) * planes + plane[here, None]) * inputs)[:, :, None] + feature
+        entries = ((cells.flatten(1) * planes + plane[:, None]) * inputs)[:, :, None] + feature
         weights = by_input.view(*entries.shape) * inside.flatten(1)[:, :, None]
         parts.append(
             nn.functional.embedding_bag(entries.flatten(1), moved, per_sample_weights=weights.flatten(1), mode="sum")
