@@ -100,15 +100,16 @@ def speed(prior: ShapePrior, cases: list[Case]) -> None:
         extract.append(time.perf_counter() - started)
         evaluations.append(len(mesh.faces))
         whole.append(prior.complete(view, T_unit_world=KNOWN).seconds)
-    points = torch.rand((2400, 3), generator=torch.Generator().manual_seed(0)) * 1.6 - 0.8
+    points = (torch.rand((2400, 3), generator=torch.Generator().manual_seed(0)) * 1.6 - 0.8).to(prior.codes.device)
     tangents = prior.decoder.tangents(prior.space.mean, prior.space.axes)
     push, use = [], []
     for _ in range(9):
         started = time.perf_counter()
-        prior.decoder.tangents(prior.space.mean, prior.space.axes)
+        # Looked at, so that a GPU is waited for.
+        float(prior.decoder.tangents(prior.space.mean, prior.space.axes)[0].sum())
         push.append(time.perf_counter() - started)
         started = time.perf_counter()
-        prior.decoder.differentiate(prior.space.mean, tangents, points)
+        float(prior.decoder.differentiate(prior.space.mean, tangents, points).by_code.sum())
         use.append(time.perf_counter() - started)
     rows = [
         [name, f"{np.median(times):.3f}", f"{max(times):.3f}"]
@@ -225,8 +226,9 @@ def main() -> None:
     parts = ["speed", "adam", "sensor", "views", "upright", "free"]
     parser.add_argument("--parts", nargs="+", default=parts, choices=parts)
     parser.add_argument("--shapes", type=int, default=8)
+    parser.add_argument("--device", default="cpu")
     arguments = parser.parse_args()
-    prior, data = load(arguments.prior), Dataset.open(arguments.dataset)
+    prior, data = load(arguments.prior, device=arguments.device), Dataset.open(arguments.dataset)
     ids = [shape.id for shape in data.split("test")]
     ids = [ids[i] for i in np.linspace(0, len(ids) - 1, min(arguments.shapes, len(ids))).round().astype(int)]
     cases = [Case(shape_id, load_truth(data, shape_id)) for shape_id in ids]

@@ -1,10 +1,12 @@
 """Make all bundled priors anew: generate the shapes, prepare them, train, and put the weights into the package.
 
-    python scripts/train_bundled.py WORK
+    python scripts/train_bundled.py WORK                                  # two cores; the bundled priors are made so
+    python scripts/train_bundled.py WORK --device cuda --at-once 5        # a GPU, and a core or more for each family
 
 WORK is a folder for meshes, data sets and runs; whatever is finished there is not done again, but for encoders. Two stages of
 different families run at a time, on one core each: two threads, or two processes, of one family are hardly faster than one with
-batches of so few shapes. The commands that were run are recorded in each prior's made_by.json.
+batches of so few shapes. Where there are more cores than stages, preparation takes a share of them. The commands that were run are
+recorded in each prior's made_by.json.
 """
 
 import argparse
@@ -15,6 +17,8 @@ import time
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
+
+from shapeprior.workers import usable_cores
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +41,6 @@ FAMILIES = {
 """The longest first. Of more shapes a prior learns more in the same number of steps, and thin parts, as handles are, want more
 passes over them; round shapes do with half as many (docs/ablation.md)."""
 SAMPLES = "near=16000,uniform=1000,edges=3000"
-AT_ONCE = 2
 
 
 def main() -> None:
@@ -45,16 +48,18 @@ def main() -> None:
     parser.add_argument("work", type=Path)
     parser.add_argument("--families", nargs="+", default=list(FAMILIES), choices=FAMILIES)
     parser.add_argument("--encoder-steps", type=int, default=2000)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--at-once", type=int, default=2)
     arguments = parser.parse_args()
     arguments.work.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
-    left = {name: stages(name, arguments.encoder_steps) for name in arguments.families}
+    left = {name: stages(name, arguments) for name in arguments.families}
     running: dict[Future[float], tuple[str, str]] = {}
-    with ThreadPoolExecutor(AT_ONCE) as pool:
+    with ThreadPoolExecutor(arguments.at_once) as pool:
         while running or any(left.values()):
             idle = [name for name in left if left[name] and name not in {family for family, _ in running.values()}]
             # Who has most stages left begins, so that none is left alone with all of its stages at the end.
-            for name in sorted(idle, key=lambda name: -len(left[name]))[: AT_ONCE - len(running)]:
+            for name in sorted(idle, key=lambda name: -len(left[name]))[: arguments.at_once - len(running)]:
                 stage = left[name].pop(0)
                 running[pool.submit(run_stage, name, stage, arguments)] = (name, stage)
             done, _ = wait(running, return_when=FIRST_COMPLETED)
@@ -64,23 +69,28 @@ def main() -> None:
     print(f"all: {time.monotonic() - started:.0f} s")
 
 
-def stages(family: str, encoder_steps: int) -> list[str]:
+def stages(family: str, arguments: argparse.Namespace) -> list[str]:
     """The commands that make a family's prior, in their order."""
     plan = FAMILIES[family]
+    workers = max(usable_cores() // arguments.at_once, 1)
+    device = "" if arguments.device == "cpu" else f" --device {arguments.device}"
     return [
         f"shapeprior synthesize {family} --count {plan.shapes} --out meshes/{family} --seed 0",
-        f"shapeprior prepare meshes/{family} --out data/{family} --samples {SAMPLES} --test-share 0.0909 --seed 0 --workers 1",
-        f"shapeprior train data/{family} --out runs/{family} --seed 0 --epochs {plan.passes} --encoder-steps 0",
+        f"shapeprior prepare meshes/{family} --out data/{family} --samples {SAMPLES} --test-share 0.0909 --seed 0 "
+        f"--workers {workers}",
+        f"shapeprior train data/{family} --out runs/{family} --seed 0 --epochs {plan.passes} --encoder-steps 0{device}",
     ] + (
-        [f"shapeprior train-encoder runs/{family} --data data/{family} --seed 0 --steps {encoder_steps}"]
-        if encoder_steps
+        [
+            f"shapeprior train-encoder runs/{family} --data data/{family} --seed 0 --steps {arguments.encoder_steps}{device}"
+        ]
+        if arguments.encoder_steps
         else []
     )
 
 
 def run_stage(family: str, stage: str, arguments: argparse.Namespace) -> float:
     """One command, and bundling after the last one; returns the seconds it took."""
-    work, started, commands = arguments.work, time.monotonic(), stages(family, arguments.encoder_steps)
+    work, started, commands = arguments.work, time.monotonic(), stages(family, arguments)
     finished = len(list((work / "meshes" / family).glob("*.ply"))) == FAMILIES[family].shapes
     with open(work / f"{family}.log", "a", encoding="utf-8") as log:
 

@@ -3,7 +3,6 @@
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 from PIL import Image
 from test_report import read_page
@@ -12,7 +11,6 @@ from shapeprior.errors import ConfigError
 from shapeprior.original_measure import (
     MeasuredPrior,
     OriginalConfig,
-    decode,
     measure_prior,
     read_made_by,
     training_seeds,
@@ -45,16 +43,6 @@ def test_shapes_that_a_prior_was_trained_on_are_refused() -> None:
 def test_settings_out_of_range_are_refused(change: dict[str, int]) -> None:
     with pytest.raises(ConfigError, match="expected"):
         OriginalConfig(**change)  # pyright: ignore[reportArgumentType]
-
-
-def test_decoding_is_what_the_prior_extracts() -> None:
-    prior = load("can")
-    ours, theirs = (
-        decode(prior, prior.codes[0], device="cpu", resolution=32),
-        prior.extract(prior.codes[0], resolution=32),
-    )
-    assert np.array_equal(ours.vertices, theirs.vertices)
-    assert np.array_equal(ours.faces, theirs.faces)
 
 
 @pytest.mark.slow

@@ -15,7 +15,7 @@ from shapeprior.complete_command import complete
 from shapeprior.console import complain, say, say_table
 from shapeprior.errors import ShapePriorError, UnexplainedError
 from shapeprior.evaluate_command import evaluate
-from shapeprior.prior_commands import Seed, encode, interpolate, nearest, sample
+from shapeprior.prior_commands import Device, Seed, encode, interpolate, nearest, sample
 
 _UNSEEN = "Seed that the shapes are generated from; not 0, whose shapes the bundled priors were trained on."
 
@@ -194,13 +194,15 @@ def train(
         )
     say(f"prior {out}, model card {out / 'README.md'}, log {out / 'log.jsonl'}")
     if encoder_steps > 0:
-        train_encoder(out, data=dataset, steps=encoder_steps, seed=seed)
+        train_encoder(out, data=dataset, steps=encoder_steps, seed=seed, device=device)
 
 
-def train_encoder(run: Positional[Path], *, data: Path | None = None, steps: int = 2000, seed: Seed = 0) -> None:
+def train_encoder(
+    run: Positional[Path], *, data: Path | None = None, steps: int = 2000, seed: Seed = 0, device: Device = "cpu"
+) -> None:
     """Train the encoder of a prior, which tells `complete` where to start; `train` does it, too.
 
-    It is trained on the CPU, on views that are rendered of the training shapes.
+    It is trained on views of the training shapes, which the CPU renders first.
 
     Args:
         run: Folder that `train` wrote.
@@ -220,6 +222,7 @@ def train_encoder(run: Positional[Path], *, data: Path | None = None, steps: int
             data=None if data is None else Dataset.open(data),
             recipe=EncoderTraining(steps=steps),
             seed=seed,
+            device=device,
             progress=progress,
         )
     say(f"encoder {path}")

@@ -57,7 +57,7 @@ class CodeMixture:
         The seed decides the folds and the starts. With fewer than 20 codes there is one component.
         """
         space = CodeSpace.fit(codes)
-        whitened = space.whiten(codes).double().cpu().numpy()
+        whitened = space.whiten(codes).cpu().double().numpy()
         leading = min(LEADING, whitened.shape[1], max((len(whitened) - 1) // 4, 1))
         head = whitened[:, :leading]
         count = _best_count(head, seed) if len(head) >= 4 * FOLDS else 1
@@ -73,9 +73,9 @@ class CodeMixture:
 
     def log_prob(self, codes: Float[Tensor, "shapes code"]) -> Float[np.ndarray, "shapes"]:
         """Logarithm of the density at each code, in nats."""
-        whitened = self.space.whiten(codes).double().cpu().numpy()
+        whitened = self.space.whiten(codes).cpu().double().numpy()
         # The axes are orthogonal, so the volume of a whitened unit cube is the product of their lengths.
-        volume = float(self.space.axes.double().norm(dim=1).log().sum())
+        volume = float(self.space.axes.cpu().double().norm(dim=1).log().sum())
         return _log_density(whitened, (self.weights, self.means, self.variances)) - volume
 
     def sample(self, count: int, *, temperature: float = 1.0, seed: int) -> Float[Tensor, "count code"]:

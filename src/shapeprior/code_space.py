@@ -24,11 +24,12 @@ class CodeSpace:
 
     @classmethod
     def fit(cls, codes: Float[Tensor, "shapes code"]) -> "CodeSpace":
-        """Principal axes of the training codes."""
+        """Principal axes of the training codes; they lie where these do."""
+        place, codes = codes.device, codes.cpu()
         mean = codes.mean(dim=0)
         size = codes.shape[1]
         if codes.shape[0] < 2:
-            return cls(mean=mean, axes=torch.eye(size))
+            return cls(mean=mean.to(place), axes=torch.eye(size).to(place))
         _, deviations, directions = torch.linalg.svd(
             (codes - mean).double(),
             # All directions are needed; with more shapes than dimensions, the full matrices add only a large, unused one.
@@ -37,7 +38,7 @@ class CodeSpace:
         spread = torch.zeros(size, dtype=torch.float64)
         spread[: len(deviations)] = deviations / (codes.shape[0] - 1) ** 0.5
         spread = torch.maximum(spread, FLOOR * spread.max().clamp_min(1e-6))
-        return cls(mean=mean, axes=(spread[:, None] * directions).float())
+        return cls(mean=mean.to(place), axes=(spread[:, None] * directions).float().to(place))
 
     def codes(self, whitened: Float[Tensor, "starts code"]) -> Float[Tensor, "starts code"]:
         """Codes of whitened coordinates."""

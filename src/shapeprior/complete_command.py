@@ -7,7 +7,7 @@ from tyro.conf import FlagCreatePairsOff, Positional, arg
 
 from shapeprior.console import say
 from shapeprior.errors import ConfigError, ScanError, UnexplainedError
-from shapeprior.prior_commands import Files, Seed
+from shapeprior.prior_commands import Device, Files, Seed
 
 if TYPE_CHECKING:
     from shapeprior.frames import Similarity
@@ -32,6 +32,7 @@ def complete(
     alternatives: FlagCreatePairsOff[bool] = False,
     workers: int | None = None,
     seed: Seed = 0,
+    device: Device = "cpu",
 ) -> None:
     """Complete one partial view, several views of one object, or every scan in a folder, into a closed mesh in the scan's own frame
     and unit.
@@ -75,7 +76,7 @@ def complete(
             rows = complete_folder(
                 given.scan, out, prior=prior, placement=freedom, intrinsics=given.intrinsics, mask=given.mask,
                 camera_pose=given.camera_pose, pose=pose, sensor=sensor, resolution=resolution, edges=edges, seed=seed,
-                workers=usable_cores() if workers is None else workers, progress=progress.update,
+                device=device, workers=usable_cores() if workers is None else workers, progress=progress.update,
             )  # fmt: skip
         say_completed(rows, out)
         if any(row.status == "failed" for row in rows):
@@ -86,7 +87,7 @@ def complete(
         return
     views = ViewFiles.each(scans, intrinsics=intrinsics, masks=mask, camera_poses=camera_pose)
     view, T_unit_scan = read_placed_scan(views, sensor=sensor, pose=pose, placement=freedom)
-    loaded, prior = _chosen_prior(prior, view, T_unit_scan, freedom, seed)
+    loaded, prior = _chosen_prior(prior, view, T_unit_scan, freedom, seed, device)
     completion = loaded.complete(
         view, T_unit_world=T_unit_scan, placement=freedom, seed=seed, resolution=resolution, edges=edges
     )
@@ -128,15 +129,20 @@ def _say_completion(completion: "Completion", out: Path) -> None:
 
 
 def _chosen_prior(
-    name: str, view: "Observation", T_unit_scan: "Similarity | None", freedom: "Freedom | None", seed: int
+    name: str,
+    view: "Observation",
+    T_unit_scan: "Similarity | None",
+    freedom: "Freedom | None",
+    seed: int,
+    device: str,
 ) -> "tuple[ShapePrior, str]":
     """The prior of this name, or the bundled one that explains the view best, and its name."""
     from shapeprior.prior import load
     from shapeprior.recognition import recognize
 
     if name != "auto":
-        return load(name), name
-    found = recognize(view, T_unit_world=T_unit_scan, placement=freedom, seed=seed)
+        return load(name, device=device), name
+    found = recognize(view, T_unit_world=T_unit_scan, placement=freedom, seed=seed, device=device)
     for one in found:
         fit = (
             "no surface"

@@ -38,6 +38,7 @@ class ScanJob:
     resolution: int
     edges: Edges
     seed: int
+    device: str
 
     @property
     def folder(self) -> Path:
@@ -46,7 +47,7 @@ class ScanJob:
         return first.parent if first.name == self.scan.name else first.parent.parent
 
     def settings(self) -> dict[str, object]:
-        """What the result depends on, the bytes of all files included."""
+        """What the result depends on, the bytes of all files included; of the device, no more than rounding."""
         views = [
             {kind: None if path is None else source_sha256(path) for kind, path in vars(view).items()}
             for view in self.scan.views
@@ -101,6 +102,7 @@ def complete_folder(
     resolution: int = 256,
     edges: Edges = "smooth",
     seed: int = 0,
+    device: str = "cpu",
     workers: int = 1,
     limits: WorkerLimits | None = None,
     progress: Callable[[int, int, str], None] | None = None,
@@ -109,12 +111,12 @@ def complete_folder(
 
     Which files are scans, and which belong to which, is said by `shapeprior.scan_folder.find_scans`. Run again, scans whose
     files and settings are the same are not done again, but for those that failed. With 0 workers the work is done in this
-    process. Raises ScanError if there is no scan, ConfigError if `out` is a file, CheckpointError if there is no such
-    prior, OutputError if a file cannot be written.
+    process. Raises ScanError if there is no scan, ConfigError if `out` is a file or `device` cannot be used, CheckpointError if
+    there is no such prior, OutputError if a file cannot be written.
     """
     if out.exists() and not out.is_dir():
         raise ConfigError(f"{out}: a file; expected a folder for the meshes of a folder of scans")
-    load(prior)  # Says at once what is wrong with it.
+    load(prior, device=device)  # Says at once what is wrong with it.
     found = find_scans(scans, out=out, intrinsics=intrinsics, mask=mask, camera_pose=camera_pose, pose=pose)
     jobs = [
         ScanJob(
@@ -126,6 +128,7 @@ def complete_folder(
             resolution=resolution,
             edges=edges,
             seed=seed,
+            device=device,
         )
         for scan in found
     ]
@@ -155,7 +158,7 @@ def complete_scan(job: ScanJob) -> CompletedScan:
             pose=job.scan.pose,
             placement=job.placement,
         )
-        done = _loaded(job.prior).complete(
+        done = _loaded(job.prior, job.device).complete(
             view,
             T_unit_world=T_unit_scan,
             placement=job.placement,
@@ -185,8 +188,8 @@ def complete_scan(job: ScanJob) -> CompletedScan:
 
 
 @lru_cache(maxsize=1)
-def _loaded(prior: str) -> ShapePrior:
-    return load(prior)
+def _loaded(prior: str, device: str) -> ShapePrior:
+    return load(prior, device=device)
 
 
 def _row_path(job: ScanJob) -> Path:

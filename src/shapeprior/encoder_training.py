@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from shapeprior.codes_between import codes_between
 from shapeprior.config import check_numbers
 from shapeprior.dataset import Dataset
+from shapeprior.device import usable_device
 from shapeprior.encoder import EncoderConfig, Guesses, ViewEncoder
 from shapeprior.encoder_file import write_encoder
 from shapeprior.encoder_views import Batch, ShapeViews, ViewConfig
@@ -78,6 +79,7 @@ def train_encoder(
     recipe: EncoderTraining | None = None,
     view_config: ViewConfig | None = None,
     seed: int = 0,
+    device: str = "cpu",
     progress: Callable[[EncoderReport], None] | None = None,
 ) -> Path:
     """Train the encoder of a trained prior and write it beside its checkpoint; returns the file.
@@ -86,13 +88,15 @@ def train_encoder(
     it has no mesh of, views are taken of what the decoder makes of their codes; where that lacks thin parts, such as the tips of
     wings, the encoder takes real objects to be larger than they are (docs/ablation.md). Raises CheckpointError if there is no prior
     in `run`, DatasetError if `data` is not what it was trained on or a mesh is missing, CompletionError if none of its codes has a
-    surface, ConfigError for a negative seed.
+    surface, ConfigError for a negative seed or a device that cannot be used. `device` is where the network
+    is trained; views are rendered on the CPU.
     """
     if seed < 0:
         raise ConfigError(f"seed = {seed}; expected 0 or more")
     recipe, view_config = recipe or EncoderTraining(), view_config or ViewConfig()
     report = progress or (lambda _: None)
     # One of another checkpoint would not load.
+    place = usable_device(device)
     prior = load(run, with_encoder=False)
     rng = np.random.default_rng([seed, 5])
     if data is not None and data.training_sha256 != prior.config.dataset.get("samples_sha256"):
@@ -121,7 +125,7 @@ def train_encoder(
         )
     encoder = fit_encoder(
         ShapeViews.joined(parts),
-        shown[torch.tensor(kept)],
+        shown[torch.tensor(kept)].to(place),
         config=EncoderConfig(code_size=prior.codes.shape[1]),
         recipe=recipe,
         view_config=view_config,
@@ -155,8 +159,8 @@ def fit_encoder(
     seed: int,
     progress: Callable[[int, float], None] | None = None,
 ) -> ViewEncoder:
-    """An encoder of these views; `whitened` are the codes of their shapes."""
-    encoder = ViewEncoder(config).initialise(seed)
+    """An encoder of these views; `whitened` are the codes of their shapes, and it is trained where these lie."""
+    encoder = ViewEncoder(config).initialise(seed).to(whitened.device)
     rng = np.random.default_rng([seed, 7])
     muon = Muon(encoder.matrix_layers() if recipe.matrix_rate else {}, precision="auto")
     rest = [value for name, value in encoder.named_parameters() if name not in muon.momenta]
@@ -166,7 +170,7 @@ def fit_encoder(
         optimizer.param_groups[0]["lr"] = recipe.rate * fall
         rows = rng.integers(0, len(views.shapes), recipe.batch)
         batch = views.batch(rows, points=min(recipe.points, config.points), config=view_config, rng=rng)
-        with autocast(torch.device("cpu"), "auto"):
+        with autocast(whitened.device, "auto"):
             loss = batch_loss(encoder, batch, whitened)
         encoder.zero_grad()
         loss.backward()
@@ -180,12 +184,16 @@ def fit_encoder(
 
 def batch_loss(encoder: ViewEncoder, batch: Batch, whitened: Float[Tensor, "shapes code"]) -> Float[Tensor, ""]:
     """Negative log-likelihood of codes and placements under the guesses, and cross-entropy of the turns and of being upright."""
-    found: Guesses = encoder(torch.from_numpy(batch.points_view), torch.from_numpy(batch.sensors_view))
-    upright = torch.from_numpy(batch.upright)
-    code = _gaussian(found.whitened, found.whitened_deviation, whitened[torch.from_numpy(batch.shapes)])
-    place = _gaussian(found.placement, found.placement_deviation, torch.from_numpy(batch.placement))
-    steps = torch.arange(found.turns.shape[1]) * (2.0 * math.pi / found.turns.shape[1])
-    near = (torch.cos(torch.from_numpy(batch.turns)[:, None] - steps) / TURN_WIDTH**2).softmax(dim=1)
+
+    def there(array: np.ndarray) -> Tensor:
+        return torch.from_numpy(array).to(whitened.device)
+
+    found: Guesses = encoder(there(batch.points_view), there(batch.sensors_view))
+    upright = there(batch.upright)
+    code = _gaussian(found.whitened, found.whitened_deviation, whitened[there(batch.shapes)])
+    place = _gaussian(found.placement, found.placement_deviation, there(batch.placement))
+    steps = torch.arange(found.turns.shape[1], device=whitened.device) * (2.0 * math.pi / found.turns.shape[1])
+    near = (torch.cos(there(batch.turns)[:, None] - steps) / TURN_WIDTH**2).softmax(dim=1)
     turn = -(near * found.turns).sum(dim=1)
     stands = nn.functional.binary_cross_entropy_with_logits(found.upright, upright.float())
     # Of fallen views, nothing else is to be said.

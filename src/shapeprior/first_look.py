@@ -72,7 +72,7 @@ def first_looks(
     for row in rows_left:
         frame = frames[row]
         if freedom in ("upright", "free"):
-            angles = likely_turns(guesses.turns[row].double().cpu().numpy())[: MODES if freedom == "upright" else 2]
+            angles = likely_turns(guesses.turns[row].cpu().double().numpy())[: MODES if freedom == "upright" else 2]
         else:
             angles = [math.atan2(frame.rotation[0, 2], frame.rotation[0, 0])]
         looks += [_look(guesses, row, angle, frame, freedom, given) for angle in angles]

@@ -163,7 +163,7 @@ class Fitter:
         tangents = guess.tangents or self.decoder.tangents(self._code(guess), self.space.axes)
         curvature, _ = self._system(replace(self._measured(guess, residuals), tangents=tangents), residuals)
         size = len(guess.whitened)
-        covariance = torch.linalg.pinv(curvature.double(), hermitian=True) * (2.0 * self.prior_weight / size)
+        covariance = torch.linalg.pinv(curvature.cpu().double(), hermitian=True) * (2.0 * self.prior_weight / size)
         scales = covariance.new_tensor(POSE_SCALES)[list(self.unknown)]
         return (covariance.diagonal()[size:].clamp_min(0.0).sqrt() * scales).tolist()
 

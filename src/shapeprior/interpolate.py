@@ -31,11 +31,11 @@ def interpolate_codes(
         raise ConfigError(f"steps = {steps}; expected at least 2, the two ends")
     if path not in get_args(CodePath):
         raise ConfigError(f"path = {path!r}; expected one of {', '.join(map(repr, get_args(CodePath)))}")
-    share = torch.linspace(0.0, 1.0, steps, dtype=torch.float64, device=first.device)[:, None]
+    share = torch.linspace(0.0, 1.0, steps, dtype=torch.float64)[:, None]
     if path == "straight":
-        codes = (1.0 - share) * first.double() + share * last.double()
+        codes = (1.0 - share) * first.cpu().double() + share * last.cpu().double()
     else:
-        start, end = space.whiten(torch.stack([first, last])).double()
+        start, end = space.whiten(torch.stack([first, last])).cpu().double()
         codes = space.codes(_turned(start, end, share).to(first)).double()
     codes = codes.to(first)
     # The ends are the codes that were given, to the last bit.

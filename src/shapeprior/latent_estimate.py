@@ -90,15 +90,15 @@ def latent_estimate(
     pose = guess.pose
     moved = Similarity(
         scale=float(pose.scale),
-        rotation=pose.rotation.double().cpu().numpy(),
-        offset=pose.offset.double().cpu().numpy(),
+        rotation=pose.rotation.cpu().double().numpy(),
+        offset=pose.offset.cpu().double().numpy(),
     )
     points, free = (torch.from_numpy(moved.apply(part)).to(code) for part in (samples.surface, samples.free[:4096]))
     with torch.no_grad():
         prepared = decoder.prepare(code[None])
         residuals = decoder.query(prepared, points[None]).abs()[0]
         filled = decoder.query(prepared, free[None])[0] < -0.01 if len(free) else torch.zeros(1)
-    rows = torch.linspace(0, len(points) - 1, min(len(points), SLOPE_POINTS)).long()
+    rows = torch.linspace(0, len(points) - 1, min(len(points), SLOPE_POINTS), device=points.device).long()
     slope = decoder.differentiate(code, tangents, points[rows], prepared=prepared).by_point
     normals = torch.from_numpy(moved.apply_vectors(samples.normals)).to(code)[rows]
     cosines = torch.nn.functional.cosine_similarity(slope, normals, dim=1)

@@ -33,7 +33,7 @@ def nearest_shapes(
     """
     if count < 1:
         raise ConfigError(f"count = {count}; expected at least 1")
-    gaps = (space.whiten(codes) - space.whiten(code[None])).double().norm(dim=1)
+    gaps = (space.whiten(codes) - space.whiten(code[None])).cpu().double().norm(dim=1)
     # Stable, so that equal distances come in the order of training.
     order = [int(row) for row in gaps.argsort(stable=True)[:count]]
     return [NearbyShape(id=shape_ids[row], distance=float(gaps[row])) for row in order]

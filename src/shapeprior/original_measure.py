@@ -1,6 +1,5 @@
 """Measuring the bundled priors as the re-implemented work measured itself: seconds an object, on shapes nobody trained on."""
 
-import copy
 import json
 import re
 import time
@@ -14,9 +13,7 @@ import torch
 
 from shapeprior.bundled import bundled_prior_path
 from shapeprior.config import check_numbers
-from shapeprior.decoded_field import DecodedField
 from shapeprior.errors import CheckpointError, CompletionError, ConfigError
-from shapeprior.extract import ExtractConfig, extract_mesh
 from shapeprior.families import synthesize
 from shapeprior.frames import Similarity
 from shapeprior.mesh import TriangleMesh
@@ -142,16 +139,6 @@ def training_seeds(made_by: dict[str, Any]) -> set[int]:
     return {int(seed) for command in commands for seed in re.findall(r"--seed (\d+)", command)}
 
 
-def decode(prior: ShapePrior, code: Code, *, device: str, resolution: int) -> TriangleMesh:
-    """The mesh of a code with the decoder on a device; on the CPU that of `ShapePrior.extract`."""
-    if device == "cpu":
-        return prior.extract(code, resolution=resolution)
-    decoder = copy.deepcopy(prior.decoder).to(device)
-    with torch.no_grad():
-        prepared = decoder.prepare(torch.as_tensor(code).to(prior.codes).to(device)[None])
-    return extract_mesh(DecodedField(decoder, prepared), ExtractConfig(resolution=resolution)).mesh
-
-
 def _measure_shape(prior: ShapePrior, category: str, index: int, config: OriginalConfig) -> MeasuredShape:
     seed, shape_id = config.seed, f"{category}_{index:05d}"
     mesh_world = synthesize(category, seed=seed, index=index)
@@ -189,12 +176,13 @@ def _measure_shape(prior: ShapePrior, category: str, index: int, config: Origina
 def _decoding_seconds(prior: ShapePrior, code: Code, resolutions: Sequence[int]) -> dict[tuple[str, int], float]:
     found = {}
     for device in devices():
+        there = prior.to(device)
         if device != "cpu":
             # The first call loads kernels.
-            decode(prior, code, device=device, resolution=32)
+            there.extract(code, resolution=32)
         for resolution in resolutions:
             started = time.perf_counter()
-            decode(prior, code, device=device, resolution=resolution)
+            there.extract(code, resolution=resolution)
             found[device, resolution] = time.perf_counter() - started
     return found
 

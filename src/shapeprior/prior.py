@@ -1,8 +1,9 @@
 """The trained prior as users hold it: load it, complete a view, get a mesh."""
 
+import copy
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from shapeprior.code_mixture import CodeMixture
 from shapeprior.code_space import CodeSpace
 from shapeprior.decoded_field import DecodedField
 from shapeprior.decoder import Decoder
+from shapeprior.device import usable_device
 from shapeprior.encode_mesh import EncodedMesh, encode_mesh, encoding_preparation
 from shapeprior.encode_samples import EncodeConfig
 from shapeprior.encoder import ViewEncoder
@@ -85,7 +87,7 @@ class Completion:
 
 @dataclass(frozen=True, eq=False)
 class ShapePrior:
-    """A decoder with the codes of the shapes it was trained on."""
+    """A decoder with the codes of the shapes it was trained on, all on one device; see `to`."""
 
     decoder: Decoder
     codes: Float[Tensor, "shapes code"]
@@ -138,7 +140,7 @@ class ShapePrior:
         return Completion(
             mesh=TriangleMesh(vertices=T_world_unit.apply(mesh_unit.vertices), faces=mesh_unit.faces),
             mesh_unit=mesh_unit,
-            code=estimate.code.double().numpy(),
+            code=estimate.code.cpu().double().numpy(),
             T_unit_world=estimate.T_unit_world,
             residual=estimate.residual * T_world_unit.scale,
             explained=estimate.explained,
@@ -166,6 +168,15 @@ class ShapePrior:
             seed=seed,
             config=config or InferConfig(),
         )
+
+    def to(self, device: str | torch.device) -> "ShapePrior":
+        """The same prior on another device, such as "cuda"; this one stays where it is. Raises ConfigError if there is none such.
+
+        Views and meshes are arrays as before; results differ by rounding.
+        """
+        place = usable_device(str(device))
+        encoder = None if self.encoder is None else copy.deepcopy(self.encoder).to(place)
+        return replace(self, decoder=copy.deepcopy(self.decoder).to(place), codes=self.codes.to(place), encoder=encoder)
 
     @cached_property
     def solver(self) -> LatentSolver:
@@ -265,14 +276,15 @@ class ShapePrior:
         return found
 
 
-def load(prior: str | os.PathLike[str], *, with_encoder: bool = True) -> ShapePrior:
+def load(prior: str | os.PathLike[str], *, device: str = "cpu", with_encoder: bool = True) -> ShapePrior:
     """Load a run folder, a bundled prior by its name (such as ``mug``), or a downloaded one by its id on the Hugging Face Hub.
 
     A path that exists is meant before a name, and a name before an id. Ids (``owner/name``, ``owner/name@revision``) are looked
     up in the local cache of the Hub's clients; nothing is downloaded. `with_encoder` is False for a prior that does without the
     encoder that lies beside its checkpoint. Raises CheckpointError if there is no such prior, or its
-    files are not a whole checkpoint of this version.
+    files are not a whole checkpoint of this version, ConfigError if `device` cannot be used.
     """
+    place = usable_device(device)
     path = bundled_prior_path(prior) or Path(prior)
     if not path.exists():
         # A path object is meant as a path.
@@ -285,9 +297,10 @@ def load(prior: str | os.PathLike[str], *, with_encoder: bool = True) -> ShapePr
     config = RunConfig.read(path)
     checkpoint = read_checkpoint(path, config)
     checkpoint.decoder.eval()
+    encoder = read_encoder(path, checkpoint.codes) if with_encoder else None
     return ShapePrior(
-        decoder=checkpoint.decoder,
-        codes=checkpoint.codes,
+        decoder=checkpoint.decoder.to(place),
+        codes=checkpoint.codes.to(place),
         config=config,
-        encoder=read_encoder(path, checkpoint.codes) if with_encoder else None,
+        encoder=None if encoder is None else encoder.to(place),
     )

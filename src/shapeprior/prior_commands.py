@@ -12,6 +12,7 @@ from shapeprior.console import say
 from shapeprior.errors import ConfigError
 
 Seed = Annotated[int, arg(help="Seed of every random choice; the same seed gives the same result.")]
+Device = Annotated[str, arg(help="Where the work is done, as PyTorch names it: cpu, cuda, mps.")]
 Files = tuple[Path, ...]
 Up = Literal["auto", "x", "y", "z"]
 
@@ -27,6 +28,7 @@ def encode(
     steps: int | None = None,
     resolution: int = 256,
     seed: Seed = 0,
+    device: Device = "cpu",
 ) -> None:
     """Find the code of a full mesh.
 
@@ -48,7 +50,7 @@ def encode(
 
     if refine and mesh_out is None:
         raise ConfigError("--refine without --mesh; expected a mesh to write: the code stays as it is; add --mesh FILE")
-    loaded = load(prior)
+    loaded = load(prior, device=device)
     config = EncodeConfig() if steps is None else EncodeConfig(steps=steps)
     wanted = RefineConfig() if refine else None
     encoded = loaded.encode(mesh, up=up, seed=seed, config=config, refine=wanted)

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor, distributed, nn
 
+from shapeprior.device import usable_device
 from shapeprior.errors import CheckpointError, ConfigError
 
 BACKENDS = {"cpu": "gloo", "cuda": "nccl"}
@@ -88,11 +89,11 @@ def joined_ranks(device: str) -> Iterator[Ranks]:
         _number(name, default) for name, default in (("RANK", 0), ("WORLD_SIZE", 1), ("LOCAL_RANK", 0))
     )
     if size == 1:
-        yield Ranks(rank=0, size=1, device=_usable(device))
+        yield Ranks(rank=0, size=1, device=usable_device(device))
         return
     if device not in BACKENDS:
         raise ConfigError(f"device '{device}' for {size} processes; expected one of {', '.join(BACKENDS)}")
-    ranks = Ranks(rank=rank, size=size, device=_usable(f"cuda:{local}" if device == "cuda" else device))
+    ranks = Ranks(rank=rank, size=size, device=usable_device(f"cuda:{local}" if device == "cuda" else device))
     if device == "cuda":
         torch.cuda.set_device(ranks.device)
     try:
@@ -118,12 +119,3 @@ def _number(name: str, default: int) -> int:
     if not text.isdecimal():
         raise ConfigError(f"environment variable {name}={text!r}; expected a whole number, as torchrun sets it")
     return int(text)
-
-
-def _usable(device: str) -> torch.device:
-    try:
-        return torch.zeros(1, device=device).device
-    # torch raises an AssertionError for a kind of device that it was built without.
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).split("\n")[0]
-        raise ConfigError(f"device '{device}' cannot be used ({reason}); expected one such as cpu, cuda, mps") from None

@@ -32,6 +32,7 @@ def recognize(
     T_unit_world: Similarity | None = None,
     placement: Freedom | None = None,
     seed: int = 0,
+    device: str = "cpu",
 ) -> list[Recognized]:
     """Fit every prior (the bundled ones if not given) to a view; the likeliest comes first.
 
@@ -44,7 +45,7 @@ def recognize(
         raise ConfigError("no prior to recognise a scan with; expected at least one name or folder")
     found = []
     for name in names:
-        prior = load(name)
+        prior = load(name, device=device)
         try:
             estimate = prior.infer(view, T_unit_world=T_unit_world, placement=placement, seed=seed)
         except CompletionError:
