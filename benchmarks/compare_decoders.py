@@ -8,7 +8,7 @@ over its third and fourth epoch; the schedule fits the epochs, and what comes be
 shapes of the test split,
 
   full        the code is fitted to all samples (`encode_samples`), and the mesh compared with the true one;
-  refined     the same after `refine_prepared` with its default settings;
+  refined     the same after `refine_prepared` with its default settings, to as many fresh samples of the shape as these say;
   view        one depth view is completed, at known placement, as `shapeprior evaluate` does;
   edges       mean angle between the true normal and that of the nearest point of the full reconstruction, at points of the true
               surface within 0.02 of an edge that bends by more than 30 degrees;
@@ -90,23 +90,26 @@ def fitted(data: Dataset, scratch: Path, recipe: Preset, seconds: float) -> Pres
 
 
 def full_part(prior: ShapePrior, data: Dataset, ids: list[str], truths: Any) -> dict[str, float]:
-    """Fits to all samples: what the code alone gives, and what is left after `refine_prepared`."""
+    """Fits of whole shapes: what the code alone gives, and what is left after `refine_prepared`."""
     samples = [data.samples(shape_id) for shape_id in ids]
     points = torch.stack([torch.from_numpy(s.points_unit.astype(np.float32)) for s in samples])
     sdf = torch.stack([torch.from_numpy(s.sdf.astype(np.float32)) for s in samples])
     clamp, decoder = prior.config.train.clamp, prior.decoder
-    config = EncodeConfig(steps=120)
-    codes = encode_samples(decoder, CodeSpace.fit(prior.codes), points, sdf, clamp=clamp, config=config, seed=0)
+    codes = encode_samples(
+        decoder, CodeSpace.fit(prior.codes), points, sdf, clamp=clamp, config=EncodeConfig(steps=120), seed=0
+    )
     found: dict[str, float] = {}
     for name, steps in (("full", 0), ("refined", RefineConfig().steps)):
         metrics, fit = [], []
         for shape_id, code, where, distance in zip(ids, codes, points, sdf, strict=True):
             truth = truths(shape_id)
-            known = FieldSamples.of_sdf(where, distance, clamp)
+            config = RefineConfig(steps=steps)
+            rng = np.random.default_rng(0)
+            known = FieldSamples.of_shape(truth.distance, config.samples, clamp, rng=rng, like=distance)
             with torch.nn.utils.parametrize.cached():
                 with torch.no_grad():
                     prepared = decoder.prepare(code[None])
-                prepared = refine_prepared(decoder, prepared, known, config=RefineConfig(steps=steps), seed=0)
+                prepared = refine_prepared(decoder, prepared, known, config=config, seed=0)
                 with torch.no_grad():
                     error = clamped_l1(decoder.query(prepared, where[None])[0], distance, clamp)
             fit.append(float(error.mean()))

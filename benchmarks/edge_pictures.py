@@ -2,7 +2,7 @@
 
     python benchmarks/edge_pictures.py DATASET OUT.png --priors RUN_A RUN_B --titles deepsdf-256 triplane-64 --shapes 3
 
-As `refined` of `compare_decoders.py`: the code is fitted to the samples, then what was prepared of it.
+As `refined` of `compare_decoders.py`: the code is fitted to the data set's samples, then what was prepared of it to more of them.
 """
 
 import argparse
@@ -16,6 +16,7 @@ from shapeprior.encode_samples import EncodeConfig, encode_samples
 from shapeprior.pictures import Panel, contact_sheet, save_picture
 from shapeprior.prior import load
 from shapeprior.refine import FieldSamples, RefineConfig, refine_prepared
+from shapeprior.truth import load_truth
 
 
 def main() -> None:
@@ -32,16 +33,18 @@ def main() -> None:
     for number in np.linspace(0, len(ids) - 1, min(arguments.shapes, len(ids))).round().astype(int):
         samples = data.samples(ids[number])
         points, sdf = (torch.from_numpy(part.astype(np.float32)) for part in (samples.points_unit, samples.sdf))
+        truth = load_truth(data, ids[number])
         row = [Panel(title="truth", mesh=data.mesh_unit(ids[number]))]
         for title, prior in zip(arguments.titles, priors, strict=True):
             clamp = prior.config.train.clamp
             codes = encode_samples(
                 prior.decoder, prior.space, points[None], sdf[None], clamp=clamp, config=EncodeConfig(steps=120), seed=0
             )
-            known = FieldSamples.of_sdf(points, sdf, clamp)
+            config, rng = RefineConfig(), np.random.default_rng(0)
+            known = FieldSamples.of_shape(truth.distance, config.samples, clamp, rng=rng, like=sdf)
             with torch.no_grad():
                 prepared = prior.decoder.prepare(codes)
-            prepared = refine_prepared(prior.decoder, prepared, known, config=RefineConfig(), seed=0)
+            prepared = refine_prepared(prior.decoder, prepared, known, config=config, seed=0)
             row.append(Panel(title=title, mesh=prior.extract_prepared(prepared)))
         rows.append(row)
     save_picture(arguments.out, contact_sheet(rows))

@@ -188,6 +188,7 @@ LAYERS = [
     # Networks: from here on, torch.
     "decoder",
     "decoded_field",
+    "device",
     "precision",
     "deepsdf",
     "triplane_tangents",
@@ -228,6 +229,7 @@ LAYERS = [
     "starts",
     "latent_estimate",
     "infer",
+    "completion",
     "prior",
     "encoder_training",
     "recognition",
@@ -315,7 +317,7 @@ COMMAND_LINE = {
         "--compile",
         "--license",
     },
-    "train-encoder": {"PATH", "--data", "--steps", "--seed"},
+    "train-encoder": {"PATH", "--data", "--steps", "--seed", "--device"},
     "complete": {
         "PATH",
         "--prior",
@@ -331,6 +333,7 @@ COMMAND_LINE = {
         "--alternatives",
         "--workers",
         "--seed",
+        "--device",
     },
     "evaluate": {
         "STR",
@@ -363,6 +366,7 @@ COMMAND_LINE = {
         "--steps",
         "--resolution",
         "--seed",
+        "--device",
     },
     "nearest": {
         "STR",

@@ -14,6 +14,7 @@ from plain_geometry import sphere_sdf
 from shapeprior import evaluate, evaluate_row
 from shapeprior.baselines import screened_poisson
 from shapeprior.cli import main
+from shapeprior.completion import Completion
 from shapeprior.dataset import Dataset
 from shapeprior.decoder import Decoder
 from shapeprior.errors import CompletionError, ConfigError, DatasetError, ScanError
@@ -30,7 +31,7 @@ from shapeprior.placement import Freedom
 from shapeprior.prepare import prepare_dataset
 from shapeprior.prepare_shape import PrepareConfig
 from shapeprior.presets import Preset
-from shapeprior.prior import Completion, ShapePrior
+from shapeprior.prior import ShapePrior
 from shapeprior.records import RefusedShape
 from shapeprior.sampling import SamplingConfig
 from shapeprior.score_summary import find_summary

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+import trimesh
 from plain_geometry import box_sdf
 from torch import Tensor
 
@@ -83,9 +84,34 @@ def test_beyond_the_clamp_only_the_side_is_known() -> None:
     torch.testing.assert_close(known.error(field, torch.arange(6)), expected)
 
 
+def test_samples_of_a_shape_are_its_distances_and_many_lie_beside_its_edges() -> None:
+    """Of a box, whose distances and edges are known."""
+    half = np.array([0.5, 0.3, 0.4])
+    solid = trimesh.creation.box(extents=2 * half)
+    distance = SignedDistance(TriangleMesh(vertices=solid.vertices.copy(), faces=solid.faces.astype(np.int64)))
+
+    def draw(seed: int) -> FieldSamples:
+        like = torch.zeros(1)
+        return FieldSamples.of_shape(distance, 6_000, CLAMP, rng=np.random.default_rng(seed), like=like)
+
+    known = draw(0)
+    points = known.points.double().numpy()
+    true = box_sdf(points, extents=tuple(2 * half))
+    assert len(points) == 6_000
+    assert np.abs(known.values.numpy() - np.clip(true, -CLAMP, CLAMP)).max() < 1e-5
+    assert np.array_equal(known.side.numpy() != 0.0, np.abs(true) >= CLAMP)
+    # Beside an edge two coordinates are near a face's; a sixth is drawn there, with deviations of 0.01.
+    beside = np.sort(np.abs(np.abs(points) - half), axis=1)[:, 1] < 0.02
+    assert np.count_nonzero(beside) > 0.9 * 6_000 / 6
+    assert torch.equal(draw(0).points, known.points)
+    assert not torch.equal(draw(1).points, known.points)
+
+
 def test_settings_are_checked() -> None:
     with pytest.raises(ConfigError, match="rate"):
         RefineConfig(rate=0.0)
+    with pytest.raises(ConfigError, match="samples"):
+        RefineConfig(samples=0)
 
 
 @pytest.mark.slow

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from shapeprior.camera import PinholeCamera as PinholeCamera
+    from shapeprior.completion import Completion as Completion
     from shapeprior.dataset import Dataset as Dataset
     from shapeprior.encoder_training import train_encoder as train_encoder
     from shapeprior.errors import ShapePriorError as ShapePriorError
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from shapeprior.observation import Observation as Observation
     from shapeprior.prepare import prepare_dataset as prepare_dataset
     from shapeprior.presets import preset as preset
-    from shapeprior.prior import Completion as Completion
     from shapeprior.prior import ShapePrior as ShapePrior
     from shapeprior.prior import load as load
     from shapeprior.recognition import recognize as recognize
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from shapeprior.train import train_prior as train_prior
 
 _HOMES = {
-    "Completion": "prior",
+    "Completion": "completion",
     "Dataset": "dataset",
     "Observation": "observation",
     "PinholeCamera": "camera",

@@ -10,10 +10,11 @@ from shapeprior.errors import ConfigError, ScanError, UnexplainedError
 from shapeprior.prior_commands import Device, Files, Seed
 
 if TYPE_CHECKING:
+    from shapeprior.completion import Completion
     from shapeprior.frames import Similarity
     from shapeprior.observation import Observation
     from shapeprior.placement import Freedom
-    from shapeprior.prior import Completion, ShapePrior
+    from shapeprior.prior import ShapePrior
 
 
 def complete(

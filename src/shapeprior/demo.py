@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from shapeprior.bundled import bundled_folder
+from shapeprior.completion import Completion
 from shapeprior.mesh_io import load_mesh, save_mesh
 from shapeprior.metrics import Metrics, MetricsConfig
 from shapeprior.pictures import comparison_picture, completion_panels, save_picture
 from shapeprior.pose_io import read_pose
-from shapeprior.prior import Completion, load
+from shapeprior.prior import load
 from shapeprior.scan_io import read_scan
 from shapeprior.signed_distance import SignedDistance
 from shapeprior.truth import Truth, score

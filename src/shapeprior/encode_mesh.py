@@ -66,7 +66,8 @@ def encode_mesh(
 ) -> EncodedMesh:
     """Clean, turn upright, normalise, sign, sample and fit a mesh; `seed` decides the samples and their order.
 
-    With `refine`, the prepared decoder is fitted as well, which holds details that no code does; code and error stay.
+    With `refine`, the prepared decoder is fitted as well, to more samples, which holds details that no code does; code and error
+    stay.
 
     Raises MeshError, naming `name`, for what preparation would refuse.
     """
@@ -79,13 +80,17 @@ def encode_mesh(
     with torch.no_grad():
         first = decoder.prepare(code)
         predicted = decoder.query(first, points_unit)
-    known = FieldSamples.of_sdf(points_unit[0], sdf[0], clamp)
+    refined = None
+    if refine is not None:
+        rng = np.random.default_rng([seed, 1])
+        known = FieldSamples.of_shape(prepared.distance, refine.samples, clamp, rng=rng, like=sdf)
+        refined = refine_prepared(decoder, first, known, config=refine, seed=seed)
     return EncodedMesh(
         code=code[0].cpu().double().numpy(),
         T_unit_world=prepared.T_unit_world,
         error=float(clamped_l1(predicted, sdf, clamp).mean()),
         mesh_unit=prepared.mesh_unit,
-        refined=refine_prepared(decoder, first, known, config=refine, seed=seed) if refine else None,
+        refined=refined,
     )
 
 

@@ -17,6 +17,7 @@ from shapeprior.bundled import bundled_prior_path, bundled_priors
 from shapeprior.checkpoint import RunConfig, read_checkpoint
 from shapeprior.code_mixture import CodeMixture
 from shapeprior.code_space import CodeSpace
+from shapeprior.completion import Completion
 from shapeprior.decoded_field import DecodedField
 from shapeprior.decoder import Decoder
 from shapeprior.device import usable_device
@@ -31,9 +32,9 @@ from shapeprior.hub import hub_prior_path
 from shapeprior.infer import LatentSolver
 from shapeprior.infer_config import InferConfig
 from shapeprior.interpolate import CodePath, interpolate_codes
-from shapeprior.latent_estimate import LatentEstimate, PlacementDeviations
+from shapeprior.latent_estimate import LatentEstimate
 from shapeprior.mesh import TriangleMesh
-from shapeprior.mesh_io import load_mesh, save_mesh
+from shapeprior.mesh_io import load_mesh
 from shapeprior.nearest_shapes import NearbyShape, nearest_shapes
 from shapeprior.observation import Observation
 from shapeprior.placement import Freedom
@@ -41,48 +42,12 @@ from shapeprior.prepare_shape import UpSetting
 from shapeprior.refine import RefineConfig
 from shapeprior.support import Support
 from shapeprior.units import file_up_axis
-from shapeprior.verdict import Verdict
 
 SUPPORT_POINTS = 20_000
 """Points of a view that its support is measured by, at most."""
 
 Code = Float[Tensor, "code"] | Float[np.ndarray, "code"]
 """A latent code, as `Completion` and `EncodedMesh` hold it or as the codes of training are."""
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Completion:
-    """A completed object."""
-
-    mesh: TriangleMesh
-    """Closed mesh in the scan's own frame and unit."""
-    mesh_unit: TriangleMesh
-    """The same in the unit frame."""
-    code: Float[np.ndarray, "code"]
-    """The latent code that was found."""
-    T_unit_world: Similarity
-    """Where the object lies in the scan: given, or found."""
-    residual: float
-    """Median distance of the observed points from the completed surface by the field, in the scan's unit."""
-    explained: float
-    """Share of observed points within 2 % of the object's radius from the surface."""
-    verdict: Verdict
-    """Whether the shape explains the view."""
-    deviations: PlacementDeviations | None
-    """How well the placement is known, near the one that was found; None where it was given."""
-    alternatives: tuple[LatentEstimate, ...]
-    """Other shapes or placements that explain the view nearly as well: `ShapePrior.completion` makes a mesh of one."""
-    support: Support
-    """How much of the surface was seen, vertex by vertex."""
-    seconds: float
-    """Wall time, loading left out."""
-
-    def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write the mesh as PLY, OBJ, STL or GLB, by the suffix. Raises OutputError.
-
-        Vertices are blue where the surface was seen and orange where it is imagined; PLY has their property `support`, too.
-        """
-        return save_mesh(path, self.mesh, colors=self.support.colors, values={"support": self.support.value})
 
 
 @dataclass(frozen=True, eq=False)
