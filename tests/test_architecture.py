@@ -120,6 +120,7 @@ LAYERS = [
     "scan_folder",
     "strays",
     "observed_samples",
+    "seen_through",
     # Surfaces out of fields, and how good they are.
     "cube_cases",
     "brick_cells",
@@ -226,6 +227,7 @@ LAYERS = [
     "residuals",
     "infer_config",
     "hypothesis",
+    "overreach",
     "starts",
     "latent_estimate",
     "infer",

@@ -14,12 +14,14 @@ from shapeprior.encoder import ViewEncoder
 from shapeprior.errors import CompletionError, ConfigError
 from shapeprior.fill_sphere import fill_sphere, outline
 from shapeprior.frames import Similarity
-from shapeprior.hypothesis import Fitter, Hypothesis, Pose
+from shapeprior.hypothesis import DAMPING, Fitter, Hypothesis, Pose
 from shapeprior.infer_config import InferConfig
 from shapeprior.latent_estimate import LatentEstimate, PlacementDeviations, latent_estimate
 from shapeprior.observation import Observation
+from shapeprior.overreach import filled_samples, overreach
 from shapeprior.placement import Freedom
 from shapeprior.residuals import Residuals
+from shapeprior.seen_through import SeenThrough
 from shapeprior.starts import StartFinder, Starts
 from shapeprior.strays import without_strays
 
@@ -43,6 +45,10 @@ MODEL_ERROR = 4.0
 unseen mugs, 6.3 on cameras and 2.9 on airplanes for the scale, 3.6, 2.3 and 1.6 for the turn (40 to 60 upright views, medians)."""
 MAX_POINTS = 4096
 """Points of a view that are looked at, at most."""
+MAX_BACKGROUND = 8192
+"""Background rays, likewise."""
+MAX_RAYS = 65_536
+"""Points whose rays tell what is free, at most: thin rims are not to be missed."""
 
 
 class LatentSolver:
@@ -75,7 +81,8 @@ class LatentSolver:
         """
         if freedom == "known" and T_unit_world is None:
             raise ConfigError("a known placement was asked for and none given; expected T_unit_world")
-        view_world = without_strays(view_world.thinned(MAX_POINTS, seed=seed))
+        whole_world = view_world.thinned(MAX_RAYS, seed=seed)
+        view_world = without_strays(view_world.thinned(MAX_POINTS, seed=seed, background=MAX_BACKGROUND))
         starts = self._finder.find(view_world, T_unit_world=T_unit_world, freedom=freedom, seed=seed, config=config)
         weight = config.prior_weight if freedom == "known" else config.placed_prior_weight
         fitter = Fitter(self.decoder, self.space, weight, UNKNOWN[freedom])
@@ -89,6 +96,7 @@ class LatentSolver:
         residuals = self._residuals(starts, config, config.points, config.free_points, seed + 1)
         steps = config.steps if freedom == "known" else config.placed_steps
         fits = [fitter.fit(guess, residuals, steps=steps, fresh_every=config.fresh_every) for guess in guesses]
+        fits, residuals = self._cleared(fits, fitter, residuals, starts, whole_world, freedom, seed=seed, config=config)
         if freedom != "known" and config.filling_steps:
             fits = [self._filled(guess, fitter, residuals, config) for guess in fits]
         fits.sort(key=lambda guess: guess.objective)
@@ -115,6 +123,38 @@ class LatentSolver:
 
     def _code(self, guess: Hypothesis) -> Float[Tensor, "code"]:
         return self.space.codes(guess.whitened[None])[0]
+
+    def _cleared(
+        self,
+        fits: list[Hypothesis],
+        fitter: Fitter,
+        residuals: Residuals,
+        starts: Starts,
+        view_world: Observation,
+        freedom: Freedom,
+        *,
+        seed: int,
+        config: InferConfig,
+    ) -> tuple[list[Hypothesis], Residuals]:
+        """Fitted again with points that the shapes fill and the view saw to be free; and the residuals with these, by which fits
+        that keep some of them lose."""
+        steps = config.clearing_steps if freedom == "known" else config.placed_clearing_steps
+        if steps == 0:
+            return fits, residuals
+        if freedom == "known":
+            free = starts.samples.free
+            found = [
+                filled_samples(self.decoder, guess, free, count=config.clearing_points, seed=seed) for guess in fits
+            ]
+        else:
+            seen = SeenThrough.of(view_world.transformed(starts.T_sample_world))
+            found = [
+                overreach(self.decoder, guess, self._code(guess), seen, count=config.clearing_points, seed=seed)
+                for guess in fits
+            ]
+        residuals = residuals.with_free(torch.from_numpy(np.concatenate(found)).to(self.codes))
+        again = [replace(guess, damping=DAMPING) for guess in fits]
+        return [fitter.fit(guess, residuals, steps=steps, fresh_every=config.fresh_every) for guess in again], residuals
 
     def _filled(self, guess: Hypothesis, fitter: Fitter, residuals: Residuals, config: InferConfig) -> Hypothesis:
         """Fitted again where its shape fills the unit sphere."""

@@ -22,12 +22,18 @@ class InferConfig:
     """Surface points, and as many free points, in these."""
     kept: int = 4
     """Starts that go on after these, if there are so many."""
-    steps: int = 10
+    steps: int = 6
     """Steps of those where the placement is known."""
     placed_steps: int = 10
     """Steps of those where it is not."""
     fresh_every: int = 5
     """Steps with the same derivatives of the decoder by its code."""
+    clearing_points: int = 300
+    """Points of each fit's shape that were seen to be free, at most, that are added to the others then (`shapeprior.overreach`)."""
+    clearing_steps: int = 4
+    """Steps with them, where the placement is known."""
+    placed_clearing_steps: int = 5
+    """Steps with them, where it is not."""
     points: int = 600
     """Surface points in these."""
     free_points: int = 600
@@ -60,9 +66,17 @@ class InferConfig:
                 "fresh_every",
                 "points",
                 "free_points",
+                "clearing_points",
             ),
             positive=("shell", "huber"),
-            not_negative=("free_weight", "prior_weight", "placed_prior_weight"),
+            not_negative=(
+                "free_weight",
+                "prior_weight",
+                "placed_prior_weight",
+                "clearing_steps",
+                "placed_clearing_steps",
+                "filling_steps",
+            ),
         )
 
     @property

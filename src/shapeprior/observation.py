@@ -9,7 +9,7 @@ from shapeprior.camera import PinholeCamera, has_measurement
 from shapeprior.errors import ConfigError, ScanError
 from shapeprior.frames import Similarity
 
-DEFAULT_BACKGROUND_RAYS = 8192
+DEFAULT_BACKGROUND_RAYS = 2**16
 """How many background rays `Observation.from_depth` keeps unless told."""
 
 
@@ -146,8 +146,9 @@ class Observation:
             weights=self.weights,
         )
 
-    def thinned(self, count: int, *, seed: int) -> "Observation":
-        """A random subset of at most `count` points, in their old order; background rays stay.
+    def thinned(self, count: int, *, seed: int, background: int | None = None) -> "Observation":
+        """A random subset of at most `count` points, in their old order, and `background` of the background rays, evenly
+        spread; all of these if not given.
 
         With weights, points of weight 0 are left out, and one point after the other is drawn from those that are left, in
         proportion to their weights (Efraimidis and Spirakis 2006, "Weighted random sampling with a reservoir").
@@ -155,6 +156,14 @@ class Observation:
         """
         if count < 1:
             raise ConfigError(f"cannot keep {count} points; expected 1 or more")
+        if background is not None:
+            kept = _evenly(np.arange(len(self.background_origins)), background)
+            fewer = replace(
+                self,
+                background_origins=self.background_origins[kept],
+                background_directions=self.background_directions[kept],
+            )
+            return fewer.thinned(count, seed=seed)
         if self.weights is not None:
             keep = np.flatnonzero(self.weights > 0)
             if len(keep) > count:
@@ -209,7 +218,7 @@ class Observation:
             raise ConfigError(
                 f"per_ray {per_ray}, radius {radius}, stop_short {stop_short}; expected 1 or more, positive, 0 or more"
             )
-        origins, directions, lengths = self._rays()
+        origins, directions, lengths = self.rays()
         start, end = _sphere_span(origins - (0.0 if center_world is None else center_world), directions, radius)
         end = np.minimum(end, lengths - stop_short)
         kept = end > start  # False where the ray misses the sphere, too.
@@ -218,7 +227,7 @@ class Observation:
         along = start + share * (end - start)
         return (origins[kept, None, :] + along[:, :, None] * directions[kept, None, :]).reshape(-1, 3)
 
-    def _rays(
+    def rays(
         self,
     ) -> tuple[Float[np.ndarray, "rays 3"], Float[np.ndarray, "rays 3"], Float[np.ndarray, "rays"]]:
         """Origins, unit directions and free lengths of all rays; infinite lengths for the background's."""

@@ -47,6 +47,10 @@ class Residuals:
         empty = torch.randperm(len(samples.free), generator=generator)[:free]
         return cls(tensor(samples.surface, rows), tensor(samples.normals, rows), tensor(samples.free, empty), settings)
 
+    def with_free(self, points: Float[Tensor, "more 3"]) -> "Residuals":
+        """The same with more points that were seen to be free, in the frame of the others."""
+        return Residuals(self.surface, self.normals, torch.cat([self.free, points]), self.settings)
+
     def moved(
         self, scale: Float[Tensor, ""], rotation: Float[Tensor, "3 3"], offset: Float[Tensor, "3"]
     ) -> "Residuals":
