@@ -55,7 +55,7 @@ COLUMNS = [
     "refined_fit", "refined_chamfer_l1", "refined_iou", "refined_edge_normal_deg",
     "view_chamfer_l1", "view_fscore_2", "view_iou", "query_us",
 ]  # fmt: skip
-METRICS = MetricsConfig(surface_points=10_000, volume_points=30_000)
+METRICS = MetricsConfig(surface_points=30_000, volume_points=30_000)
 
 
 def variants() -> dict[str, Preset]:
