@@ -13,6 +13,7 @@ from torch import Tensor
 
 from shapeprior.code_space import CodeSpace
 from shapeprior.decoder import Decoder
+from shapeprior.frames import Similarity
 from shapeprior.residuals import Residuals
 
 POSE_SCALES = (0.1, 0.1, 0.1, 0.1, 0.2, 0.2, 0.2)
@@ -38,6 +39,16 @@ class Pose:
     def identity(cls, like: Tensor) -> "Pose":
         """No motion, in type and device of `like`."""
         return cls(like.new_ones(()), torch.eye(3).to(like), like.new_zeros(3))
+
+    def apply(self, points: Float[Tensor, "points 3"]) -> Float[Tensor, "points 3"]:
+        """Move points."""
+        return self.scale * (points @ self.rotation.T) + self.offset
+
+    @property
+    def similarity(self) -> Similarity:
+        """The same in double precision, for arrays."""
+        rotation, offset = (part.cpu().double().numpy() for part in (self.rotation, self.offset))
+        return Similarity(scale=float(self.scale), rotation=rotation, offset=offset)
 
     def stepped(self, step: Float[Tensor, "7"]) -> "Pose":
         """After it, a small motion: growth (logarithm), offset, rotation vector."""

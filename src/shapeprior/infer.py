@@ -81,7 +81,7 @@ class LatentSolver:
         """
         if freedom == "known" and T_unit_world is None:
             raise ConfigError("a known placement was asked for and none given; expected T_unit_world")
-        whole_world = view_world.thinned(MAX_RAYS, seed=seed)
+        whole_world = view_world
         view_world = without_strays(view_world.thinned(MAX_POINTS, seed=seed, background=MAX_BACKGROUND))
         starts = self._finder.find(view_world, T_unit_world=T_unit_world, freedom=freedom, seed=seed, config=config)
         weight = config.prior_weight if freedom == "known" else config.placed_prior_weight
@@ -147,7 +147,7 @@ class LatentSolver:
                 filled_samples(self.decoder, guess, free, count=config.clearing_points, seed=seed) for guess in fits
             ]
         else:
-            seen = SeenThrough.of(view_world.transformed(starts.T_sample_world))
+            seen = SeenThrough.of(view_world.thinned(MAX_RAYS, seed=seed).transformed(starts.T_sample_world))
             found = [
                 overreach(self.decoder, guess, self._code(guess), seen, count=config.clearing_points, seed=seed)
                 for guess in fits
@@ -188,7 +188,7 @@ class LatentSolver:
             vertices = torch.from_numpy(mesh.vertices[:: max(len(mesh.vertices) // 2000, 1)]).to(self.codes)
             at_view = (vertices - other.pose.offset) @ other.pose.rotation / other.pose.scale
             for known in kept:
-                points = known.pose.scale * (at_view @ known.pose.rotation.T) + known.pose.offset
+                points = known.pose.apply(at_view)
                 with torch.no_grad():
                     distance = self.decoder(self._code(known)[None], points[None])[0].abs()
                 if len(distance) == 0 or float(distance.quantile(0.97)) < SAME_SURFACE:

@@ -87,12 +87,7 @@ def latent_estimate(
     deviations: PlacementDeviations | None,
 ) -> LatentEstimate:
     """The estimate of one guess, measured on all samples of the view, which are in the sample frame."""
-    pose = guess.pose
-    moved = Similarity(
-        scale=float(pose.scale),
-        rotation=pose.rotation.cpu().double().numpy(),
-        offset=pose.offset.cpu().double().numpy(),
-    )
+    moved = guess.pose.similarity
     points, free = (torch.from_numpy(moved.apply(part)).to(code) for part in (samples.surface, samples.free[:4096]))
     with torch.no_grad():
         prepared = decoder.prepare(code[None])

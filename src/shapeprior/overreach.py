@@ -12,7 +12,7 @@ from torch import Tensor
 
 from shapeprior.decoder import Decoder
 from shapeprior.fill_sphere import outline
-from shapeprior.hypothesis import Hypothesis, Pose
+from shapeprior.hypothesis import Hypothesis
 from shapeprior.seen_through import SeenThrough
 from shapeprior.vertex_normals import vertex_normals
 
@@ -37,7 +37,7 @@ def filled_samples(
     like = next(decoder.parameters())
     points = torch.from_numpy(some).to(like)
     with torch.no_grad():
-        values = decoder.query(guess.prepared, _moved(points, guess.pose)[None])[0]
+        values = decoder.query(guess.prepared, guess.pose.apply(points)[None])[0]
     return some[(values < 0.0).cpu().numpy()][:count]
 
 
@@ -48,26 +48,18 @@ def overreach(
 
     It takes an extraction at 64³, and misses nothing that has a surface there.
     """
-    mesh = outline(decoder, code)
+    mesh = outline(decoder, code) if seen.sensors else None
     if mesh is None or guess.prepared is None:
         return np.zeros((0, 3))
+    T_view_unit = guess.pose.similarity.inverse()
     like, normals = next(decoder.parameters()), vertex_normals(mesh)
-    rows = np.flatnonzero(seen(_back(mesh.vertices, guess.pose)))
+    rows = np.flatnonzero(seen(T_view_unit.apply(mesh.vertices)))
     inward = normals[rows] / np.maximum(np.linalg.norm(normals[rows], axis=1, keepdims=True), 1e-12)
     points = np.concatenate([mesh.vertices[rows] - depth * inward for depth in DEPTHS])
-    at_view = _back(points, guess.pose)
+    at_view = T_view_unit.apply(points)
     kept = np.flatnonzero(seen(at_view))
     with torch.no_grad():
         values = decoder.query(guess.prepared, torch.from_numpy(points[kept]).to(like)[None])[0]
     # Those on the surface are where the field is zero, but for rounding.
     kept = kept[(values < 1e-3).cpu().numpy()]
     return at_view[np.random.default_rng([seed, 4]).permutation(kept)[:count]]
-
-
-def _moved(points: Float[Tensor, "points 3"], pose: Pose) -> Float[Tensor, "points 3"]:
-    return pose.scale * (points @ pose.rotation.T) + pose.offset
-
-
-def _back(points_unit: Float[np.ndarray, "points 3"], pose: Pose) -> Float[np.ndarray, "points 3"]:
-    rotation, offset = (part.cpu().double().numpy() for part in (pose.rotation, pose.offset))
-    return (points_unit - offset) @ rotation / float(pose.scale)

@@ -16,9 +16,9 @@ AGREEING = 4
 SPACINGS = 3.0
 """Rays that are farther from a point's direction than so many usual spacings say nothing of it."""
 MARGIN = 0.03
-"""How far before the end of a ray it counts as free, in the view's unit."""
+"""How far before the end of a ray it counts as free, in the view's unit, which is about the object's radius."""
 REACH = 0.02
-"""How far around a point rays must have passed, too: what a decoder blurs by less is no mistake (docs/ablation.md)."""
+"""How far around a point rays must have passed, too, in it: what a decoder blurs by less is no mistake (docs/ablation.md)."""
 AROUND = 6
 """Places around a point that are asked."""
 
