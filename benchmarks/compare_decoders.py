@@ -5,14 +5,14 @@
 An arm is a preset or one of `variants`. The first one is trained as its recipe says, and its CPU time is the budget (if `--budget`
 does not state one); an arm with a share behind an @ gets that share of it: its epochs are chosen to take about so long (measured
 over its third and fourth epoch; the schedule fits the epochs, and what comes before the first one is within the time). Then, for
-shapes of the test split,
+`--shapes` shapes of the test split, spread evenly,
 
   full        the code is fitted to all samples (`encode_samples`), and the mesh compared with the true one;
   refined     the same after `refine_prepared` with its default settings, to as many fresh samples of the shape as these say;
-  view        one depth view is completed, at known placement, as `shapeprior evaluate` does;
+  view        one depth view is completed, at known placement, as `shapeprior evaluate` does but by the code alone;
   edges       mean angle between the true normal and that of the nearest point of the full reconstruction, at points of the true
               surface within 0.02 of an edge that bends by more than 30 degrees;
-  fit         clamped L1 of the fitted field at all samples of those shapes;
+  fit         clamped L1 of the fitted field at all samples of those shapes; `all_fit`: of the whole test split's, by the code;
   query       CPU time of a query of a prepared code, per point.
 
 A second table has the scores of the true signed distance, meshed as the decoders' fields are: no decoder can do better.
@@ -46,12 +46,13 @@ from shapeprior.metrics import Metrics, MetricsConfig, mean_metrics
 from shapeprior.presets import Preset, preset
 from shapeprior.prior import ShapePrior, load
 from shapeprior.refine import FieldSamples, RefineConfig, refine_prepared
+from shapeprior.seen_detail import DetailConfig
 from shapeprior.shape_views import shape_view
 from shapeprior.train import train_prior
 from shapeprior.truth import Truth, load_truth, score
 
 COLUMNS = [
-    "epochs", "cpu_s", "loss", "full_fit", "full_chamfer_l1", "full_iou", "full_edge_normal_deg",
+    "epochs", "cpu_s", "loss", "all_fit", "full_fit", "full_chamfer_l1", "full_iou", "full_edge_normal_deg",
     "refined_fit", "refined_chamfer_l1", "refined_iou", "refined_edge_normal_deg",
     "view_chamfer_l1", "view_fscore_2", "view_iou", "query_us",
 ]  # fmt: skip
@@ -90,19 +91,24 @@ def fitted(data: Dataset, scratch: Path, recipe: Preset, seconds: float) -> Pres
 
 
 def full_part(prior: ShapePrior, data: Dataset, ids: list[str], truths: Any) -> dict[str, float]:
-    """Fits of whole shapes: what the code alone gives, and what is left after `refine_prepared`."""
-    samples = [data.samples(shape_id) for shape_id in ids]
+    """Fits of whole shapes: what the code alone gives, and what is left after `refine_prepared` of those with these ids."""
+    every = [shape.id for shape in data.split("test")]
+    samples = [data.samples(shape_id) for shape_id in every]
     points = torch.stack([torch.from_numpy(s.points_unit.astype(np.float32)) for s in samples])
     sdf = torch.stack([torch.from_numpy(s.sdf.astype(np.float32)) for s in samples])
     clamp, decoder = prior.config.train.clamp, prior.decoder
     codes = encode_samples(
         decoder, CodeSpace.fit(prior.codes), points, sdf, clamp=clamp, config=EncodeConfig(steps=120), seed=0
     )
-    found: dict[str, float] = {}
+    with torch.no_grad():
+        fields = [decoder(code[None], where[None])[0] for code, where in zip(codes, points, strict=True)]
+    errors = [float(clamped_l1(*pair, clamp).mean()) for pair in zip(fields, sdf, strict=True)]
+    found = {"all_fit": float(np.mean(errors))}
     for name, steps in (("full", 0), ("refined", RefineConfig().steps)):
         metrics, fit = [], []
-        for shape_id, code, where, distance in zip(ids, codes, points, sdf, strict=True):
-            truth = truths(shape_id)
+        for shape_id in ids:
+            row = every.index(shape_id)
+            truth, code, where, distance = truths(shape_id), codes[row], points[row], sdf[row]
             config = RefineConfig(steps=steps)
             rng = np.random.default_rng(0)
             known = FieldSamples.of_shape(truth.distance, config.samples, clamp, rng=rng, like=distance)
@@ -128,7 +134,7 @@ def view_score(prior: ShapePrior, truth: Truth, shape_id: str) -> Metrics:
     """How well one view of a shape is completed."""
     view = shape_view(truth.surface_unit, shape_id, resolution=256, seed=0).observation
     try:
-        completed = prior.complete(view, T_unit_world=Similarity.identity(), seed=0)
+        completed = prior.complete(view, T_unit_world=Similarity.identity(), seed=0, detail=DetailConfig(steps=0))
     except CompletionError:
         return Metrics.worst()
     return score(completed.mesh_unit, truth, seed=0, config=METRICS)

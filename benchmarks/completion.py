@@ -1,6 +1,6 @@
 """Completion by a prior, measured: how fast, how good against plain gradient descent, and what noise, views and placements do.
 
-    python benchmarks/completion.py PRIOR DATASET --parts speed adam sensor views upright free --shapes 8
+    python benchmarks/completion.py PRIOR DATASET --parts speed adam detail sensor views upright free --shapes 8
 
 PRIOR is a run folder or a bundled prior, DATASET one that it has not been trained on, or its test split. Each part takes one depth
 view of 256 x 256 pixels of each shape, as `shapeprior evaluate` does, and means include failures with the worst score.
@@ -9,6 +9,8 @@ view of 256 x 256 pixels of each shape, as `shapeprior evaluate` does, and means
            derivatives by the code, which the solver makes once or twice; median and largest;
   adam     the default solver against 800 steps of Adam from the mean code on the same objective (rate 0.08 along half a cosine):
            CPU seconds of the solver, the objective on one fixed set of points, Chamfer-L1, F-score, IoU;
+  detail   meshes with the detail of the view, and by the code alone, for clean views and those of a consumer depth camera; seconds
+           are of everything after the solver;
   sensor   levels of `shapeprior.sensor_model`, and the clean view with 20 % outliers;
   views    1, 2, 4 and 8 views together;
   upright  scale within 30 %, offset and turn about +y at random and unknown: how often the turn is within 10 degrees and the scale
@@ -41,6 +43,7 @@ from shapeprior.observed_samples import observed_samples
 from shapeprior.prepare_shape import shape_rng
 from shapeprior.prior import ShapePrior, load
 from shapeprior.residuals import Residuals
+from shapeprior.seen_detail import DetailConfig
 from shapeprior.sensor_model import SensorModel
 from shapeprior.shape_views import shape_view
 from shapeprior.strays import without_strays
@@ -169,6 +172,28 @@ def adam(prior: ShapePrior, cases: list[Case], steps: int = 800) -> None:
     print_table(f"solvers, {len(cases)} views", ["", "CPU s", "times faster", "objective", *HEAD], rows)
 
 
+def detail(prior: ShapePrior, cases: list[Case]) -> None:
+    rows = []
+    for level in ("clean", "consumer"):
+        looks = [case.view(SensorModel.level(level)) for case in cases]
+        found = [prior.infer(view, T_unit_world=KNOWN) for view in looks]
+        for name, config in (("with detail", DetailConfig()), ("by the code alone", DetailConfig(steps=0))):
+            metrics, seconds = [], []
+            for case, view, estimate in zip(cases, looks, found, strict=True):
+                try:
+                    done = prior.completion(estimate, view, resolution=128, detail=config)
+                except CompletionError:
+                    metrics.append(Metrics.worst())
+                    continue
+                seconds.append(done.seconds)
+                metrics.append(score(done.mesh_unit, case.truth, seed=0, config=METRICS))
+            more = [
+                f"{np.mean([getattr(row, key) for row in metrics]):.3f}" for key in ("fscore_05", "normal_consistency")
+            ]
+            rows.append([f"{level}, {name}", *cells(metrics), *more, f"{np.median(seconds):.2f}"])
+    print_table(f"detail, {len(cases)} views", ["", *HEAD, "F@0.5%", "normals", "s"], rows)
+
+
 def sensor(prior: ShapePrior, cases: list[Case]) -> None:
     arms = {name: SensorModel.level(name) for name in ("clean", "good", "consumer", "poor")}
     arms["20 % outliers"] = SensorModel(outliers=0.2)
@@ -223,7 +248,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("prior")
     parser.add_argument("dataset", type=Path)
-    parts = ["speed", "adam", "sensor", "views", "upright", "free"]
+    parts = ["speed", "adam", "detail", "sensor", "views", "upright", "free"]
     parser.add_argument("--parts", nargs="+", default=parts, choices=parts)
     parser.add_argument("--shapes", type=int, default=8)
     parser.add_argument("--device", default="cpu")
@@ -238,7 +263,7 @@ def main() -> None:
         if part in ("upright", "free"):
             placements(prior, cases, part)
         else:
-            {"speed": speed, "adam": adam, "sensor": sensor, "views": views}[part](prior, cases)
+            {"speed": speed, "adam": adam, "detail": detail, "sensor": sensor, "views": views}[part](prior, cases)
 
 
 if __name__ == "__main__":

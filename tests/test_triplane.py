@@ -1,6 +1,8 @@
 """The tri-plane decoder against a bilinear lookup by hand, finite differences, and the sphere it starts from."""
 
+import numpy as np
 import pytest
+import scipy.ndimage
 import torch
 from torch import Tensor
 
@@ -170,3 +172,20 @@ def test_seed_decides_the_weights_and_nothing_else_does() -> None:
 def test_impossible_sizes_are_refused(fields: dict[str, object], reason: str) -> None:
     with pytest.raises(ConfigError, match=reason):
         TriplaneConfig(**fields)  # pyright: ignore[reportArgumentType]
+
+
+def test_smoothing_is_two_binomial_filters_of_each_plane() -> None:
+    """As another library does it; the coarse field, and a constant, stay."""
+    decoder = TriplaneDecoder(TriplaneConfig(code_size=4), seed=0)
+    with torch.no_grad():
+        planes, volume = decoder.prepare(torch.randn((2, 4), generator=torch.Generator().manual_seed(0)))
+        smooth, same = decoder.smoothed((planes, volume))
+        flat, _ = decoder.smoothed((torch.ones_like(planes), volume))
+    assert torch.equal(same, volume)
+    np.testing.assert_allclose(flat.numpy(), 1.0, atol=1e-6)
+    expected = planes.numpy()
+    for axis in (-2, -1):
+        for _ in range(2):
+            expected = scipy.ndimage.convolve1d(expected, [0.25, 0.5, 0.25], axis=axis, mode="nearest")
+    # The filter applied twice is the filter's square: rows repeat beyond the edge at each.
+    np.testing.assert_allclose(smooth.numpy(), expected, atol=1e-6)

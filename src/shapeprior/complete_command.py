@@ -30,6 +30,7 @@ def complete(
     placement: Literal["auto", "known", "aligned", "upright", "free"] = "auto",
     resolution: int = 256,
     edges: Literal["smooth", "sharp"] = "smooth",
+    code_only: FlagCreatePairsOff[bool] = False,
     alternatives: FlagCreatePairsOff[bool] = False,
     workers: int | None = None,
     seed: Seed = 0,
@@ -57,16 +58,19 @@ def complete(
             and position are found); upright (the turn about +y is found, too); free (any turn is found).
         resolution: Cells along each axis of the unit cube.
         edges: Sharp keeps the shape's sharp edges, which smooth cuts off by a cell.
+        code_only: Leave the shape as its code makes it; otherwise the mesh follows the scan where it saw the surface.
         alternatives: Also write meshes of other answers that explain the scan nearly as well, as OUT.other1.ply and so on.
         workers: Processes for a folder; all cores if not given, and 0 for none but the command's own.
     """
     from shapeprior.placed_scan import ViewFiles, read_placed_scan
+    from shapeprior.seen_detail import DetailConfig
 
     freedom = None if placement == "auto" else placement
     if not scans:
         raise ConfigError(
             "complete without a scan; expected a depth image, a point cloud, or a folder of them; name it"
         )
+    detail = DetailConfig(steps=0) if code_only else DetailConfig()
     if len(scans) == 1 and scans[0].is_dir():
         from shapeprior.complete_folder import complete_folder
         from shapeprior.console import complete_progress, say_completed
@@ -76,8 +80,8 @@ def complete(
             (given,) = ViewFiles.each(scans, intrinsics=intrinsics, masks=mask, camera_poses=camera_pose)
             rows = complete_folder(
                 given.scan, out, prior=prior, placement=freedom, intrinsics=given.intrinsics, mask=given.mask,
-                camera_pose=given.camera_pose, pose=pose, sensor=sensor, resolution=resolution, edges=edges, seed=seed,
-                device=device, workers=usable_cores() if workers is None else workers, progress=progress.update,
+                camera_pose=given.camera_pose, pose=pose, sensor=sensor, resolution=resolution, edges=edges, detail=detail,
+                seed=seed, device=device, workers=usable_cores() if workers is None else workers, progress=progress.update,
             )  # fmt: skip
         say_completed(rows, out)
         if any(row.status == "failed" for row in rows):
@@ -90,7 +94,7 @@ def complete(
     view, T_unit_scan = read_placed_scan(views, sensor=sensor, pose=pose, placement=freedom)
     loaded, prior = _chosen_prior(prior, view, T_unit_scan, freedom, seed, device)
     completion = loaded.complete(
-        view, T_unit_world=T_unit_scan, placement=freedom, seed=seed, resolution=resolution, edges=edges
+        view, T_unit_world=T_unit_scan, placement=freedom, seed=seed, resolution=resolution, edges=edges, detail=detail
     )
     completion.save(out)
     _say_completion(completion, out)
@@ -98,7 +102,8 @@ def complete(
         say(f"  another answer fits nearly as well ({other.explained:.0%} of the points, {other.verdict.kind})")
         if alternatives:
             path = out.with_name(f"{out.stem}.other{number}{out.suffix}")
-            loaded.completion(other, view, resolution=resolution, edges=edges, seed=seed).save(path)
+            made = loaded.completion(other, view, resolution=resolution, edges=edges, seed=seed, detail=detail)
+            made.save(path)
             say(f"    {path}")
     if completion.verdict.kind == "unexplained":
         raise UnexplainedError(

@@ -18,6 +18,7 @@ from shapeprior.prepare_shape import source_sha256
 from shapeprior.prior import ShapePrior, load
 from shapeprior.scan_folder import FoundScan, find_scans
 from shapeprior.scan_io import holds_depth
+from shapeprior.seen_detail import DetailConfig
 from shapeprior.worker_loop import Lost
 from shapeprior.worker_process import WorkerLimits
 from shapeprior.workers import run_jobs
@@ -37,6 +38,7 @@ class ScanJob:
     sensor: tuple[float, float, float] | None
     resolution: int
     edges: Edges
+    detail: DetailConfig
     seed: int
     device: str
 
@@ -60,6 +62,7 @@ class ScanJob:
             "sensor": list(self.sensor) if self.sensor else None,
             "resolution": self.resolution,
             "edges": self.edges,
+            "detail": asdict(self.detail),
             "seed": self.seed,
         }
 
@@ -101,6 +104,7 @@ def complete_folder(
     sensor: tuple[float, float, float] | None = None,
     resolution: int = 256,
     edges: Edges = "smooth",
+    detail: DetailConfig | None = None,
     seed: int = 0,
     device: str = "cpu",
     workers: int = 1,
@@ -127,6 +131,7 @@ def complete_folder(
             sensor=sensor,
             resolution=resolution,
             edges=edges,
+            detail=detail or DetailConfig(),
             seed=seed,
             device=device,
         )
@@ -165,6 +170,7 @@ def complete_scan(job: ScanJob) -> CompletedScan:
             seed=job.seed,
             resolution=job.resolution,
             edges=job.edges,
+            detail=job.detail,
         )
     except ShapePriorError as error:
         row = _failed(job, str(error).replace(f"{job.folder}{os.sep}", ""))

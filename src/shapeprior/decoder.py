@@ -84,6 +84,10 @@ class Decoder(nn.Module, ABC):
         """About the field of many codes at the same points, to choose among them."""
         return self(codes, points_unit.expand(len(codes), -1, -1))
 
+    def smoothed(self, prepared: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """The same, or changes of the same, without what varies from cell to cell; as it is, where there are no cells."""
+        return prepared
+
     def start_from(self, mean: Float[Tensor, "cells"], basis: Float[Tensor, "code cells"]) -> None:
         """Begin with a field that is linear in the code, before training (`shapeprior.warm_start.WarmStart`).
 

@@ -39,7 +39,8 @@ from shapeprior.nearest_shapes import NearbyShape, nearest_shapes
 from shapeprior.observation import Observation
 from shapeprior.placement import Freedom
 from shapeprior.prepare_shape import UpSetting
-from shapeprior.refine import RefineConfig
+from shapeprior.refine import RefineConfig, refine_prepared
+from shapeprior.seen_detail import DetailConfig, seen_detail
 from shapeprior.support import Support
 from shapeprior.units import file_up_axis
 
@@ -70,20 +71,25 @@ class ShapePrior:
         resolution: int = 256,
         edges: Edges = "smooth",
         infer: InferConfig | None = None,
+        detail: DetailConfig | None = None,
     ) -> Completion:
         """Complete one partial view into a closed mesh in the view's own frame and unit.
 
         With `T_unit_world` the object's placement is known. Without it, what `placement` says is found together with the shape:
         scale and position ("aligned", the default: the view's axes are those of the unit frame, see docs/conventions.md), the
         turn about +y as well ("upright"), or any turn ("free"). `resolution` is the number of cells along each axis of the unit
-        frame's cube; `edges` "sharp" keeps sharp edges. Raises CompletionError if no surface comes out, ScanError if the
-        placement is unknown and all points lie in one place, ConfigError if `resolution` is below 2.
+        frame's cube; `edges` "sharp" keeps sharp edges. Where the surface was seen, the mesh follows what `detail` takes over from
+        the view; `DetailConfig(steps=0)` leaves it as the code makes it, as a shape that does not explain the view is left.
+        Raises CompletionError if no surface comes out, ScanError if the placement is unknown and all points lie in one place,
+        ConfigError if `resolution` is below 2.
         """
         started = time.perf_counter()
         estimate = self.infer(
             view, T_unit_world=T_unit_world, placement=placement, seed=seed, config=infer or InferConfig()
         )
-        return self.completion(estimate, view, resolution=resolution, edges=edges, seed=seed, started=started)
+        return self.completion(
+            estimate, view, resolution=resolution, edges=edges, seed=seed, detail=detail, started=started
+        )
 
     def completion(
         self,
@@ -93,6 +99,7 @@ class ShapePrior:
         resolution: int = 256,
         edges: Edges = "smooth",
         seed: int = 0,
+        detail: DetailConfig | None = None,
         started: float | None = None,
     ) -> Completion:
         """The mesh of an estimate, such as one of `Completion.alternatives`, for the view it was made of; raises as `complete`.
@@ -100,7 +107,12 @@ class ShapePrior:
         `started` is the `time.perf_counter` that its seconds are counted from; now if not given.
         """
         started = time.perf_counter() if started is None else started
-        mesh_unit = self.extract(estimate.code, resolution=resolution, edges=edges)
+        view_unit = view.transformed(estimate.T_unit_world)
+        prepared = self.field(estimate.code).prepared
+        # A shape that does not explain the view is not bent towards it.
+        if estimate.verdict.kind != "unexplained":
+            prepared = self._detailed(prepared, view_unit, detail or DetailConfig(), seed)
+        mesh_unit = self.extract_prepared(prepared, resolution=resolution, edges=edges)
         T_world_unit = estimate.T_unit_world.inverse()
         return Completion(
             mesh=TriangleMesh(vertices=T_world_unit.apply(mesh_unit.vertices), faces=mesh_unit.faces),
@@ -112,7 +124,7 @@ class ShapePrior:
             verdict=estimate.verdict,
             deviations=estimate.deviations,
             alternatives=estimate.alternatives,
-            support=Support.of(mesh_unit, view.transformed(estimate.T_unit_world).thinned(SUPPORT_POINTS, seed=seed)),
+            support=Support.of(mesh_unit, view_unit.thinned(SUPPORT_POINTS, seed=seed)),
             seconds=time.perf_counter() - started,
         )
 
@@ -227,6 +239,16 @@ class ShapePrior:
         """The signed distances of a code's shape, in unit-sphere radii, as a function of points in the unit frame."""
         with torch.no_grad(), parametrize.cached():
             return DecodedField(self.decoder, self.decoder.prepare(self._as_code(code)[None]))
+
+    def _detailed(
+        self, prepared: tuple[Tensor, ...], view_unit: Observation, config: DetailConfig, seed: int
+    ) -> tuple[Tensor, ...]:
+        """What is prepared of a code, with the detail of the view."""
+        if config.steps == 0:
+            return prepared
+        with parametrize.cached():
+            known = seen_detail(self.decoder, prepared, view_unit, config=config, seed=seed)
+            return refine_prepared(self.decoder, prepared, known, config=config.refinement, seed=seed)
 
     def _mesh(self, field: DecodedField, resolution: int, edges: Edges) -> TriangleMesh:
         mesh = extract_mesh(field, ExtractConfig(resolution=resolution, edges=edges)).mesh

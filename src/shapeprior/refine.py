@@ -1,5 +1,6 @@
 """Beyond what a code can say: the prepared decoder of one shape is moved until its field fits what was seen of it."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,8 +10,13 @@ from torch import Tensor
 
 from shapeprior.config import check_numbers
 from shapeprior.decoder import Decoder, seeded
+from shapeprior.row_adam import RowAdam
 from shapeprior.sampling import SamplingConfig, sample_sdf
 from shapeprior.signed_distance import SignedDistance
+
+BETAS = (0.9, 0.98)
+"""Of Adam: a run of some hundred steps has no use for moments that remember a thousand."""
+ROW = np.zeros(1, dtype=np.int64)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +33,9 @@ class RefineConfig:
     rate: float = 0.2
     """Adam's learning rate at the start, as a share of each prepared tensor's standard deviation; it falls to 0 along half a
     cosine."""
+    smooth: bool = False
+    """Whether changes that differ from cell to cell are left out (`Decoder.smoothed`): a few thousand points of one view say where
+    a surface is, not how rough it is."""
 
     def __post_init__(self) -> None:
         check_numbers(self, at_least_one=("samples", "points"), positive=("rate",), not_negative=("steps",))
@@ -83,17 +92,23 @@ def refine_prepared(
     first = [tensor.detach() for tensor in prepared]
     if config.steps == 0 or len(samples.points) == 0:
         return tuple(first)
-    moved = [tensor.clone().requires_grad_() for tensor in first]
-    groups = [{"params": [tensor], "lr": config.rate * max(float(tensor.detach().std()), 1e-6)} for tensor in moved]
-    optimizer = torch.optim.Adam(groups, betas=(0.9, 0.98))
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, config.steps)
+    # Adam by rows, of one row each: torch's own would import its compiler first, which takes longer than a completion.
+    tables = [RowAdam(torch.zeros_like(tensor).reshape(1, -1), betas=BETAS) for tensor in first]
+    rates = [config.rate * max(float(tensor.std()), 1e-6) for tensor in first]
+
+    def moved(rows: list[Tensor]) -> tuple[Tensor, ...]:
+        changes = tuple(row.view_as(tensor) for row, tensor in zip(rows, first, strict=True))
+        changes = decoder.smoothed(changes) if config.smooth else changes
+        return tuple(map(torch.add, first, changes))
+
     generator = seeded(seed)
-    for _ in range(config.steps):
-        rows = torch.randint(len(samples.points), (config.points,), generator=generator).to(samples.points.device)
-        field = decoder.query(tuple(moved), samples.points[rows][None])[0]
-        gradients = torch.autograd.grad(samples.error(field, rows).mean(), moved)
-        for tensor, gradient in zip(moved, gradients, strict=True):
-            tensor.grad = gradient
-        optimizer.step()
-        schedule.step()
-    return tuple(tensor.detach() for tensor in moved)
+    for step in range(config.steps):
+        drawn = torch.randint(len(samples.points), (config.points,), generator=generator).to(samples.points.device)
+        changes = [table.take(ROW) for table in tables]
+        with torch.enable_grad():
+            field = decoder.query(moved(changes), samples.points[drawn][None])[0]
+            gradients = torch.autograd.grad(samples.error(field, drawn).mean(), changes)
+        share = 0.5 * (1.0 + math.cos(math.pi * step / config.steps))
+        for table, gradient, rate in zip(tables, gradients, rates, strict=True):
+            table.step(ROW, gradient, rate=rate * share)
+    return moved([table.values for table in tables])

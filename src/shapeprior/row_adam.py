@@ -5,7 +5,6 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-BETAS = (0.9, 0.999)
 EPSILON = 1e-8
 
 
@@ -16,9 +15,9 @@ class RowAdam:
     not seen, and a step costs the same however long the table is.
     """
 
-    def __init__(self, values: Float[Tensor, "rows columns"]) -> None:
+    def __init__(self, values: Float[Tensor, "rows columns"], *, betas: tuple[float, float] = (0.9, 0.999)) -> None:
         """Starts at these values, which are changed in place."""
-        self.values = values
+        self.values, self._betas = values, betas
         self.exp_avg: Float[Tensor, "rows columns"] = torch.zeros_like(values)
         """First moments (m)."""
         self.exp_avg_sq: Float[Tensor, "rows columns"] = torch.zeros_like(values)
@@ -33,14 +32,14 @@ class RowAdam:
     @torch.no_grad()
     def step(self, rows: Int[np.ndarray, "taken"], gradient: Float[Tensor, "taken columns"], *, rate: float) -> None:
         """One step of some rows, each of them named once."""
-        index = self._index(rows)
+        index, (beta1, beta2) = self._index(rows), self._betas
         self.steps[rows] += 1
         # In float64, since 1 - beta2 ** t cancels; and on the CPU, since not every device has float64.
-        correction1, correction2 = (1.0 - beta ** self.steps[rows].astype(np.float64) for beta in BETAS)
+        correction1, correction2 = (1.0 - beta ** self.steps[rows].astype(np.float64) for beta in self._betas)
         step_size = self._column(rate / correction1)
         root = self._column(np.sqrt(correction2))
-        exp_avg = self.exp_avg[index].lerp_(gradient, 1.0 - BETAS[0])
-        exp_avg_sq = self.exp_avg_sq[index].mul_(BETAS[1]).addcmul_(gradient, gradient, value=1.0 - BETAS[1])
+        exp_avg = self.exp_avg[index].lerp_(gradient, 1.0 - beta1)
+        exp_avg_sq = self.exp_avg_sq[index].mul_(beta2).addcmul_(gradient, gradient, value=1.0 - beta2)
         self.exp_avg[index] = exp_avg
         self.exp_avg_sq[index] = exp_avg_sq
         self.values[index] -= step_size * exp_avg / (exp_avg_sq.sqrt() / root + EPSILON)

@@ -6,6 +6,7 @@ convolutional generator small enough for a CPU.
 
 import math
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal, cast
 
 import torch
@@ -202,6 +203,12 @@ class TriplaneDecoder(Decoder):
         mean = (self.coarse.bias[rows] * shares).sum(dim=1)
         return codes @ by_code.T + mean + _beyond(points_unit)
 
+    def smoothed(self, prepared: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """Planes, or changes of them, through two binomial filters of 3 × 3 cells; the coarse field is smooth as it is."""
+        planes, volume = prepared
+        mix = _binomial(planes.shape[-1]).to(planes)
+        return mix @ planes @ mix.T, volume
+
     def matrix_layers(self) -> dict[str, nn.Module]:
         """The generator's convolutions, and the reading network but for its last layer. The code's own layer is so long that Muon's
         products with it would take as long as a third of a step."""
@@ -238,6 +245,15 @@ def grid_corners(
         rows = (rows[:, :, None] + step[:, None]).flatten(1)
         shares = (shares[:, :, None] * weight[:, None]).flatten(1)
     return rows, shares
+
+
+@cache
+def _binomial(side: int) -> Float[Tensor, "side side"]:
+    """Two binomial filters of three cells along a row of so many, the outermost cells repeated beyond it, as a matrix."""
+    padded = nn.functional.pad(torch.eye(side), (0, 0, 1, 1), mode="constant")
+    padded[0], padded[-1] = padded[1], padded[-2]
+    once = 0.25 * padded[:-2] + 0.5 * padded[1:-1] + 0.25 * padded[2:]
+    return once @ once
 
 
 def _initialise(decoder: TriplaneDecoder, seed: int) -> None:

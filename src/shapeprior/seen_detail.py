@@ -1,0 +1,118 @@
+"""What a view shows of a completed shape that its code cannot say: by how much the surface lies elsewhere, where it was seen."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from scipy.spatial import KDTree
+from torch import Tensor
+
+from shapeprior.config import check_numbers
+from shapeprior.decoded_field import DecodedField
+from shapeprior.decoder import Decoder
+from shapeprior.observation import Observation
+from shapeprior.refine import FieldSamples, RefineConfig
+from shapeprior.strays import without_strays
+
+NEIGHBOURS = 8
+"""Observed points that are taken together."""
+DOUBT = 4.0
+"""Squared standard errors of the neighbours' mean at which half of it is believed."""
+IN_CUBE, AROUND = 40_000, 4_000
+"""Points that are drawn in the cube and around what was seen, to keep the field as it is there."""
+SPREAD = 0.1
+"""Standard deviation of those around what was seen, in radii."""
+BESIDE = 0.1
+"""Of points farther than this from the surface, one in twenty is enough."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetailConfig:
+    """Settings of the detail that a completed mesh takes over from its view; lengths in unit-sphere radii."""
+
+    steps: int = 20
+    """Adam steps; 0 leaves the shape as the code makes it."""
+    points: int = 2048
+    """Samples in a step."""
+    rate: float = 0.05
+    """Adam's learning rate; see `RefineConfig`."""
+    observed: int = 8192
+    """Points of the view that are looked at, at most."""
+    reach: float = 0.05
+    """Observed points that are farther from the code's surface say nothing: the code is wrong there, or they are."""
+    thickness: float = 0.03
+    """The field moves with the surface before and behind it, the less the farther, and at this distance no more."""
+    gap: float = 0.04
+    """At this distance from what was seen, and beyond, the field stays as it is."""
+
+    def __post_init__(self) -> None:
+        check_numbers(
+            self,
+            at_least_one=("points", "observed"),
+            positive=("rate", "reach", "thickness", "gap"),
+            not_negative=("steps",),
+        )
+
+    @property
+    def refinement(self) -> RefineConfig:
+        """How the prepared decoder is moved to the samples."""
+        return RefineConfig(steps=self.steps, points=self.points, rate=self.rate, smooth=True)
+
+
+def seen_detail(
+    decoder: Decoder, prepared: tuple[Tensor, ...], view_unit: Observation, *, config: DetailConfig, seed: int
+) -> FieldSamples:
+    """Samples of the field that has the observed surface where there is one and is as `prepared` makes it elsewhere.
+
+    `view_unit` is the view in the unit frame, where the shape was placed in it. How far the surface is from an observed point is
+    the mean over its neighbours, and is believed the less the more they disagree (the shrinkage of Wiener filters: mean² against
+    the mean's variance), so that noise does not become shape. No samples if no point of the view is within `config.reach`.
+    """
+    like, field = prepared[0], DecodedField(decoder, prepared)
+    points, values, slope = _differentiated(field, without_strays(view_unit.thinned(config.observed, seed=seed)))
+    within = np.abs(values) < config.reach
+    if not within.any():
+        return FieldSamples.of_sdf(like.new_zeros((0, 3)), like.new_zeros(0), clamp=1.0)
+    surface, values, slope = points[within], values[within], slope[within]
+    rng, tree = np.random.default_rng([seed, 6]), KDTree(surface)
+    offset = _believed(values, tree)
+    normals = slope / np.maximum(np.linalg.norm(slope, axis=1, keepdims=True), 1e-6)
+    parts = [(surface, values - offset)]
+    for aside in config.thickness * rng.uniform(-1.0, 1.0, (2, len(surface))):
+        moved = surface + aside[:, None] * normals
+        parts.append((moved, field(moved) - offset * (1.0 - np.abs(aside) / config.thickness)))
+    elsewhere = _elsewhere(tree, gap=config.gap, rng=rng)
+    as_it_is = field(elsewhere)
+    kept = np.abs(as_it_is) < BESIDE
+    kept[::20] = True
+    parts.append((elsewhere[kept], as_it_is[kept]))
+    where, known = (torch.from_numpy(np.concatenate(part)).to(like) for part in zip(*parts, strict=True))
+    return FieldSamples(where, known, torch.zeros_like(known))
+
+
+def _differentiated(
+    field: DecodedField, view_unit: Observation
+) -> tuple[Float[np.ndarray, "points 3"], Float[np.ndarray, "points"], Float[np.ndarray, "points 3"]]:
+    """The view's points, and the field and its gradient there."""
+    points = torch.from_numpy(view_unit.points_world).to(field.prepared[0]).requires_grad_()
+    with torch.enable_grad():
+        values = field.decoder.query(field.prepared, points[None])[0]
+        (slope,) = torch.autograd.grad(values.sum(), points)
+    return view_unit.points_world, values.detach().cpu().double().numpy(), slope.cpu().double().numpy()
+
+
+def _believed(values: Float[np.ndarray, "points"], tree: KDTree) -> Float[np.ndarray, "points"]:
+    """What is believed of the field at each point: its neighbours' mean, itself among them, less where that may be chance."""
+    count = min(NEIGHBOURS, tree.n)
+    near = values[tree.query(tree.data, k=count, workers=-1)[1].reshape(tree.n, count)]
+    mean, doubt = near.mean(axis=1), DOUBT * near.var(axis=1) / count
+    return mean * mean**2 / np.maximum(mean**2 + doubt, 1e-12)
+
+
+def _elsewhere(tree: KDTree, *, gap: float, rng: np.random.Generator) -> Float[np.ndarray, "points 3"]:
+    """Points away from what was seen, in the cube and around it."""
+    around = tree.data[rng.integers(tree.n, size=AROUND)] + rng.normal(0.0, SPREAD, (AROUND, 3))
+    points = np.concatenate([rng.uniform(-1.0, 1.0, (IN_CUBE, 3)), around])
+    distance, _ = tree.query(points, distance_upper_bound=gap, workers=-1)
+    return points[np.isinf(distance)]

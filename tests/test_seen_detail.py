@@ -1,0 +1,268 @@
+"""Detail of a view: the surface moves to where it was seen, nothing else does, and noise does not become shape."""
+
+from functools import cache
+
+import numpy as np
+import pytest
+import torch
+from ellipsoids import ellipsoid_prior, ellipsoid_view
+from torch import Tensor
+
+from shapeprior.deepsdf import DeepSdfConfig, DeepSdfDecoder
+from shapeprior.errors import ConfigError
+from shapeprior.families import synthesize
+from shapeprior.frames import Similarity
+from shapeprior.infer_config import InferConfig
+from shapeprior.mesh import TriangleMesh
+from shapeprior.observation import Observation
+from shapeprior.prepare_shape import prepare_mesh
+from shapeprior.prior import ShapePrior, load
+from shapeprior.refine import refine_prepared
+from shapeprior.seen_detail import DetailConfig, seen_detail
+from shapeprior.shape_views import shape_view
+from shapeprior.signed_distance import SHEET_HALF_THICKNESS, SignedDistance
+from shapeprior.triplane import TriplaneConfig, TriplaneDecoder
+
+RADIUS = TriplaneDecoder.START_RADIUS
+CONFIG = DetailConfig()
+KNOWN = Similarity.identity()
+
+
+@cache
+def round_decoder() -> TriplaneDecoder:
+    """Untrained: all but a ball of `RADIUS`."""
+    return TriplaneDecoder(TriplaneConfig(code_size=4), seed=0)
+
+
+def prepared_ball() -> tuple[Tensor, ...]:
+    with torch.no_grad():
+        return round_decoder().prepare(torch.zeros(1, 4))
+
+
+def field(prepared: tuple[Tensor, ...], points: np.ndarray) -> np.ndarray:
+    with torch.no_grad():
+        return round_decoder().query(prepared, torch.from_numpy(points).float()[None])[0].double().numpy()
+
+
+def on_level(distance: np.ndarray | float, *, count: int, seed: int, low: float = 0.3) -> np.ndarray:
+    """Points above y = `low` where the ball's field is this, found by Newton's method along the radius."""
+    directions = np.random.default_rng(seed).normal(size=(50 * count + 500, 3))
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    directions = directions[directions[:, 1] > low / RADIUS][:count]
+    assert len(directions) == count
+    radius = np.full(count, RADIUS)
+    for _ in range(20):
+        radius -= field(prepared_ball(), radius[:, None] * directions) - distance
+    return radius[:, None] * directions
+
+
+def detailed(view: Observation, config: DetailConfig = CONFIG, seed: int = 0) -> tuple[Tensor, ...]:
+    known = seen_detail(round_decoder(), prepared_ball(), view, config=config, seed=seed)
+    return refine_prepared(round_decoder(), prepared_ball(), known, config=config.refinement, seed=seed)
+
+
+def test_the_ball_of_these_tests_is_one() -> None:
+    points = on_level(0.0, count=500, seed=0)
+    assert np.abs(np.linalg.norm(points, axis=1) - RADIUS).max() < 0.1
+    assert np.abs(field(prepared_ball(), points)).max() < 1e-5
+
+
+@pytest.mark.parametrize("distance", [0.015, -0.015])
+def test_the_surface_moves_to_where_it_was_seen_and_nowhere_else(distance: float) -> None:
+    view = Observation(points_world=on_level(distance, count=4000, seed=0), origins_world=None)
+    moved, fresh = detailed(view), on_level(distance, count=1000, seed=1)
+    before, after = np.abs(field(prepared_ball(), fresh)), np.abs(field(moved, fresh))
+    assert np.median(before) == pytest.approx(abs(distance), rel=0.01)
+    # Untrained planes say little; trained ones are below, with mugs.
+    assert np.median(after) < 0.35 * abs(distance)
+    rng = np.random.default_rng(2)
+    elsewhere = rng.uniform(-1.0, 1.0, (20_000, 3))
+    elsewhere = elsewhere[(elsewhere[:, 1] < 0.2) & (np.abs(field(prepared_ball(), elsewhere)) < 0.1)]
+    change = np.abs(field(moved, elsewhere) - field(prepared_ball(), elsewhere))
+    assert np.median(change) < 0.2 * abs(distance)
+    # A plane's cells are shared by all that lies across it, of an untrained decoder more than of a trained one.
+    assert np.quantile(change, 0.9) < 0.7 * abs(distance)
+
+
+def test_noise_moves_the_surface_little() -> None:
+    """By far less than its own deviation, and by less than a fit that believes every point."""
+    deviation = 0.01
+    noisy = on_level(np.random.default_rng(5).normal(0.0, deviation, 4000), count=4000, seed=0)
+    view = Observation(points_world=noisy, origins_world=None)
+    at = on_level(0.0, count=1000, seed=1)
+    wrong = field(detailed(view), at)
+    assert np.sqrt(np.mean(wrong**2)) < 0.2 * deviation
+
+
+def test_noise_does_not_hide_a_shift() -> None:
+    noisy = on_level(np.random.default_rng(5).normal(0.015, 0.01, 4000), count=4000, seed=0)
+    moved = detailed(Observation(points_world=noisy, origins_world=None))
+    fresh = on_level(0.015, count=1000, seed=1)
+    assert np.abs(np.mean(field(moved, fresh))) < 0.5 * 0.015
+
+
+def test_the_samples_move_the_field_with_the_surface_and_less_the_farther() -> None:
+    """On both sides of a shifted surface, as far as the thickness; worked out anew, from the field and the shift."""
+    shift = 0.01
+    view = Observation(points_world=on_level(shift, count=3000, seed=0), origins_world=None)
+    known = seen_detail(round_decoder(), prepared_ball(), view, config=CONFIG, seed=0)
+    points, values = known.points.double().numpy(), known.values.double().numpy()
+    assert not known.side.any()
+    before = field(prepared_ball(), points)
+    aside = before - shift
+    seen = (points[:, 1] > 0.4) & (np.abs(aside) < CONFIG.thickness)
+    assert np.count_nonzero(seen) > 3000
+    expected = before - shift * (1.0 - np.abs(aside) / CONFIG.thickness)
+    np.testing.assert_allclose(values[seen], expected[seen], atol=1.5e-3)
+    np.testing.assert_allclose(values[points[:, 1] < 0.2], before[points[:, 1] < 0.2], atol=1e-6)
+
+
+def test_points_out_of_reach_and_strays_say_nothing() -> None:
+    far = on_level(0.1, count=500, seed=0)
+    known = seen_detail(
+        round_decoder(), prepared_ball(), Observation(points_world=far, origins_world=None), config=CONFIG, seed=0
+    )
+    assert len(known.points) == 0
+    unmoved = refine_prepared(round_decoder(), prepared_ball(), known, config=CONFIG.refinement, seed=0)
+    assert all(torch.equal(a, b) for a, b in zip(unmoved, prepared_ball(), strict=True))
+    # A few lonely points beside many on the surface do not get a surface.
+    seen = on_level(0.0, count=2000, seed=1)
+    lonely = on_level(0.03, count=5, seed=3) * [-1.0, -1.0, -1.0]
+    moved = detailed(Observation(points_world=np.concatenate([seen, lonely]), origins_world=None))
+    assert (field(moved, lonely) > 0.8 * field(prepared_ball(), lonely)).all()
+
+
+@pytest.mark.parametrize("count", [1, 2, 7, 9])
+def test_a_few_points_are_enough(count: int) -> None:
+    view = Observation(points_world=on_level(0.01, count=count, seed=0, low=0.45), origins_world=None)
+    known = seen_detail(round_decoder(), prepared_ball(), view, config=CONFIG, seed=0)
+    assert torch.isfinite(known.points).all()
+    assert torch.isfinite(known.values).all()
+
+
+def test_the_same_seed_gives_the_same_field() -> None:
+    view = Observation(points_world=on_level(0.01, count=9000, seed=0), origins_world=None)
+    state = torch.get_rng_state()
+    first, again, other = (detailed(view, seed=seed)[0] for seed in (1, 1, 2))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"steps": -1}, {"points": 0}, {"observed": 0}, {"rate": 0.0}, {"reach": -1.0}, {"gap": float("nan")}]
+)
+def test_wrong_settings_are_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(ConfigError, match=next(iter(wrong))):
+        DetailConfig(**wrong)  # pyright: ignore[reportArgumentType]
+
+
+def test_a_decoder_without_planes_takes_part() -> None:
+    """Whose prepared numbers are of the whole shape: what was seen fits no worse."""
+    decoder = DeepSdfDecoder(DeepSdfConfig(code_size=4, width=64), seed=0)
+    with torch.no_grad():
+        prepared = decoder.prepare(torch.zeros(1, 4))
+        points = torch.rand((20_000, 3), generator=torch.Generator().manual_seed(0)) - 0.5
+        values = decoder.query(prepared, points[None])[0]
+    seen = points[(values.abs() < 0.02) & (points[:, 0] > 0.0)].double().numpy()
+    if len(seen) == 0:
+        pytest.skip("the untrained decoder has no surface")
+    known = seen_detail(decoder, prepared, Observation(points_world=seen, origins_world=None), config=CONFIG, seed=0)
+    moved = refine_prepared(decoder, prepared, known, config=CONFIG.refinement, seed=0)
+    rows = torch.arange(len(known.points))
+    with torch.no_grad():
+        before, after = (
+            known.error(decoder.query(each, known.points[None])[0], rows).mean() for each in (prepared, moved)
+        )
+    assert after <= before
+
+
+# Completions.
+
+
+def real_prior() -> ShapePrior:
+    return load("mug")
+
+
+@cache
+def strange_mug() -> tuple[TriangleMesh, Observation]:
+    """A generated mug with a dent and a swelling that no training mug has, and a view of it."""
+    mesh = synthesize("mug", seed=77, index=3)
+    surface = prepare_mesh(mesh, name="mug", up="y", sheet_half_thickness=SHEET_HALF_THICKNESS).distance.surface
+    center = surface.vertices.mean(axis=0)
+    around = surface.vertices - center
+    angle = np.arctan2(around[:, 2], around[:, 0])
+    outward = around * [1.0, 0.0, 1.0]
+    strength = 0.05 * np.sin(3.0 * angle) * np.cos(4.0 * around[:, 1])
+    dented = TriangleMesh(vertices=surface.vertices + strength[:, None] * outward, faces=surface.faces)
+    return dented, shape_view(dented, "mug", resolution=192, seed=0).observation
+
+
+def test_the_mesh_of_an_unusual_object_follows_the_view() -> None:
+    _, view = strange_mug()
+    prior = real_prior()
+    estimate = prior.infer(view, T_unit_world=KNOWN)
+    distances, meshes = [], []
+    for config in (None, DetailConfig(steps=0)):
+        done = prior.completion(estimate, view, resolution=96, detail=config)
+        assert done.mesh.is_watertight
+        meshes.append(done)
+        distances.append(np.median(np.abs(SignedDistance(done.mesh_unit)(view.points_world[::10]))))
+    with_detail, plain = distances
+    assert with_detail < 0.6 * plain
+    # What was not seen stays.
+    moved, support = np.abs(SignedDistance(meshes[1].mesh_unit)(meshes[0].mesh_unit.vertices)), meshes[0].support.value
+    assert np.median(moved[support == 0.0]) < 0.5 * np.median(moved[support == 1.0])
+
+
+def test_without_steps_the_mesh_is_the_codes() -> None:
+    _, view = strange_mug()
+    prior = real_prior()
+    done = prior.complete(view, T_unit_world=KNOWN, resolution=64, detail=DetailConfig(steps=0))
+    by_code = prior.extract(done.code, resolution=64)
+    np.testing.assert_array_equal(done.mesh_unit.faces, by_code.faces)
+    np.testing.assert_array_equal(done.mesh_unit.vertices, by_code.vertices)
+
+
+def test_a_shape_that_explains_nothing_is_not_bent() -> None:
+    """A plane completed as a mug stays the mug of its code, and what is said of it is the same."""
+    grid = np.linspace(-0.8, 0.8, 60)
+    plane = np.stack([*np.meshgrid(grid, grid), np.full((60, 60), 0.05)], axis=-1).reshape(-1, 3)
+    view = Observation(points_world=plane, origins_world=np.tile([0.0, 0.0, 3.0], (len(plane), 1)))
+    prior = real_prior()
+    done = prior.complete(view, T_unit_world=KNOWN, resolution=64)
+    assert done.verdict.kind == "unexplained"
+    by_code = prior.extract(done.code, resolution=64)
+    np.testing.assert_array_equal(done.mesh_unit.vertices, by_code.vertices)
+
+
+def test_detail_changes_no_verdict() -> None:
+    _, view = strange_mug()
+    prior = real_prior()
+    first, second = (
+        prior.complete(view, T_unit_world=KNOWN, resolution=48, detail=config)
+        for config in (None, DetailConfig(steps=0))
+    )
+    assert (first.verdict, first.explained, first.residual) == (second.verdict, second.explained, second.residual)
+    np.testing.assert_array_equal(first.code, second.code)
+
+
+@pytest.mark.parametrize("scale", [1.0, 250.0])
+def test_detail_is_taken_in_the_scans_own_frame(scale: float) -> None:
+    """A view in millimetres, turned and moved, gives the same mesh there."""
+    _, view = strange_mug()
+    turn = np.array([[0.0, 0.0, 1.0], [0.0, 1.0, 0.0], [-1.0, 0.0, 0.0]])
+    T_world_unit = Similarity(scale=scale, rotation=turn, offset=np.array([5.0, -2.0, 1.0]))
+    prior = real_prior()
+    plain = prior.complete(view, T_unit_world=KNOWN, resolution=48)
+    moved = prior.complete(view.transformed(T_world_unit), T_unit_world=T_world_unit.inverse(), resolution=48)
+    back = T_world_unit.inverse().apply(moved.mesh.vertices)
+    distance = np.abs(SignedDistance(plain.mesh)(back[::20]))
+    assert np.quantile(distance, 0.9) < 0.005
+
+
+def test_an_analytic_decoder_keeps_its_ellipsoid() -> None:
+    code = np.array([0.4, -0.9])
+    done = ellipsoid_prior().complete(ellipsoid_view(code), T_unit_world=KNOWN, resolution=48, infer=InferConfig())
+    exact = ellipsoid_prior().extract(code, resolution=48)
+    assert done.mesh_unit.volume == pytest.approx(exact.volume, rel=0.02)
