@@ -177,7 +177,7 @@ def measured(data: Dataset, out: Path, recipe: Preset, truths: Any, *, seed: int
     view = [view_score(prior, truths(shape_id), shape_id) for shape_id in ids]
     log = [json.loads(line) for line in (out / "log.jsonl").read_text(encoding="utf-8").splitlines()]
     return {
-        "epochs": recipe.train.epochs,
+        "epochs": prior.config.train.epochs,
         "cpu_s": spent,
         "loss": log[-1]["loss"],
         **full_part(prior, data, ids, truths),
