@@ -50,6 +50,16 @@ class Decoder(nn.Module, ABC):
         """Signed distances of each code's shape at its own points; differentiable in all three."""
         return self.query(self.prepare(codes), points_unit)
 
+    def slope(
+        self, prepared: tuple[Tensor, ...], points_unit: Float[Tensor, "points 3"]
+    ) -> tuple[Float[Tensor, "points"], Float[Tensor, "points 3"]]:
+        """Signed distances of one prepared code at some points, and the field's gradient there."""
+        with torch.enable_grad():
+            points = points_unit.detach().clone().requires_grad_()
+            values = self.query(prepared, points[None])[0]
+            (gradient,) = torch.autograd.grad(values.sum(), points)
+        return values.detach(), gradient
+
     def tangents(self, code: Float[Tensor, "code"], directions: Float[Tensor, "directions code"]) -> tuple[Tensor, ...]:
         """What `differentiate` needs of a code to tell how the field changes along `directions`; it serves codes nearby, too."""
         del code

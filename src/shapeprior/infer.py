@@ -211,7 +211,6 @@ class LatentSolver:
             starts.samples,
             decoder=self.decoder,
             code=self._code(guess),
-            tangents=self._mean_tangents,
             T_sample_world=starts.T_sample_world,
             deviations=deviations,
         )

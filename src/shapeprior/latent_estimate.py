@@ -82,7 +82,6 @@ def latent_estimate(
     *,
     decoder: Decoder,
     code: Float[Tensor, "code"],
-    tangents: tuple[Tensor, ...],
     T_sample_world: Similarity,
     deviations: PlacementDeviations | None,
 ) -> LatentEstimate:
@@ -94,7 +93,7 @@ def latent_estimate(
         residuals = decoder.query(prepared, points[None]).abs()[0]
         filled = decoder.query(prepared, free[None])[0] < -0.01 if len(free) else torch.zeros(1)
     rows = torch.linspace(0, len(points) - 1, min(len(points), SLOPE_POINTS), device=points.device).long()
-    slope = decoder.differentiate(code, tangents, points[rows], prepared=prepared).by_point
+    _, slope = decoder.slope(prepared, points[rows])
     normals = torch.from_numpy(moved.apply_vectors(samples.normals)).to(code)[rows]
     cosines = torch.nn.functional.cosine_similarity(slope, normals, dim=1)
     return LatentEstimate(

@@ -70,7 +70,9 @@ def seen_detail(
     the mean's variance), so that noise does not become shape. No samples if no point of the view is within `config.reach`.
     """
     like, field = prepared[0], DecodedField(decoder, prepared)
-    points, values, slope = _differentiated(field, without_strays(view_unit.thinned(config.observed, seed=seed)))
+    points = without_strays(view_unit.thinned(config.observed, seed=seed)).points_world
+    found = decoder.slope(prepared, torch.from_numpy(points).to(like))
+    values, slope = (part.cpu().double().numpy() for part in found)
     within = np.abs(values) < config.reach
     if not within.any():
         return FieldSamples.of_sdf(like.new_zeros((0, 3)), like.new_zeros(0), clamp=1.0)
@@ -89,17 +91,6 @@ def seen_detail(
     parts.append((elsewhere[kept], as_it_is[kept]))
     where, known = (torch.from_numpy(np.concatenate(part)).to(like) for part in zip(*parts, strict=True))
     return FieldSamples(where, known, torch.zeros_like(known))
-
-
-def _differentiated(
-    field: DecodedField, view_unit: Observation
-) -> tuple[Float[np.ndarray, "points 3"], Float[np.ndarray, "points"], Float[np.ndarray, "points 3"]]:
-    """The view's points, and the field and its gradient there."""
-    points = torch.from_numpy(view_unit.points_world).to(field.prepared[0]).requires_grad_()
-    with torch.enable_grad():
-        values = field.decoder.query(field.prepared, points[None])[0]
-        (slope,) = torch.autograd.grad(values.sum(), points)
-    return view_unit.points_world, values.detach().cpu().double().numpy(), slope.cpu().double().numpy()
 
 
 def _believed(values: Float[np.ndarray, "points"], tree: KDTree) -> Float[np.ndarray, "points"]:
