@@ -92,7 +92,7 @@ HEAD = ["Chamfer-L1", "F@1%", "F@2%", "IoU"]
 
 def speed(prior: ShapePrior, cases: list[Case]) -> None:
     prior.complete(cases[0].view(), T_unit_world=KNOWN)  # What is made once.
-    infer, extract, whole, evaluations = [], [], [], []
+    infer, extract, whole, plain, evaluations = [], [], [], [], []
     for case in cases:
         view = case.view()
         started = time.perf_counter()
@@ -103,6 +103,7 @@ def speed(prior: ShapePrior, cases: list[Case]) -> None:
         extract.append(time.perf_counter() - started)
         evaluations.append(len(mesh.faces))
         whole.append(prior.complete(view, T_unit_world=KNOWN).seconds)
+        plain.append(prior.complete(view, T_unit_world=KNOWN, detail=DetailConfig(steps=0)).seconds)
     points = (torch.rand((2400, 3), generator=torch.Generator().manual_seed(0)) * 1.6 - 0.8).to(prior.codes.device)
     tangents = prior.decoder.tangents(prior.space.mean, prior.space.axes)
     push, use = [], []
@@ -120,6 +121,7 @@ def speed(prior: ShapePrior, cases: list[Case]) -> None:
             ("solver", infer),
             ("extraction at 256³", extract),
             ("view to mesh", whole),
+            ("view to mesh, by the code alone", plain),
             ("derivatives by the code, made", push),
             ("derivatives by the code, at 2,400 points", use),
         )
@@ -228,7 +230,9 @@ def placements(prior: ShapePrior, cases: list[Case], freedom: str) -> None:
         turns.append(angle < 10.0)
         scales.append(abs(off.scale - 1.0) < 0.05)
         kinds.append(found.verdict.kind)
-        at_known = completed(prior, case, view).fscore_2
+        at_known = scored(
+            case, lambda view=view: prior.extract(prior.infer(view, T_unit_world=KNOWN).code, resolution=128)
+        ).fscore_2
 
         def in_unit(found=found, off=off) -> TriangleMesh:
             mesh = prior.extract(found.code, resolution=128)

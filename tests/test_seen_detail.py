@@ -8,14 +8,13 @@ import torch
 from ellipsoids import ellipsoid_prior, ellipsoid_view
 from torch import Tensor
 
-from shapeprior.deepsdf import DeepSdfConfig, DeepSdfDecoder
 from shapeprior.errors import ConfigError
 from shapeprior.families import synthesize
 from shapeprior.frames import Similarity
-from shapeprior.infer_config import InferConfig
 from shapeprior.mesh import TriangleMesh
 from shapeprior.observation import Observation
 from shapeprior.prepare_shape import prepare_mesh
+from shapeprior.presets import build_decoder, preset
 from shapeprior.prior import ShapePrior, load
 from shapeprior.refine import refine_prepared
 from shapeprior.seen_detail import DetailConfig, seen_detail
@@ -30,13 +29,13 @@ KNOWN = Similarity.identity()
 
 @cache
 def round_decoder() -> TriplaneDecoder:
-    """Untrained: all but a ball of `RADIUS`."""
+    """Untrained: about a ball of `RADIUS`."""
     return TriplaneDecoder(TriplaneConfig(code_size=4), seed=0)
 
 
 def prepared_ball() -> tuple[Tensor, ...]:
     with torch.no_grad():
-        return round_decoder().prepare(torch.zeros(1, 4))
+        return round_decoder().prepare(torch.full((1, 4), 0.2))
 
 
 def field(prepared: tuple[Tensor, ...], points: np.ndarray) -> np.ndarray:
@@ -45,14 +44,16 @@ def field(prepared: tuple[Tensor, ...], points: np.ndarray) -> np.ndarray:
 
 
 def on_level(distance: np.ndarray | float, *, count: int, seed: int, low: float = 0.3) -> np.ndarray:
-    """Points above y = `low` where the ball's field is this, found by Newton's method along the radius."""
+    """Points above y = `low` where the ball's field is this, found by bisection along the radius."""
     directions = np.random.default_rng(seed).normal(size=(50 * count + 500, 3))
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
     directions = directions[directions[:, 1] > low / RADIUS][:count]
     assert len(directions) == count
-    radius = np.full(count, RADIUS)
-    for _ in range(20):
-        radius -= field(prepared_ball(), radius[:, None] * directions) - distance
+    low_radius, high_radius = np.full(count, RADIUS - 0.2), np.full(count, RADIUS + 0.2)
+    for _ in range(40):
+        radius = 0.5 * (low_radius + high_radius)
+        inside = field(prepared_ball(), radius[:, None] * directions) < distance
+        low_radius, high_radius = np.where(inside, radius, low_radius), np.where(inside, high_radius, radius)
     return radius[:, None] * directions
 
 
@@ -74,31 +75,75 @@ def test_the_surface_moves_to_where_it_was_seen_and_nowhere_else(distance: float
     before, after = np.abs(field(prepared_ball(), fresh)), np.abs(field(moved, fresh))
     assert np.median(before) == pytest.approx(abs(distance), rel=0.01)
     # Untrained planes say little; trained ones are below, with mugs.
-    assert np.median(after) < 0.35 * abs(distance)
+    assert np.median(after) < 0.5 * abs(distance)
     rng = np.random.default_rng(2)
     elsewhere = rng.uniform(-1.0, 1.0, (20_000, 3))
     elsewhere = elsewhere[(elsewhere[:, 1] < 0.2) & (np.abs(field(prepared_ball(), elsewhere)) < 0.1)]
     change = np.abs(field(moved, elsewhere) - field(prepared_ball(), elsewhere))
-    assert np.median(change) < 0.2 * abs(distance)
-    # A plane's cells are shared by all that lies across it, of an untrained decoder more than of a trained one.
-    assert np.quantile(change, 0.9) < 0.7 * abs(distance)
+    assert np.quantile(change, 0.9) < 0.1 * abs(distance)
 
 
 def test_noise_moves_the_surface_little() -> None:
-    """By far less than its own deviation, and by less than a fit that believes every point."""
+    """By far less than its own deviation; and little of what the points say is believed."""
     deviation = 0.01
     noisy = on_level(np.random.default_rng(5).normal(0.0, deviation, 4000), count=4000, seed=0)
     view = Observation(points_world=noisy, origins_world=None)
+    wrong = field(detailed(view), on_level(0.0, count=1000, seed=1))
+    assert np.sqrt(np.mean(wrong**2)) < 0.1 * deviation
+    known = seen_detail(round_decoder(), prepared_ball(), view, config=CONFIG, seed=0)
+    # The view's own points come first.
+    points, values = known.points[:3900].double().numpy(), known.values[:3900].double().numpy()
+    believed = field(prepared_ball(), points) - values
+    assert np.sqrt(np.mean(field(prepared_ball(), points) ** 2)) > 0.9 * deviation
+    assert np.sqrt(np.mean(believed**2)) < 0.25 * deviation
+
+
+def test_a_view_of_the_shape_as_it_is_changes_next_to_nothing() -> None:
+    """Rounding is no reason to move: least of all where nothing was seen."""
+    view = Observation(points_world=on_level(0.0, count=4000, seed=0), origins_world=None)
+    elsewhere = np.random.default_rng(2).uniform(-0.7, 0.7, (20_000, 3))
+    elsewhere = elsewhere[np.abs(field(prepared_ball(), elsewhere)) < 0.05]
+    change = np.abs(field(detailed(view), elsewhere) - field(prepared_ball(), elsewhere))
+    assert np.quantile(change, 0.9) < 1e-4
+
+
+def test_changes_have_nothing_that_differs_from_cell_to_cell() -> None:
+    """Of planes that changed, the second differences are a small part, as a binomial filter leaves them."""
+    noisy = on_level(np.random.default_rng(5).normal(0.0, 0.01, 4000), count=4000, seed=0)
+    change = (detailed(Observation(points_world=noisy, origins_world=None))[0] - prepared_ball()[0]).numpy()
+    rough = change[..., 1:-1] - 0.5 * (change[..., :-2] + change[..., 2:])
+    assert np.sqrt(np.mean(rough**2)) < 0.3 * np.sqrt(np.mean(change**2))
+
+
+def test_points_that_are_there_many_times_are_one() -> None:
+    deviation = 0.01
+    noisy = on_level(np.random.default_rng(5).normal(0.0, deviation, 600), count=600, seed=0)
+    once, often = (Observation(points_world=np.tile(noisy, (times, 1)), origins_world=None) for times in (1, 8))
     at = on_level(0.0, count=1000, seed=1)
-    wrong = field(detailed(view), at)
-    assert np.sqrt(np.mean(wrong**2)) < 0.2 * deviation
+    errors = [np.sqrt(np.mean(field(detailed(view), at) ** 2)) for view in (once, often)]
+    assert errors[1] == pytest.approx(errors[0], rel=0.5)
+
+
+@pytest.mark.parametrize("known_by", ["sensor", "normals"])
+def test_what_shows_its_back_to_the_sensor_was_not_seen(known_by: str) -> None:
+    """Points behind a sheet's other side, seen from its near side, do not move that; without sensor or normals they do."""
+    points = on_level(0.01, count=2000, seed=0)
+    below = np.tile([0.0, -4.0, 0.0], (len(points), 1))
+    view = Observation(
+        points_world=points,
+        origins_world=below if known_by == "sensor" else None,
+        normals_world=-points if known_by == "normals" else None,
+    )
+    assert len(seen_detail(round_decoder(), prepared_ball(), view, config=CONFIG, seed=0).points) == 0
+    blind = Observation(points_world=points, origins_world=None)
+    assert len(seen_detail(round_decoder(), prepared_ball(), blind, config=CONFIG, seed=0).points) > 0
 
 
 def test_noise_does_not_hide_a_shift() -> None:
     noisy = on_level(np.random.default_rng(5).normal(0.015, 0.01, 4000), count=4000, seed=0)
     moved = detailed(Observation(points_world=noisy, origins_world=None))
     fresh = on_level(0.015, count=1000, seed=1)
-    assert np.abs(np.mean(field(moved, fresh))) < 0.5 * 0.015
+    assert np.abs(np.mean(field(moved, fresh))) < 0.6 * 0.015
 
 
 def test_the_samples_move_the_field_with_the_surface_and_less_the_farther() -> None:
@@ -113,7 +158,8 @@ def test_the_samples_move_the_field_with_the_surface_and_less_the_farther() -> N
     seen = (points[:, 1] > 0.4) & (np.abs(aside) < CONFIG.thickness)
     assert np.count_nonzero(seen) > 3000
     expected = before - shift * (1.0 - np.abs(aside) / CONFIG.thickness)
-    np.testing.assert_allclose(values[seen], expected[seen], atol=1.5e-3)
+    # The untrained field's slope is not quite 1.
+    assert np.quantile(np.abs(values[seen] - expected[seen]), 0.9) < 1.5e-3
     np.testing.assert_allclose(values[points[:, 1] < 0.2], before[points[:, 1] < 0.2], atol=1e-6)
 
 
@@ -132,10 +178,11 @@ def test_points_out_of_reach_and_strays_say_nothing() -> None:
     assert (field(moved, lonely) > 0.8 * field(prepared_ball(), lonely)).all()
 
 
-@pytest.mark.parametrize("count", [1, 2, 7, 9])
-def test_a_few_points_are_enough(count: int) -> None:
+@pytest.mark.parametrize("count", [1, 7, 8, 30])
+def test_fewer_points_than_neighbours_say_nothing(count: int) -> None:
     view = Observation(points_world=on_level(0.01, count=count, seed=0, low=0.45), origins_world=None)
     known = seen_detail(round_decoder(), prepared_ball(), view, config=CONFIG, seed=0)
+    assert (len(known.points) > 0) == (count >= 8)
     assert torch.isfinite(known.points).all()
     assert torch.isfinite(known.values).all()
 
@@ -150,31 +197,30 @@ def test_the_same_seed_gives_the_same_field() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"steps": -1}, {"points": 0}, {"observed": 0}, {"rate": 0.0}, {"reach": -1.0}, {"gap": float("nan")}]
+    "wrong",
+    [
+        {"steps": -1},
+        {"points": 0},
+        {"observed": 0},
+        {"rate": 0.0},
+        {"reach": -1.0},
+        {"gap": float("nan")},
+        {"gap": 0.03},
+    ],
 )
 def test_wrong_settings_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ConfigError, match=next(iter(wrong))):
         DetailConfig(**wrong)  # pyright: ignore[reportArgumentType]
 
 
-def test_a_decoder_without_planes_takes_part() -> None:
-    """Whose prepared numbers are of the whole shape: what was seen fits no worse."""
-    decoder = DeepSdfDecoder(DeepSdfConfig(code_size=4, width=64), seed=0)
-    with torch.no_grad():
-        prepared = decoder.prepare(torch.zeros(1, 4))
-        points = torch.rand((20_000, 3), generator=torch.Generator().manual_seed(0)) - 0.5
-        values = decoder.query(prepared, points[None])[0]
-    seen = points[(values.abs() < 0.02) & (points[:, 0] > 0.0)].double().numpy()
-    if len(seen) == 0:
-        pytest.skip("the untrained decoder has no surface")
-    known = seen_detail(decoder, prepared, Observation(points_world=seen, origins_world=None), config=CONFIG, seed=0)
-    moved = refine_prepared(decoder, prepared, known, config=CONFIG.refinement, seed=0)
-    rows = torch.arange(len(known.points))
-    with torch.no_grad():
-        before, after = (
-            known.error(decoder.query(each, known.points[None])[0], rows).mean() for each in (prepared, moved)
-        )
-    assert after <= before
+def test_a_decoder_without_cells_gives_what_its_code_says() -> None:
+    """DeepSDF's completion is its code's: what is prepared of it belongs to no place."""
+    code = np.array([0.4, -0.9])
+    assert not ellipsoid_prior().decoder.has_cells
+    assert not build_decoder(preset("deepsdf-256").decoder, seed=0).has_cells
+    done = ellipsoid_prior().complete(ellipsoid_view(code), T_unit_world=KNOWN, resolution=48)
+    by_code = ellipsoid_prior().extract(done.code, resolution=48)
+    np.testing.assert_array_equal(done.mesh_unit.vertices, by_code.vertices)
 
 
 # Completions.
@@ -236,18 +282,7 @@ def test_a_shape_that_explains_nothing_is_not_bent() -> None:
     np.testing.assert_array_equal(done.mesh_unit.vertices, by_code.vertices)
 
 
-def test_detail_changes_no_verdict() -> None:
-    _, view = strange_mug()
-    prior = real_prior()
-    first, second = (
-        prior.complete(view, T_unit_world=KNOWN, resolution=48, detail=config)
-        for config in (None, DetailConfig(steps=0))
-    )
-    assert (first.verdict, first.explained, first.residual) == (second.verdict, second.explained, second.residual)
-    np.testing.assert_array_equal(first.code, second.code)
-
-
-@pytest.mark.parametrize("scale", [1.0, 250.0])
+@pytest.mark.parametrize("scale", [1.0, 1000.0])
 def test_detail_is_taken_in_the_scans_own_frame(scale: float) -> None:
     """A view in millimetres, turned and moved, gives the same mesh there."""
     _, view = strange_mug()
@@ -258,11 +293,7 @@ def test_detail_is_taken_in_the_scans_own_frame(scale: float) -> None:
     moved = prior.complete(view.transformed(T_world_unit), T_unit_world=T_world_unit.inverse(), resolution=48)
     back = T_world_unit.inverse().apply(moved.mesh.vertices)
     distance = np.abs(SignedDistance(plain.mesh)(back[::20]))
-    assert np.quantile(distance, 0.9) < 0.005
-
-
-def test_an_analytic_decoder_keeps_its_ellipsoid() -> None:
-    code = np.array([0.4, -0.9])
-    done = ellipsoid_prior().complete(ellipsoid_view(code), T_unit_world=KNOWN, resolution=48, infer=InferConfig())
-    exact = ellipsoid_prior().extract(code, resolution=48)
-    assert done.mesh_unit.volume == pytest.approx(exact.volume, rel=0.02)
+    assert np.quantile(distance, 0.9) < 0.002
+    # By the code alone it lies elsewhere.
+    by_code = prior.extract(moved.code, resolution=48)
+    assert np.quantile(np.abs(SignedDistance(by_code)(back[::20])), 0.9) > 0.003

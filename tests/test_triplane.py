@@ -174,18 +174,18 @@ def test_impossible_sizes_are_refused(fields: dict[str, object], reason: str) ->
         TriplaneConfig(**fields)  # pyright: ignore[reportArgumentType]
 
 
-def test_smoothing_is_two_binomial_filters_of_each_plane() -> None:
-    """As another library does it; the coarse field, and a constant, stay."""
+def test_the_local_part_is_two_binomial_filters_of_each_plane() -> None:
+    """As another library does it; nothing of the coarse field."""
     decoder = TriplaneDecoder(TriplaneConfig(code_size=4), seed=0)
     with torch.no_grad():
         planes, volume = decoder.prepare(torch.randn((2, 4), generator=torch.Generator().manual_seed(0)))
-        smooth, same = decoder.smoothed((planes, volume))
-        flat, _ = decoder.smoothed((torch.ones_like(planes), volume))
-    assert torch.equal(same, volume)
+        smooth, none = decoder.local_part((planes, volume))
+        flat, _ = decoder.local_part((torch.ones_like(planes), volume))
+    assert not none.any()
+    assert none.shape == volume.shape
     np.testing.assert_allclose(flat.numpy(), 1.0, atol=1e-6)
     expected = planes.numpy()
     for axis in (-2, -1):
         for _ in range(2):
             expected = scipy.ndimage.convolve1d(expected, [0.25, 0.5, 0.25], axis=axis, mode="nearest")
-    # The filter applied twice is the filter's square: rows repeat beyond the edge at each.
     np.testing.assert_allclose(smooth.numpy(), expected, atol=1e-6)

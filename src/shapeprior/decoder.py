@@ -31,6 +31,8 @@ class Decoder(nn.Module, ABC):
     coarse_cells: int = 16
     """Cells along each axis of the field that `start_from` takes."""
 
+    has_cells: bool = False
+    """Whether what `prepare` makes has parts that belong to places, so that the field can be changed here and not there."""
     rough_is_cheap: bool = False
     """Whether `rough` takes no more than a product of matrices."""
 
@@ -94,9 +96,9 @@ class Decoder(nn.Module, ABC):
         """About the field of many codes at the same points, to choose among them."""
         return self(codes, points_unit.expand(len(codes), -1, -1))
 
-    def smoothed(self, prepared: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        """The same, or changes of the same, without what varies from cell to cell; as it is, where there are no cells."""
-        return prepared
+    def local_part(self, changes: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """Of changes of what `prepare` made, the part that belongs to places and does not differ from cell to cell."""
+        return changes
 
     def start_from(self, mean: Float[Tensor, "cells"], basis: Float[Tensor, "code cells"]) -> None:
         """Begin with a field that is linear in the code, before training (`shapeprior.warm_start.WarmStart`).

@@ -22,7 +22,7 @@ from shapeprior.shape_ids import shape_ids
 from shapeprior.store import LocalStore
 from shapeprior.training_grids import Run, TrainingGrids, training_grids
 
-ROW_FORMAT = 1
+ROW_FORMAT = 2
 """Raised when rows mean something else, so that those of earlier versions are made again."""
 
 

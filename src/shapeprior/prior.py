@@ -107,11 +107,14 @@ class ShapePrior:
         `started` is the `time.perf_counter` that its seconds are counted from; now if not given.
         """
         started = time.perf_counter() if started is None else started
-        view_unit = view.transformed(estimate.T_unit_world)
+        detail = detail or DetailConfig()
         prepared = self.field(estimate.code).prepared
         # A shape that does not explain the view is not bent towards it.
-        if estimate.verdict.kind != "unexplained":
-            prepared = self._detailed(prepared, view_unit, detail or DetailConfig(), seed)
+        if detail.steps and self.decoder.has_cells and estimate.verdict.kind != "unexplained":
+            some = view.thinned(detail.observed, seed=seed, background=0).transformed(estimate.T_unit_world)
+            with parametrize.cached():
+                known = seen_detail(self.decoder, prepared, some, config=detail, seed=seed)
+                prepared = refine_prepared(self.decoder, prepared, known, config=detail.refinement, seed=seed)
         mesh_unit = self.extract_prepared(prepared, resolution=resolution, edges=edges)
         T_world_unit = estimate.T_unit_world.inverse()
         return Completion(
@@ -124,7 +127,7 @@ class ShapePrior:
             verdict=estimate.verdict,
             deviations=estimate.deviations,
             alternatives=estimate.alternatives,
-            support=Support.of(mesh_unit, view_unit.thinned(SUPPORT_POINTS, seed=seed)),
+            support=Support.of(mesh_unit, view.transformed(estimate.T_unit_world).thinned(SUPPORT_POINTS, seed=seed)),
             seconds=time.perf_counter() - started,
         )
 
@@ -239,16 +242,6 @@ class ShapePrior:
         """The signed distances of a code's shape, in unit-sphere radii, as a function of points in the unit frame."""
         with torch.no_grad(), parametrize.cached():
             return DecodedField(self.decoder, self.decoder.prepare(self._as_code(code)[None]))
-
-    def _detailed(
-        self, prepared: tuple[Tensor, ...], view_unit: Observation, config: DetailConfig, seed: int
-    ) -> tuple[Tensor, ...]:
-        """What is prepared of a code, with the detail of the view."""
-        if config.steps == 0:
-            return prepared
-        with parametrize.cached():
-            known = seen_detail(self.decoder, prepared, view_unit, config=config, seed=seed)
-            return refine_prepared(self.decoder, prepared, known, config=config.refinement, seed=seed)
 
     def _mesh(self, field: DecodedField, resolution: int, edges: Edges) -> TriangleMesh:
         mesh = extract_mesh(field, ExtractConfig(resolution=resolution, edges=edges)).mesh

@@ -15,8 +15,9 @@ from shapeprior.sampling import SamplingConfig, sample_sdf
 from shapeprior.signed_distance import SignedDistance
 
 BETAS = (0.9, 0.98)
-"""Of Adam: a run of some hundred steps has no use for moments that remember a thousand."""
+"""Of Adam: so few steps have no use for moments that remember a thousand."""
 ROW = np.zeros(1, dtype=np.int64)
+"""The one row of a table that is a tensor."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,12 +34,18 @@ class RefineConfig:
     rate: float = 0.2
     """Adam's learning rate at the start, as a share of each prepared tensor's standard deviation; it falls to 0 along half a
     cosine."""
-    smooth: bool = False
-    """Whether changes that differ from cell to cell are left out (`Decoder.smoothed`): a few thousand points of one view say where
-    a surface is, not how rough it is."""
+    huber: float = 0.0
+    """Errors below this count squared, in radii, instead of as they are."""
+    epsilon: float = 1e-8
+    """Adam's: gradients far below it move nothing."""
+    local: bool = False
+    """Whether only `Decoder.local_part` of the changes is made: a few thousand points of one view say where a surface is, not how
+    rough it is, nor where all others are."""
 
     def __post_init__(self) -> None:
-        check_numbers(self, at_least_one=("samples", "points"), positive=("rate",), not_negative=("steps",))
+        check_numbers(
+            self, at_least_one=("samples", "points"), positive=("rate", "epsilon"), not_negative=("steps", "huber")
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,12 +100,12 @@ def refine_prepared(
     if config.steps == 0 or len(samples.points) == 0:
         return tuple(first)
     # Adam by rows, of one row each: torch's own would import its compiler first, which takes longer than a completion.
-    tables = [RowAdam(torch.zeros_like(tensor).reshape(1, -1), betas=BETAS) for tensor in first]
-    rates = [config.rate * max(float(tensor.std()), 1e-6) for tensor in first]
+    tables = [RowAdam(torch.zeros_like(tensor).reshape(1, -1), betas=BETAS, epsilon=config.epsilon) for tensor in first]
+    rates = [config.rate * max(float(tensor.std(correction=0)), 1e-6) for tensor in first]
 
     def moved(rows: list[Tensor]) -> tuple[Tensor, ...]:
         changes = tuple(row.view_as(tensor) for row, tensor in zip(rows, first, strict=True))
-        changes = decoder.smoothed(changes) if config.smooth else changes
+        changes = decoder.local_part(changes) if config.local else changes
         return tuple(map(torch.add, first, changes))
 
     generator = seeded(seed)
@@ -107,7 +114,12 @@ def refine_prepared(
         changes = [table.take(ROW) for table in tables]
         with torch.enable_grad():
             field = decoder.query(moved(changes), samples.points[drawn][None])[0]
-            gradients = torch.autograd.grad(samples.error(field, drawn).mean(), changes)
+            error = samples.error(field, drawn)
+            if config.huber:
+                error = torch.where(
+                    error < config.huber, error.square() / (2.0 * config.huber), error - config.huber / 2.0
+                )
+            gradients = torch.autograd.grad(error.mean(), changes)
         share = 0.5 * (1.0 + math.cos(math.pi * step / config.steps))
         for table, gradient, rate in zip(tables, gradients, rates, strict=True):
             table.step(ROW, gradient, rate=rate * share)

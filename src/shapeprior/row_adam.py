@@ -5,8 +5,6 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-EPSILON = 1e-8
-
 
 class RowAdam:
     """Adam (Kingma and Ba, ICLR 2015, algorithm 1), as if each row of a table had an optimiser of its own.
@@ -15,9 +13,11 @@ class RowAdam:
     not seen, and a step costs the same however long the table is.
     """
 
-    def __init__(self, values: Float[Tensor, "rows columns"], *, betas: tuple[float, float] = (0.9, 0.999)) -> None:
-        """Starts at these values, which are changed in place."""
-        self.values, self._betas = values, betas
+    def __init__(
+        self, values: Float[Tensor, "rows columns"], *, betas: tuple[float, float] = (0.9, 0.999), epsilon: float = 1e-8
+    ) -> None:
+        """Starts at these values, which are changed in place; gradients far below `epsilon` move nothing."""
+        self.values, self._betas, self._epsilon = values, betas, epsilon
         self.exp_avg: Float[Tensor, "rows columns"] = torch.zeros_like(values)
         """First moments (m)."""
         self.exp_avg_sq: Float[Tensor, "rows columns"] = torch.zeros_like(values)
@@ -42,7 +42,7 @@ class RowAdam:
         exp_avg_sq = self.exp_avg_sq[index].mul_(beta2).addcmul_(gradient, gradient, value=1.0 - beta2)
         self.exp_avg[index] = exp_avg
         self.exp_avg_sq[index] = exp_avg_sq
-        self.values[index] -= step_size * exp_avg / (exp_avg_sq.sqrt() / root + EPSILON)
+        self.values[index] -= step_size * exp_avg / (exp_avg_sq.sqrt() / root + self._epsilon)
 
     def _index(self, rows: Int[np.ndarray, "taken"]) -> Int[Tensor, "taken"]:
         return torch.from_numpy(rows).to(self.values.device)

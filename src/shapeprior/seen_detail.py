@@ -4,13 +4,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from scipy.spatial import KDTree
 from torch import Tensor
 
 from shapeprior.config import check_numbers
 from shapeprior.decoded_field import DecodedField
 from shapeprior.decoder import Decoder
+from shapeprior.errors import ConfigError
 from shapeprior.observation import Observation
 from shapeprior.refine import FieldSamples, RefineConfig
 from shapeprior.strays import without_strays
@@ -25,6 +26,8 @@ SPREAD = 0.1
 """Standard deviation of those around what was seen, in radii."""
 BESIDE = 0.1
 """Of points farther than this from the surface, one in twenty is enough."""
+HUBER, EPSILON = 0.003, 1e-6
+"""Of the refinement. Samples that are to stay are off by rounding, whose sign Adam would make steps of otherwise."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +38,7 @@ class DetailConfig:
     """Adam steps; 0 leaves the shape as the code makes it."""
     points: int = 2048
     """Samples in a step."""
-    rate: float = 0.05
+    rate: float = 0.08
     """Adam's learning rate; see `RefineConfig`."""
     observed: int = 8192
     """Points of the view that are looked at, at most."""
@@ -53,11 +56,17 @@ class DetailConfig:
             positive=("rate", "reach", "thickness", "gap"),
             not_negative=("steps",),
         )
+        if self.gap <= self.thickness:
+            raise ConfigError(
+                f"gap = {self.gap}; expected more than thickness = {self.thickness}: the field cannot move and stay at one place"
+            )
 
     @property
     def refinement(self) -> RefineConfig:
         """How the prepared decoder is moved to the samples."""
-        return RefineConfig(steps=self.steps, points=self.points, rate=self.rate, smooth=True)
+        return RefineConfig(
+            steps=self.steps, points=self.points, rate=self.rate, huber=HUBER, epsilon=EPSILON, local=True
+        )
 
 
 def seen_detail(
@@ -67,14 +76,18 @@ def seen_detail(
 
     `view_unit` is the view in the unit frame, where the shape was placed in it. How far the surface is from an observed point is
     the mean over its neighbours, and is believed the less the more they disagree (the shrinkage of Wiener filters: mean² against
-    the mean's variance), so that noise does not become shape. No samples if no point of the view is within `config.reach`.
+    the mean's variance), so that noise does not become shape. Points at which the shape turns its back to the sensor are of a thin
+    wall's other side, and left out. No samples if fewer than `NEIGHBOURS` points of the view are left within `config.reach`.
     """
     like, field = prepared[0], DecodedField(decoder, prepared)
-    points = without_strays(view_unit.thinned(config.observed, seed=seed)).points_world
+    view = without_strays(view_unit.thinned(config.observed, seed=seed))
+    # A point that is there twice agrees with itself.
+    view = view.rows(np.sort(np.unique(view.points_world, axis=0, return_index=True)[1]))
+    points = view.points_world
     found = decoder.slope(prepared, torch.from_numpy(points).to(like))
     values, slope = (part.cpu().double().numpy() for part in found)
-    within = np.abs(values) < config.reach
-    if not within.any():
+    within = (np.abs(values) < config.reach) & ~_turned_away(view, slope)
+    if np.count_nonzero(within) < NEIGHBOURS:
         return FieldSamples.of_sdf(like.new_zeros((0, 3)), like.new_zeros(0), clamp=1.0)
     surface, values, slope = points[within], values[within], slope[within]
     rng, tree = np.random.default_rng([seed, 6]), KDTree(surface)
@@ -93,11 +106,18 @@ def seen_detail(
     return FieldSamples(where, known, torch.zeros_like(known))
 
 
+def _turned_away(view: Observation, slope: Float[np.ndarray, "points 3"]) -> Bool[np.ndarray, "points"]:
+    """Points whose sensor, or else normal, is on the field's inner side; none if neither is known."""
+    outward = view.normals_world if view.origins_world is None else view.origins_world - view.points_world
+    if outward is None:
+        return np.zeros(len(slope), dtype=np.bool_)
+    return np.einsum("ij,ij->i", slope, outward) < 0.0
+
+
 def _believed(values: Float[np.ndarray, "points"], tree: KDTree) -> Float[np.ndarray, "points"]:
     """What is believed of the field at each point: its neighbours' mean, itself among them, less where that may be chance."""
-    count = min(NEIGHBOURS, tree.n)
-    near = values[tree.query(tree.data, k=count, workers=-1)[1].reshape(tree.n, count)]
-    mean, doubt = near.mean(axis=1), DOUBT * near.var(axis=1) / count
+    near = values[tree.query(tree.data, k=NEIGHBOURS, workers=-1)[1]]
+    mean, doubt = near.mean(axis=1), DOUBT * near.var(axis=1) / NEIGHBOURS
     return mean * mean**2 / np.maximum(mean**2 + doubt, 1e-12)
 
 

@@ -54,6 +54,7 @@ class TriplaneDecoder(Decoder):
     """
 
     START_RADIUS = 0.5
+    has_cells = True
     rough_is_cheap = True
     interpolation = "bilinear"
     """Of the planes, between cells."""
@@ -203,11 +204,12 @@ class TriplaneDecoder(Decoder):
         mean = (self.coarse.bias[rows] * shares).sum(dim=1)
         return codes @ by_code.T + mean + _beyond(points_unit)
 
-    def smoothed(self, prepared: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        """Planes, or changes of them, through two binomial filters of 3 × 3 cells; the coarse field is smooth as it is."""
-        planes, volume = prepared
+    def local_part(self, changes: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """Of the planes', what two binomial filters of 3 × 3 cells leave; of the coarse field's, whose cells are an eighth of a
+        radius long, nothing."""
+        planes, volume = changes
         mix = _binomial(planes.shape[-1]).to(planes)
-        return mix @ planes @ mix.T, volume
+        return mix @ planes @ mix.T, 0.0 * volume
 
     def matrix_layers(self) -> dict[str, nn.Module]:
         """The generator's convolutions, and the reading network but for its last layer. The code's own layer is so long that Muon's
