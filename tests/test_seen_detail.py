@@ -95,7 +95,7 @@ def test_noise_moves_the_surface_little() -> None:
     points, values = known.points[:3900].double().numpy(), known.values[:3900].double().numpy()
     believed = field(prepared_ball(), points) - values
     assert np.sqrt(np.mean(field(prepared_ball(), points) ** 2)) > 0.9 * deviation
-    assert np.sqrt(np.mean(believed**2)) < 0.25 * deviation
+    assert np.sqrt(np.mean(believed**2)) < 0.45 * deviation
 
 
 def test_a_view_of_the_shape_as_it_is_changes_next_to_nothing() -> None:

@@ -120,7 +120,7 @@ def _say_completion(completion: "Completion", out: Path) -> None:
         f"{support.imagined_share:.0%} imagined"
     )
     say(
-        f"  {verdict.kind}: median distance of the scan's points {completion.residual:.3g} scan units, "
+        f"  {verdict.kind}: median distance of the scan's points from the code's shape {completion.residual:.3g} scan units, "
         f"{completion.explained:.0%} within 2 % of the object's radius"
     )
     for reason in verdict.reasons:

@@ -81,9 +81,9 @@ class CompletedScan:
     """File name; empty if there is none."""
     faces: int
     residual: float | None
-    """Median distance of the observed points from the surface, in the scan's unit; None if there is no mesh."""
+    """Median distance of the observed points from the code's surface, in the scan's unit; None if there is no mesh."""
     explained: float
-    """Share of observed points within 2 % of the object's radius from the surface."""
+    """Share of observed points within 2 % of the object's radius from the code's surface."""
     seen: float
     """Share of the surface that was seen."""
     imagined: float

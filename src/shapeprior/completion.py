@@ -24,13 +24,13 @@ class Completion:
     mesh_unit: TriangleMesh
     """The same in the unit frame."""
     code: Float[np.ndarray, "code"]
-    """The latent code that was found."""
+    """The latent code that was found. The mesh follows the view beyond it, where it was seen (`shapeprior.seen_detail`)."""
     T_unit_world: Similarity
     """Where the object lies in the scan: given, or found."""
     residual: float
-    """Median distance of the observed points from the completed surface by the field, in the scan's unit."""
+    """Median distance of the observed points from the code's surface, by its field, in the scan's unit."""
     explained: float
-    """Share of observed points within 2 % of the object's radius from the surface."""
+    """Share of observed points within 2 % of the object's radius from the code's surface."""
     verdict: Verdict
     """Whether the shape explains the view."""
     deviations: PlacementDeviations | None

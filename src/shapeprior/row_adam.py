@@ -1,4 +1,4 @@
-"""Adam for tables of which a step uses a few rows."""
+"""Adam for tables of which a step uses a few rows, such as codes, or for a tensor as a table's one row."""
 
 import numpy as np
 import torch
