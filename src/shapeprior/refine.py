@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from shapeprior.config import check_numbers
 from shapeprior.decoder import Decoder, seeded
@@ -115,11 +115,8 @@ def refine_prepared(
         with torch.enable_grad():
             field = decoder.query(moved(changes), samples.points[drawn][None])[0]
             error = samples.error(field, drawn)
-            if config.huber:
-                error = torch.where(
-                    error < config.huber, error.square() / (2.0 * config.huber), error - config.huber / 2.0
-                )
-            gradients = torch.autograd.grad(error.mean(), changes)
+            value = nn.functional.smooth_l1_loss(error, torch.zeros_like(error), beta=config.huber)
+            gradients = torch.autograd.grad(value, changes)
         share = 0.5 * (1.0 + math.cos(math.pi * step / config.steps))
         for table, gradient, rate in zip(tables, gradients, rates, strict=True):
             table.step(ROW, gradient, rate=rate * share)
