@@ -99,3 +99,36 @@ def test_bricks_are_added_once_and_not_beyond_the_grid() -> None:
     np.testing.assert_array_equal(added, [0])
     np.testing.assert_array_equal(grid.places, [[1, 1, 1]])
     assert len(grid.add(np.array([[1, 1, 1]], dtype=np.int32))) == 0
+
+
+def test_bricks_keep_what_they_know_while_others_are_added() -> None:
+    rng = np.random.default_rng(4)
+    grid = BrickGrid(40)
+    places = rng.permutation(np.array(list(product(range(6), repeat=3)), dtype=np.int32))
+    for start, stop in ((0, 20), (20, 21), (15, 40), (40, 42), (42, 200)):
+        known = len(grid.places)
+        rows = grid.add(places[start:stop])
+        np.testing.assert_array_equal(rows, np.arange(known, stop))
+        np.testing.assert_array_equal(grid.slots(grid.places), np.arange(stop))
+        assert np.isnan(grid.values[rows]).all()
+        assert np.isnan(grid.guesses[rows]).all()
+        assert not grid.presumed[rows].any()
+        for brick in range(known):
+            assert np.all(grid.values[brick] == grid.places[brick] @ [100, 10, 1])
+            assert np.all(grid.guesses[brick] == -grid.values[brick])
+        for brick in rows:
+            grid.values[brick] = grid.places[brick] @ [100, 10, 1]
+            grid.guesses[brick] = -grid.values[brick]
+            grid.presumed[brick, 0, 0, 0] = True
+    assert grid.presumed.sum() == 200
+
+
+@pytest.mark.parametrize("cells", [16, 20])
+def test_corners_on_the_sides_of_the_cube(cells: int) -> None:
+    grid, _ = known_grid(cells, share=1.0, seed=5)
+    flat = np.arange(grid.values.size)
+    points = grid.points(flat)
+    np.testing.assert_array_equal(grid.on_side(flat), np.abs(points).max(axis=1) > 1.0 - 1e-9)
+    inner = BrickGrid(cells)
+    inner.add(np.array([[1, 1, 1]], dtype=np.int32))
+    assert not inner.on_side(np.arange(SIDE**3)).any()

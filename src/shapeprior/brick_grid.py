@@ -4,14 +4,21 @@ A brick is found by its place in a small dense table, and what lies inside it by
 sorted or searched; a grid of 1024³ cells takes memory for the bricks that are used.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import product
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped, UInt8
 
 from shapeprior.brick_cells import NEGATIVE, POSITIVE, PRESUMED, SIDE, UNKNOWN
+
+Result = TypeVar("Result")
+
+PART = 256
+"""Bricks that are looked at together: what is made of so many stays in the cache."""
+BATCH = 4096
+"""Bricks whose corners are asked for together, which bounds the memory."""
 
 _AXIS = np.arange(SIDE, dtype=np.int32)
 LOCAL: Int[np.ndarray, "512 3"] = np.stack(np.meshgrid(_AXIS, _AXIS, _AXIS, indexing="ij"), axis=-1).reshape(-1, 3)
@@ -37,6 +44,13 @@ class BrickGrid:
         self.guesses: Float[np.ndarray, "bricks 8 8 8"] = np.zeros_like(self.values)
         """What interpolation between the corners of the grid before gives; NaN where that was not asked."""
 
+    def by_part(
+        self, function: Callable[[Int[np.ndarray, "part"]], Result], bricks: Int[np.ndarray, "chosen"] | None = None
+    ) -> list[Result]:
+        """What a function that changes nothing says of some bricks, or all, some of them at a time, in their order."""
+        chosen = np.arange(len(self.places)) if bricks is None else bricks
+        return [function(part) for part in some_at_a_time(chosen, PART)]
+
     def slots(self, places: Int[np.ndarray, "wanted 3"]) -> Int[np.ndarray, "wanted"]:
         """Row of the brick at each place, -1 where there is none; places may be one beyond the last."""
         return self._table[places[:, 0], places[:, 1], places[:, 2]]
@@ -57,20 +71,30 @@ class BrickGrid:
         self._table.reshape(-1)[flat] = rows
         new = np.stack(np.unravel_index(flat, self._table.shape), axis=1).astype(np.int32)
         self.places = np.concatenate([self.places, new])
-        fresh = np.full((len(flat), SIDE, SIDE, SIDE), np.nan, dtype=np.float32)
-        self.values = np.concatenate([self.values, fresh])
-        self.presumed = np.concatenate([self.presumed, np.zeros(fresh.shape, dtype=np.bool_)])
-        self.guesses = np.concatenate([self.guesses, fresh])
+        self.values = _with_rows(self.values, len(flat), np.nan)
+        self.presumed = _with_rows(self.presumed, len(flat), False)
+        self.guesses = _with_rows(self.guesses, len(flat), np.nan)
         return rows
 
     def points(self, flat: Int[np.ndarray, "corners"]) -> Float[np.ndarray, "corners 3"]:
         """Where corners are, given by their place in `values`, flattened."""
-        return self._index(flat) * (2.0 / self.cells) - 1.0
+        out = (self.places * float(SIDE)).take(flat // SIDE**3, axis=0)
+        out += LOCAL.astype(np.float64).take(flat % SIDE**3, axis=0)
+        out *= 2.0 / self.cells
+        out -= 1.0
+        return out
 
     def on_side(self, flat: Int[np.ndarray, "corners"]) -> Bool[np.ndarray, "corners"]:
         """Which corners lie on the sides of the cube, or beyond, where the last bricks stick out."""
-        index = self._index(flat)
-        return ((index == 0) | (index >= self.cells)).any(axis=1)
+        last = self.cells // SIDE
+        # Most bricks are not at the sides, and most shapes have none there.
+        at_side = ((self.places == 0) | (self.places == last)).any(axis=1)
+        out = np.zeros(len(flat), dtype=np.bool_)
+        if at_side.any():
+            rows = np.flatnonzero(at_side[flat // SIDE**3])
+            index = self._index(flat[rows])
+            out[rows] = ((index == 0) | (index >= self.cells)).any(axis=1)
+        return out
 
     def _index(self, flat: Int[np.ndarray, "corners"]) -> Int[np.ndarray, "corners 3"]:
         index = (self.places * np.int32(SIDE)).take(flat // SIDE**3, axis=0)
@@ -79,11 +103,20 @@ class BrickGrid:
 
     def state(self) -> UInt8[np.ndarray, "bricks 8 8 8"]:
         """Of each corner the bits of `shapeprior.brick_cells`."""
-        negative = (self.values < 0).view(np.uint8)
-        # A comparison with a value that is not known is false.
-        positive = (self.values >= 0).view(np.uint8)
-        unknown = (negative | positive) ^ np.uint8(1)
-        return negative * NEGATIVE + positive * POSITIVE + unknown * UNKNOWN + self.presumed.view(np.uint8) * PRESUMED
+        out = np.zeros(self.values.shape, dtype=np.uint8)
+
+        def fill(bricks: Int[np.ndarray, "part"]) -> None:
+            part = slice(bricks[0], bricks[-1] + 1)
+            values = self.values[part]
+            negative = (values < 0).view(np.uint8)
+            # A comparison with a value that is not known is false.
+            positive = (values >= 0).view(np.uint8)
+            unknown = (negative | positive) ^ np.uint8(1)
+            presumed = self.presumed[part].view(np.uint8)
+            out[part] = negative * NEGATIVE + positive * POSITIVE + unknown * UNKNOWN + presumed * PRESUMED
+
+        self.by_part(fill)
+        return out
 
     def padded(
         self, array: Shaped[np.ndarray, "bricks 8 8 8"], bricks: Int[np.ndarray, "chosen"], *, fill: Any
@@ -125,7 +158,7 @@ class BrickGrid:
             inside = found >= 0
             # Each brick is beside another in this direction once, so that nothing is written twice.
             marks[found[inside], *_layer(offset, 0)] |= layer[rows[inside]]
-        flat = np.flatnonzero(marks)
+        flat = np.flatnonzero(marks != 0)  # Of bytes, other than of truths, numpy takes ten times as long.
         return flat, marks.reshape(-1)[flat]
 
     def asked(self, flat: Int[np.ndarray, "corners"]) -> Bool[np.ndarray, "corners"]:
@@ -157,6 +190,25 @@ class BrickGrid:
         values[negative[self.on_side(flat[negative])]] = tiny
         self.values.reshape(-1)[flat] = values
         self.presumed.reshape(-1)[flat] = False
+
+
+def _with_rows(array: Shaped[np.ndarray, "rows *rest"], count: int, fill: Any) -> Shaped[np.ndarray, "more *rest"]:
+    """An array that goes on with so many rows; it is copied if there is no room for them behind it in memory."""
+    rows = len(array)
+    room = array if array.base is None else array.base
+    if len(room) < rows + count:
+        # A few bricks are added to many, again and again.
+        room = np.zeros((rows + count + (rows + count) // 8, *array.shape[1:]), dtype=array.dtype)
+        room[:rows] = array
+    out = room[: rows + count]
+    out[rows:] = fill
+    return out
+
+
+def some_at_a_time(bricks: Int[np.ndarray, "bricks"], size: int) -> Iterator[Int[np.ndarray, "part"]]:
+    """Slices of a list of bricks."""
+    for start in range(0, len(bricks), size):
+        yield bricks[start : start + size]
 
 
 def _layer(offset: tuple[int, ...], at: int) -> tuple[slice | int, ...]:

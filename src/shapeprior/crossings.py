@@ -18,7 +18,7 @@ from shapeprior.brick_cells import (
 )
 from shapeprior.brick_grid import BrickGrid
 from shapeprior.cube_cases import CORNER_OFFSETS, EDGE_CORNERS, cube_cases
-from shapeprior.surface_grid import Ask, parts
+from shapeprior.surface_grid import Ask
 
 EDGE_MARGIN = 1e-3
 """Vertices keep this share of an edge's length from its ends, so that no triangle can shrink to a point or a line."""
@@ -27,11 +27,13 @@ STRAIGHT = 0.02
 
 _BITS = np.array([[case >> axis & 1 for axis in range(3)] for case in range(8)], dtype=np.bool_)
 """Of each set of edges from one corner, given as bits: along which axes."""
+_COUNTS = _BITS.sum(axis=1, dtype=np.int32)
 _RANK: Int[np.ndarray, "24"] = (_BITS.cumsum(axis=1) - _BITS).astype(np.int32).reshape(-1)
 """Of each such set and axis: how many edges of the set come before."""
-_EDGE_LOCAL: Int[np.ndarray, "6144"] = CORNER_LOCAL[:, EDGE_CORNERS[:, 0]].astype(np.int32).reshape(-1)
-_EDGE_BRICK: Int[np.ndarray, "6144"] = CORNER_BRICK[:, EDGE_CORNERS[:, 0]].astype(np.int32).reshape(-1)
-"""Of each cell of a brick and each of its edges: where the edge's lower corner is, as `CORNER_LOCAL` and `CORNER_BRICK`."""
+_EDGE: Int[np.ndarray, "6144"] = (
+    (CORNER_BRICK * SIDE**3 + CORNER_LOCAL)[:, EDGE_CORNERS[:, 0]].astype(np.int32).reshape(-1)
+)
+"""Of each cell of a brick and each of its edges: where the edge's lower corner is, as `CORNER_BRICK` and `CORNER_LOCAL`."""
 _OWN = np.zeros((SIDE + 1) ** 3, dtype=np.int32)
 _OWN.reshape((SIDE + 1,) * 3)[:SIDE, :SIDE, :SIDE] = np.arange(SIDE**3, dtype=np.int32).reshape((SIDE,) * 3)
 """Of each of the padded corners that is the brick's own, its place in the brick."""
@@ -60,17 +62,18 @@ class Crossings:
     def of(cls, grid: BrickGrid) -> "Crossings":
         """All crossings of a grid whose crossed cells are known at all corners (`shapeprior.follow_surface`)."""
         state = grid.state()
-        edges = _crossed_edges(grid, state)
-        corners = np.flatnonzero(edges)
-        sets = _BITS[edges.reshape(-1)[corners]]
-        counts = sets.sum(axis=1)
-        first = np.zeros(edges.shape, dtype=np.int32)
-        first.reshape(-1)[corners] = np.cumsum(counts) - counts
+        padded = grid.by_part(lambda bricks: grid.padded(state, bricks, fill=UNKNOWN))
+        edges = np.concatenate([np.zeros((0, SIDE, SIDE, SIDE), dtype=np.uint8), *map(_crossed_edges, padded)])
+        corners = np.flatnonzero(edges != 0)
+        bits = edges.reshape(-1)[corners]
+        sets, counts = _BITS[bits], _COUNTS[bits]
+        numbers = np.zeros(edges.size, dtype=np.int32)
+        numbers[corners] = (np.cumsum(counts, dtype=np.int32) - counts) * 8 + bits
         low = np.repeat(corners, counts)
         axis = (np.flatnonzero(sets) % 3).astype(np.uint8)
         high = _next_corners(grid, low, axis)
         values = grid.values.reshape(-1)
-        faces, case = _faces(grid, state, edges.reshape(-1), first.reshape(-1))
+        faces, case = _faces(grid, padded, numbers)
         return cls(
             start=grid.points(low),
             axis=axis,
@@ -119,18 +122,14 @@ class Crossings:
         return points
 
 
-def _crossed_edges(grid: BrickGrid, state: UInt8[np.ndarray, "bricks 8 8 8"]) -> UInt8[np.ndarray, "bricks 8 8 8"]:
+def _crossed_edges(padded: UInt8[np.ndarray, "bricks 9 9 9"]) -> UInt8[np.ndarray, "bricks 8 8 8"]:
     """Of each corner, along which axes the edge from it is crossed, as bits."""
-    edges = np.zeros(state.shape, dtype=np.uint8)
-    for bricks in parts(grid):
-        padded = grid.padded(state, bricks, fill=UNKNOWN)
-        bits = np.zeros(padded.shape, dtype=np.uint8)
-        for axis in range(3):
-            # An unknown corner has no sign.
-            crossed = ((along_edges(np.bitwise_or, padded, axis) & CROSSED) == CROSSED) & HAS_EDGE[axis]
-            bits |= crossed.view(np.uint8) << np.uint8(axis)
-        edges[bricks] = bits[:, :SIDE, :SIDE, :SIDE]
-    return edges
+    bits = np.zeros(padded.shape, dtype=np.uint8)
+    for axis in range(3):
+        # An unknown corner has no sign.
+        crossed = ((along_edges(np.bitwise_or, padded, axis) & CROSSED) == CROSSED) & HAS_EDGE[axis]
+        bits |= crossed.view(np.uint8) << np.uint8(axis)
+    return bits[:, :SIDE, :SIDE, :SIDE]
 
 
 def _next_corners(
@@ -147,26 +146,32 @@ def _next_corners(
 
 
 def _faces(
-    grid: BrickGrid, state: UInt8[np.ndarray, "bricks 8 8 8"], edges: UInt8[np.ndarray, "corners"],
-    first: Int[np.ndarray, "corners"],
-) -> tuple[Int[np.ndarray, "faces 3"], UInt8[np.ndarray, "cells"]]:  # fmt: skip
-    """Triangles of all cells, from the number of the first vertex on an edge from each corner; and the cells' cases."""
+    grid: BrickGrid, padded: list[UInt8[np.ndarray, "_ 9 9 9"]], numbers: Int[np.ndarray, "corners"]
+) -> tuple[Int[np.ndarray, "faces 3"], UInt8[np.ndarray, "cells"]]:
+    """Triangles of all cells, from the states of all bricks' corners, some bricks at a time, and of each corner the number of the
+    first vertex on an edge from it, times 8, plus the set of these edges; and the cells' cases."""
     table = cube_cases()
-    all_cases = [np.zeros(0, dtype=np.uint8)]
-    faces = [np.zeros((0, 3), dtype=np.int64)]
-    for bricks in parts(grid):
-        padded = grid.padded(state, bricks, fill=UNKNOWN)
-        cells = np.flatnonzero(crossed_cells(padded))
-        case = cases(padded).reshape(-1)[cells]
+    first, edges = table.first.astype(np.int32), table.triangles.astype(np.int32)
+    # Each brick and those beside it, in the order of the bits of their offsets.
+    all_bricks = np.arange(len(grid.places))
+    beside = np.stack([grid.neighbours(all_bricks, tuple(offset)) for offset in CORNER_OFFSETS.tolist()], axis=1)
+    beside = beside.reshape(-1) * SIDE**3
+    faces, all_cases, brick_before = [np.zeros((0, 3), dtype=np.int64)], [np.zeros(0, dtype=np.uint8)], 0
+    for state in padded:
+        cells = np.flatnonzero(crossed_cells(state)).astype(np.int32)
+        case = cases(state).reshape(-1)[cells]
         all_cases.append(case)
-        counts = np.diff(table.first)[case]
+        counts = np.diff(first)[case]
         # One row a triangle.
-        nth = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
-        edge = table.triangles[np.repeat(table.first[case], counts) + nth]
-        local = np.repeat(_OWN[cells % _OWN.size], counts)[:, None] * 12 + edge
-        # Each brick and those beside it, in the order of the bits of their offsets.
-        beside = np.stack([grid.neighbours(bricks, tuple(offset)) for offset in CORNER_OFFSETS.tolist()], axis=1)
-        brick = np.repeat(cells // _OWN.size * 8, counts)[:, None] + _EDGE_BRICK[local]
-        corner = beside.reshape(-1)[brick].astype(np.int64) * SIDE**3 + _EDGE_LOCAL[local]
-        faces.append(first[corner] + _RANK[edges[corner] * np.int64(3) + edge // 4].astype(np.int64))
+        ends = np.cumsum(counts, dtype=np.int32)
+        row = np.repeat(first[case] - ends + counts, counts)
+        row += np.arange(len(row), dtype=np.int32)
+        edge = edges.take(row, axis=0)
+        brick = cells // _OWN.size
+        low = _EDGE.take(np.repeat(_OWN[cells - brick * _OWN.size] * 12, counts)[:, None] + edge)
+        brick += brick_before
+        corner = beside.take(np.repeat(brick * 8, counts)[:, None] + low // SIDE**3) + low % SIDE**3
+        number = numbers.take(corner)
+        faces.append((number // 8 + _RANK.take(number % 8 * 3 + edge // 4)).astype(np.int64))
+        brick_before += len(state)
     return np.concatenate(faces), np.concatenate(all_cases)

@@ -1,6 +1,7 @@
 """The field of one shape, as the geometry half asks for it: points in, signed distances out, no torch in sight."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -24,16 +25,21 @@ class DecodedField:
 
     def __call__(self, points_unit: Float[np.ndarray, "points 3"]) -> Float[np.ndarray, "points"]:
         """Signed distances at points of the unit frame, in single precision."""
-        device = self.prepared[0].device
+        each = self._for_each_thread
+        threads, device = len(each[0]), each[0].device
         points = torch.from_numpy(np.ascontiguousarray(points_unit, dtype=np.float32)).to(device)
-        # On the CPU, torch reads planes and volumes with one thread a shape: each thread gets the shape, and points of its own.
-        # Another device takes all points at once.
-        threads, at_once = (torch.get_num_threads(), QUERY_POINTS) if device.type == "cpu" else (1, max(len(points), 1))
-        prepared = tuple(part.expand(threads, *part.shape[1:]).contiguous() for part in self.prepared)
+        # A device other than the CPU takes all points at once.
+        at_once = QUERY_POINTS if device.type == "cpu" else max(len(points), 1)
         values = []
         with torch.no_grad(), parametrize.cached():
             for chunk in points.split(threads * at_once):
-                each = -(-len(chunk) // threads)
-                filled = torch.cat([chunk, chunk[-1:].expand(threads * each - len(chunk), 3)])
-                values.append(self.decoder.query(prepared, filled.view(threads, each, 3)).view(-1)[: len(chunk)])
+                share = -(-len(chunk) // threads)
+                filled = torch.cat([chunk, chunk[-1:].expand(threads * share - len(chunk), 3)])
+                values.append(self.decoder.query(each, filled.view(threads, share, 3)).view(-1)[: len(chunk)])
         return torch.cat(values).cpu().numpy() if values else np.zeros(0, dtype=np.float32)
+
+    @cached_property
+    def _for_each_thread(self) -> tuple[Tensor, ...]:
+        """On the CPU, torch reads planes and volumes with one thread a shape: each thread gets the shape, and points of its own."""
+        threads = torch.get_num_threads() if self.prepared[0].device.type == "cpu" else 1
+        return tuple(part.expand(threads, *part.shape[1:]).contiguous() for part in self.prepared)

@@ -3,6 +3,7 @@
 What can be missed are connected components that no cell of the grids before noticed.
 """
 
+from functools import partial
 from itertools import product
 
 import numpy as np
@@ -20,8 +21,8 @@ from shapeprior.brick_cells import (
     over_corners,
     spread,
 )
-from shapeprior.brick_grid import BrickGrid
-from shapeprior.surface_grid import Ask, some_at_a_time
+from shapeprior.brick_grid import BATCH, BrickGrid, some_at_a_time
+from shapeprior.surface_grid import Ask
 
 
 def follow_surface(ask: Ask, grid: BrickGrid) -> None:
@@ -32,8 +33,8 @@ def follow_surface(ask: Ask, grid: BrickGrid) -> None:
         bricks = np.concatenate([bricks, _add_below(grid, bricks)])
         state = grid.state()
         changed = [np.zeros(0, dtype=np.int64)]
-        for part in some_at_a_time(bricks):
-            missing = _missing(grid.padded(state, part, fill=UNKNOWN))
+        for part in some_at_a_time(bricks, BATCH):
+            missing = np.concatenate(grid.by_part(partial(_missing, grid, state), part))
             kept = np.flatnonzero(missing.reshape(len(part), -1).any(axis=1))
             flat = grid.mark(missing[kept].view(np.uint8), part[kept])[0]
             flat = flat[~grid.asked(flat)]
@@ -47,8 +48,11 @@ def follow_surface(ask: Ask, grid: BrickGrid) -> None:
         bricks = found[found >= 0]
 
 
-def _missing(state: UInt8[np.ndarray, "bricks 9 9 9"]) -> Bool[np.ndarray, "bricks 9 9 9"]:
+def _missing(
+    grid: BrickGrid, states: UInt8[np.ndarray, "all 8 8 8"], bricks: Int[np.ndarray, "bricks"]
+) -> Bool[np.ndarray, "bricks 9 9 9"]:
     """Unknown corners of cells with both signs, and ends of crossed edges that were presumed."""
+    state = grid.padded(states, bricks, fill=UNKNOWN)
     entered = ((over_corners(np.bitwise_or, state) & (CROSSED | UNKNOWN)) == (CROSSED | UNKNOWN)) & CELL
     missing = spread(entered) & (state & UNKNOWN != 0)
     presumed = state & PRESUMED != 0

@@ -25,7 +25,7 @@ def keep_components(mesh: TriangleMesh, *, min_area_share: float, largest_only: 
         return mesh, 0
     used = keep[of_vertices]
     renumbered = np.cumsum(used) - 1
-    kept = renumbered[mesh.faces[keep[of_faces]]]
+    kept = renumbered.take(mesh.faces[keep[of_faces]])
     return TriangleMesh(vertices=mesh.vertices[used], faces=kept), int(np.count_nonzero(~keep))
 
 

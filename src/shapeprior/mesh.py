@@ -1,5 +1,6 @@
 """The triangle mesh that every stage passes on."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -9,6 +10,8 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from shapeprior.row_codes import row_codes
+
+FACES_AT_ONCE = 2**14
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +36,22 @@ class TriangleMesh:
     @property
     def face_area_vectors(self) -> Float[np.ndarray, "faces 3"]:
         """Face normals whose length is the face's area."""
-        a, b, c = (self.vertices.take(self.faces[:, corner], axis=0) for corner in range(3))
+        out = np.zeros((len(self.faces), 3))
+        for part in _parts(len(self.faces)):
+            out[part] = self._area_vectors(part)
+        return out
+
+    @cached_property
+    def face_areas(self) -> Float[np.ndarray, "faces"]:
+        """Area of each face, in squared length units."""
+        out = np.zeros(len(self.faces))
+        for part in _parts(len(self.faces)):
+            x, y, z = self._area_vectors(part).T
+            out[part] = np.sqrt(x * x + y * y + z * z)
+        return out
+
+    def _area_vectors(self, part: slice) -> Float[np.ndarray, "part 3"]:
+        a, b, c = (self.vertices.take(self.faces[part, corner], axis=0) for corner in range(3))
         b -= a
         c -= a
         # In half the time of `np.cross`, and to the same bit.
@@ -42,12 +60,6 @@ class TriangleMesh:
             one, two = (axis + 1) % 3, (axis + 2) % 3
             out[:, axis] = 0.5 * (b[:, one] * c[:, two] - b[:, two] * c[:, one])
         return out
-
-    @cached_property
-    def face_areas(self) -> Float[np.ndarray, "faces"]:
-        """Area of each face, in squared length units."""
-        x, y, z = self.face_area_vectors.T
-        return np.sqrt(x * x + y * y + z * z)
 
     @cached_property
     def face_normals(self) -> Float[np.ndarray, "faces 3"]:
@@ -91,3 +103,9 @@ class TriangleMesh:
         graph = coo_array((np.ones(len(rows), dtype=np.int8), (rows, columns)), shape=(len(self.vertices),) * 2)
         _, labels = connected_components(graph, directed=False)
         return np.unique(labels[a], return_inverse=True)[1].reshape(-1).astype(np.int64)
+
+
+def _parts(faces: int) -> Iterator[slice]:
+    """Some faces at a time: what is made of so many stays in the cache."""
+    for start in range(0, faces, FACES_AT_ONCE):
+        yield slice(start, start + FACES_AT_ONCE)

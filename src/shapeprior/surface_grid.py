@@ -8,11 +8,11 @@ the others are presumed to be what interpolation says. Learned fields keep to no
 `shapeprior.follow_surface` finds where they do not.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import product
 
 import numpy as np
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 
 from shapeprior.brick_cells import (
     CELL,
@@ -27,13 +27,11 @@ from shapeprior.brick_cells import (
     over_corners,
     spread,
 )
-from shapeprior.brick_grid import LOCAL, BrickGrid
+from shapeprior.brick_grid import BATCH, LOCAL, BrickGrid, some_at_a_time
 
 Ask = Callable[[Float[np.ndarray, "points 3"]], Float[np.ndarray, "points"]]
 """Finite values of the field at points of the unit frame."""
 
-PART = 4096
-"""Bricks that are looked at together, which bounds the memory."""
 PLAIN_SLOPE = 0.8
 """A cell without a crossing whose corners show at least this slope holds no fold of the surface: beside a thin part between them,
 the field grows to both sides of it, and the slope is lost."""
@@ -67,22 +65,11 @@ def surface_grid(ask: Ask, cells: int, *, coarse: int, margin: float) -> BrickGr
     return grid
 
 
-def parts(grid: BrickGrid) -> Iterator[Int[np.ndarray, "bricks"]]:
-    """All bricks of a grid, some at a time."""
-    return some_at_a_time(np.arange(len(grid.places)))
-
-
-def some_at_a_time(bricks: Int[np.ndarray, "bricks"]) -> Iterator[Int[np.ndarray, "part"]]:
-    """Slices of a list of bricks."""
-    for start in range(0, len(bricks), PART):
-        yield bricks[start : start + PART]
-
-
 def _full_grid(ask: Ask, cells: int) -> BrickGrid:
     """All corners of a grid."""
     grid = BrickGrid(cells)
     grid.add(np.array(list(product(range(cells // SIDE + 1), repeat=3)), dtype=np.int32))
-    for bricks in parts(grid):
+    for bricks in some_at_a_time(np.arange(len(grid.places)), BATCH):
         within = np.flatnonzero(np.all(grid.places[bricks][:, None] * SIDE + LOCAL <= cells, axis=-1))
         grid.ask(bricks[within // SIDE**3] * SIDE**3 + within % SIDE**3, ask)
     return grid
@@ -93,32 +80,16 @@ def _finer_grid(ask: Ask, grid: BrickGrid, *, margin: float, first: bool, last: 
     finer = BrickGrid(2 * grid.cells)
     if len(grid.places) == 0:  # No surface is near any corner.
         return finer
-    places, guesses, wanted, eighths = [], [], [], []
-    for bricks in parts(grid):
-        padded = grid.padded(grid.values, bricks, fill=np.nan)
-        kinds = _cells_to_split(padded, 2.0 / grid.cells, margin=margin)
-        # An eighth of a brick becomes a brick.
-        for octant in product((0, 1), repeat=3):
-            eighth = kinds[:, *(slice(4 * o, 4 * o + 4) for o in octant)].reshape(len(bricks), 64)
-            used = np.flatnonzero(eighth.any(axis=1))
-            guess = _interpolated(padded[:, *(slice(4 * o, 4 * o + 5) for o in octant)][used])
-            halved = (eighth[used][:, _HALF_OF].reshape(guess.shape)) * CELL
-            if first:
-                bits = spread(halved != 0).view(np.uint8) * (_NEEDED | _ASKED)
-            else:
-                bits = _wanted(guess, halved, 2.0 / finer.cells, last=last)
-            places.append(grid.places[bricks[used]] * 2 + np.array(octant, dtype=np.int32))
-            guesses.append(guess[:, :SIDE, :SIDE, :SIDE])
-            wanted.append(bits)
-            eighths.append(grid.presumed[bricks[used]][:, *(slice(4 * o, 4 * o + 4) for o in octant)])
-    where, bits = np.concatenate(places), np.concatenate(wanted)
+    halves = grid.by_part(lambda bricks: _halved(grid, bricks, margin=margin, first=first, last=last))
+    where, guesses, bits, eighths = (np.concatenate(each) for each in zip(*halves, strict=True))
+    del halves
     finer.add(where)
     rows = finer.slots(where)
-    finer.guesses[rows] = np.concatenate(guesses)
+    finer.guesses[rows] = guesses
     del guesses
     finer.values[rows, ::2, ::2, ::2] = finer.guesses[rows, ::2, ::2, ::2]
-    finer.presumed[rows, ::2, ::2, ::2] = np.concatenate(eighths)
-    for part in some_at_a_time(np.arange(len(rows))):
+    finer.presumed[rows, ::2, ::2, ::2] = eighths
+    for part in some_at_a_time(np.arange(len(rows)), BATCH):
         flat, marks = finer.mark(bits[part], rows[part])
         unasked = ~finer.asked(flat)
         flat, marks = flat[unasked], marks[unasked]
@@ -126,6 +97,34 @@ def _finer_grid(ask: Ask, grid: BrickGrid, *, margin: float, first: bool, last: 
         finer.presume(flat[settled])
         finer.ask(flat[~settled], ask)
     return finer
+
+
+def _halved(
+    grid: BrickGrid, bricks: Int[np.ndarray, "bricks"], *, margin: float, first: bool, last: bool
+) -> tuple[
+    Int[np.ndarray, "finer 3"], Float[np.ndarray, "finer 8 8 8"], UInt8[np.ndarray, "finer 9 9 9"],
+    Bool[np.ndarray, "finer 4 4 4"],
+]:  # fmt: skip
+    """Of the bricks of half the cell size: their places, guesses at their corners, bits of these, and which of every second are
+    presumed."""
+    padded = grid.padded(grid.values, bricks, fill=np.nan)
+    kinds = _cells_to_split(padded, 2.0 / grid.cells, margin=margin)
+    places, guesses, wanted, eighths = [], [], [], []
+    # An eighth of a brick becomes a brick.
+    for octant in product((0, 1), repeat=3):
+        eighth = kinds[:, *(slice(4 * o, 4 * o + 4) for o in octant)].reshape(len(bricks), 64)
+        used = np.flatnonzero(eighth.any(axis=1))
+        guess = _interpolated(padded[:, *(slice(4 * o, 4 * o + 5) for o in octant)][used])
+        halved = (eighth[used][:, _HALF_OF].reshape(guess.shape)) * CELL
+        if first:
+            bits = spread(halved != 0).view(np.uint8) * (_NEEDED | _ASKED)
+        else:
+            bits = _wanted(guess, halved, 1.0 / grid.cells, last=last)
+        places.append(grid.places[bricks[used]] * 2 + np.array(octant, dtype=np.int32))
+        guesses.append(guess[:, :SIDE, :SIDE, :SIDE])
+        wanted.append(bits)
+        eighths.append(grid.presumed[bricks[used]][:, *(slice(4 * o, 4 * o + 4) for o in octant)])
+    return np.concatenate(places), np.concatenate(guesses), np.concatenate(wanted), np.concatenate(eighths)
 
 
 def _cells_to_split(
