@@ -213,7 +213,7 @@ def views(prior: ShapePrior, cases: list[Case]) -> None:
     print_table(f"number of views, {len(cases)} shapes", ["views", *HEAD], rows)
 
 
-def placements(prior: ShapePrior, cases: list[Case], freedom: str) -> None:
+def placements(prior: ShapePrior, cases: list[Case], freedom: str, *, views: int) -> None:
     turns, scales, times, fits, kinds = [], [], [], [], []
     for case in cases:
         rng = shape_rng(7, case.name)
@@ -221,7 +221,7 @@ def placements(prior: ShapePrior, cases: list[Case], freedom: str) -> None:
         if freedom == "upright":
             turn = Rotation.from_rotvec([0.0, rng.uniform(0.0, 2.0 * np.pi), 0.0]).as_matrix()
         T_world_unit = Similarity(scale=float(rng.uniform(0.7, 1.3)), rotation=turn, offset=rng.uniform(-1.0, 1.0, 3))
-        view = case.view()
+        view = case.view(views=views)
         started = time.perf_counter()
         found = prior.infer(view.transformed(T_world_unit), placement=freedom)  # pyright: ignore[reportArgumentType]
         times.append(time.perf_counter() - started)
@@ -241,7 +241,7 @@ def placements(prior: ShapePrior, cases: list[Case], freedom: str) -> None:
         fits.append(scored(case, in_unit).fscore_2 >= at_known - 0.05)
     both = np.array(turns) & np.array(scales)
     print_table(
-        f"{freedom}, {len(cases)} views",
+        f"{freedom}, {len(cases)} shapes, views of each: {views}",
         ["turn < 10°", "scale < 5 %", "both", "fits", "explained", "median, s", "largest, s"],
         [[*(f"{np.mean(part):.2f}" for part in (turns, scales, both, fits, [k == "explained" for k in kinds])),
           f"{np.median(times):.1f}", f"{max(times):.1f}"]],
@@ -255,6 +255,7 @@ def main() -> None:
     parts = ["speed", "adam", "detail", "sensor", "views", "upright", "free"]
     parser.add_argument("--parts", nargs="+", default=parts, choices=parts)
     parser.add_argument("--shapes", type=int, default=8)
+    parser.add_argument("--views", type=int, default=1, help="of each shape, for upright and free")
     parser.add_argument("--device", default="cpu")
     arguments = parser.parse_args()
     prior, data = load(arguments.prior, device=arguments.device), Dataset.open(arguments.dataset)
@@ -265,7 +266,7 @@ def main() -> None:
     print(f"prior {arguments.prior}, data {data.root}")
     for part in arguments.parts:
         if part in ("upright", "free"):
-            placements(prior, cases, part)
+            placements(prior, cases, part, views=arguments.views)
         else:
             {"speed": speed, "adam": adam, "detail": detail, "sensor": sensor, "views": views}[part](prior, cases)
 
