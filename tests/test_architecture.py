@@ -25,6 +25,7 @@ LAYERS = [
     "cell_grid",
     "mesh",
     # Mesh files and collections of them.
+    "ply_writer",
     "mesh_io",
     "mesh_source",
     "units",

@@ -10,6 +10,7 @@ from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from shapeprior.decoder import Decoder, Differential
+from shapeprior.encoder import EncoderConfig, Guesses, ViewEncoder
 from shapeprior.errors import CompletionError, ConfigError
 from shapeprior.frames import Similarity
 from shapeprior.infer import LatentSolver
@@ -141,6 +142,38 @@ def test_the_prior_pulls_to_the_mean_code() -> None:
     lengths = [float(solve(view, prior_weight=weight).code.norm()) for weight in (0.0, 0.01, 1.0)]
     assert lengths[0] > lengths[1] > lengths[2]
     assert lengths[2] < 0.3
+
+
+class WrongEncoder(ViewEncoder):
+    """Sure of one code, whatever it is shown."""
+
+    def __init__(self, whitened: Tensor) -> None:
+        super().__init__(EncoderConfig(code_size=2))
+        self.whitened = whitened
+
+    def forward(self, points_view: Tensor, sensors_view: Tensor) -> Guesses:
+        count = len(points_view)
+        return Guesses(
+            whitened=self.whitened.expand(count, -1),
+            whitened_deviation=torch.full((count, 2), 0.02),
+            placement=torch.zeros(count, 4),
+            placement_deviation=torch.ones(count, 4),
+            turns=torch.zeros(count, 36),
+            upright=torch.zeros(count),
+        )
+
+
+def test_an_encoder_that_is_wrong_and_sure_is_not_believed_in_the_end() -> None:
+    code = np.array([1.2, -1.2])
+    view, wrong = ellipsoid_view(code), torch.tensor([-1.0, 1.0])
+    far = []
+    for steps in (0, CONFIG.clearing_steps):
+        solver = LatentSolver(EllipsoidDecoder(), training_codes(), WrongEncoder(wrong))
+        config = dataclasses.replace(CONFIG, clearing_steps=steps)
+        found = solver.infer(view, T_unit_world=IDENTITY, freedom="known", seed=0, config=config)
+        far.append(float(np.abs(found.code.numpy() - code).max()))
+    assert far[0] > 0.08  # What it says pulls while the search goes on from it.
+    assert far[1] < 0.02
 
 
 def test_where_the_placement_is_unknown_the_prior_has_a_weight_of_its_own() -> None:

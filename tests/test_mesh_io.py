@@ -129,6 +129,37 @@ def test_trimesh_reads_the_same_from_what_is_written(suffix: str, tmp_path: Path
     np.testing.assert_allclose(other.bounds, SHAPE.bounds, atol=1e-6)
 
 
+MAP = np.array([412_345.25, 5_412_345.5, 123.0])
+"""A place on a map, in metres."""
+
+
+@pytest.mark.parametrize("suffix", [".ply", ".obj"])
+def test_a_mesh_in_map_coordinates_keeps_its_shape(suffix: str, tmp_path: Path) -> None:
+    ball = sphere(radius=0.05)
+    far = TriangleMesh(vertices=ball.vertices + MAP, faces=ball.faces)
+    path = save_mesh(tmp_path / f"far{suffix}", far)
+    np.testing.assert_allclose(trimesh.load_mesh(path, process=False).vertices - MAP, ball.vertices, atol=1e-8)
+    np.testing.assert_allclose(load_mesh(path).vertices - MAP, ball.vertices, atol=1e-8)
+
+
+@pytest.mark.parametrize("suffix", [".stl", ".glb"])
+def test_formats_of_single_precision_refuse_what_they_would_destroy(suffix: str, tmp_path: Path) -> None:
+    ball = sphere(radius=0.05)
+    with pytest.raises(OutputError, match=r"single precision, which would round its shape away; write \.ply or \.obj"):
+        save_mesh(tmp_path / f"far{suffix}", TriangleMesh(vertices=ball.vertices + MAP, faces=ball.faces))
+    with pytest.raises(OutputError, match="single precision"):
+        save_mesh(tmp_path / f"far{suffix}", TriangleMesh(vertices=ball.vertices + 1e40, faces=ball.faces))
+    assert names(tmp_path) == []
+    # Ten metres away, the step is a hundred-thousandth of it.
+    near = save_mesh(tmp_path / f"near{suffix}", TriangleMesh(vertices=ball.vertices + 10.0, faces=ball.faces))
+    np.testing.assert_allclose(load_mesh(near).volume, ball.volume, rtol=1e-4)
+
+
+def test_single_precision_is_kept_where_it_is_enough(tmp_path: Path) -> None:
+    header = save_mesh(tmp_path / "a.ply", SHAPE).read_bytes().split(b"end_header")[0]
+    assert b"property float x" in header
+
+
 def test_off_is_read_and_not_written(tmp_path: Path) -> None:
     path = write(tmp_path, "shape.off", exported(SHAPE, "off"))
     np.testing.assert_allclose(load_mesh(path).vertices, SHAPE.vertices, atol=1e-8)

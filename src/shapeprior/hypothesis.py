@@ -78,6 +78,11 @@ class Expectation:
     surprise: float = 0.0
     """Negative logarithm of the probability of expecting this at all, in nats."""
 
+    @classmethod
+    def of_any_view(cls, like: Float[Tensor, "code"], pose: Pose) -> "Expectation":
+        """The training codes' own spread, at a pose, in type and device of `like`."""
+        return cls(torch.zeros_like(like), torch.ones_like(like), pose)
+
     def code_distance(self, whitened: Float[Tensor, "code"]) -> Float[Tensor, "code"]:
         """In deviations."""
         return (whitened - self.whitened) / self.whitened_deviation

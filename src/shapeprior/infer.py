@@ -14,7 +14,7 @@ from shapeprior.encoder import ViewEncoder
 from shapeprior.errors import CompletionError, ConfigError
 from shapeprior.fill_sphere import fill_sphere, outline
 from shapeprior.frames import Similarity
-from shapeprior.hypothesis import DAMPING, Fitter, Hypothesis, Pose
+from shapeprior.hypothesis import DAMPING, Expectation, Fitter, Hypothesis, Pose
 from shapeprior.infer_config import InferConfig
 from shapeprior.latent_estimate import LatentEstimate, PlacementDeviations, latent_estimate
 from shapeprior.observation import Observation
@@ -137,11 +137,16 @@ class LatentSolver:
         config: InferConfig,
     ) -> tuple[list[Hypothesis], Residuals]:
         """Fitted again with points that the shapes fill and the view saw to be free; and the residuals with these, by which fits
-        that keep some of them lose."""
+        that keep some of them lose.
+
+        Where the placement is known, the view's points now speak for themselves: what an encoder says of an object unlike those
+        that it was trained on is biased (docs/ablation.md has by how much), and no longer pulls.
+        """
         steps = config.clearing_steps if freedom == "known" else config.placed_clearing_steps
         if steps == 0:
             return fits, residuals
         if freedom == "known":
+            fits = [replace(guess, expected=Expectation.of_any_view(guess.whitened, guess.pose)) for guess in fits]
             free = starts.samples.free
             found = [
                 filled_samples(self.decoder, guess, free, count=config.clearing_points, seed=seed) for guess in fits

@@ -17,12 +17,16 @@ from jaxtyping import Float, UInt8
 
 from shapeprior.errors import MeshError, OutputError
 from shapeprior.mesh import TriangleMesh
+from shapeprior.ply_writer import ply_bytes, single_step
 
 MESH_SUFFIXES = (".obj", ".ply", ".stl", ".off", ".glb")
 """The formats read and (but for OFF) written. GLTF with outside buffers is left out: an untrusted file names no others."""
 
 MAX_FILE_BYTES = 1 << 30
 MAX_FACES = 20_000_000
+COARSEST_STEP = 2e-4
+"""Step between neighbouring numbers in single precision, of a mesh's extent, with which it is written in formats that have no other:
+a twentieth of a cell at 256³."""
 _UNREADABLE_EXTENSIONS = {"KHR_draco_mesh_compression", "EXT_meshopt_compression"}
 _OBJ_INDEX_BELOW_ONE = re.compile(rb"^f[ \t](?:[^\n]*[ \t])?(?:-|0+(?:[/\s]|$))", re.MULTILINE)
 
@@ -64,9 +68,11 @@ def save_mesh(
     """Write PLY (binary), OBJ, STL (binary) or GLB, by the suffix; the file appears whole or not at all.
 
     Colours of vertices go into all but STL, named values of vertices into PLY, as float32 properties; where a format has no place
-    for them, they are left out.
+    for them, they are left out. PLY has positions in double precision where single precision would round them. STL and GLB have
+    single precision only.
 
-    Raises OutputError if the suffix is another one or the file cannot be written.
+    Raises OutputError if the suffix is another one, the mesh lies too far from the origin for the format, or the file cannot be
+    written.
     """
     import trimesh
 
@@ -74,9 +80,16 @@ def save_mesh(
     kind = path.suffix.lower()
     if kind not in (".ply", ".obj", ".stl", ".glb"):
         raise OutputError(f"{path}: suffix '{path.suffix}'; expected .ply .obj .stl or .glb; name the output so")
+    if kind == ".ply":
+        write_bytes(path, ply_bytes(mesh, colors=colors, values=values))
+        return path
+    if kind in (".stl", ".glb") and single_step(mesh) > COARSEST_STEP:
+        away = float(np.abs(mesh.vertices).max())
+        raise OutputError(
+            f"{path}: a mesh {np.ptp(mesh.vertices, axis=0).max():.3g} across, {away:.3g} from the origin; expected one nearer, "
+            f"since {kind[1:].upper()} has single precision, which would round its shape away; write .ply or .obj"
+        )
     solid = trimesh.Trimesh(vertices=mesh.vertices, faces=mesh.faces, vertex_colors=colors, process=False)
-    for name, value in (values or {}).items() if kind == ".ply" else ():
-        solid.vertex_attributes[name] = value.astype(np.float32)
     data = solid.export(file_type=kind[1:])
     if isinstance(data, str):
         data = data.encode()

@@ -136,8 +136,8 @@ class StartFinder:
 
     def _mean(self, pose: Pose) -> Hypothesis:
         """The mean code at a placement, of which nothing more is known."""
-        mean = torch.zeros_like(self.space.mean)
-        return Hypothesis(mean, pose, Expectation(mean, torch.ones_like(mean), pose), tangents=self.mean_tangents)
+        expected = Expectation.of_any_view(self.space.mean, pose)
+        return Hypothesis(expected.whitened, pose, expected, tangents=self.mean_tangents)
 
     def _pose(self, T_unit_sample: Similarity) -> Pose:
         parts = (T_unit_sample.scale, T_unit_sample.rotation, T_unit_sample.offset)
