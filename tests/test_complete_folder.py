@@ -2,6 +2,8 @@
 
 import csv
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +12,13 @@ from scipy.spatial import KDTree
 
 from shapeprior.bundled import bundled_folder
 from shapeprior.cli import main
-from shapeprior.complete_folder import CompletedScan, complete_folder
+from shapeprior.complete_folder import complete_folder
+from shapeprior.complete_scan import CompletedScan
 from shapeprior.errors import CheckpointError, ConfigError, ScanError
 from shapeprior.mesh_io import load_mesh
+from shapeprior.observation import Observation
 from shapeprior.prior import load
+from shapeprior.prior_digest import prior_digest
 from shapeprior.views import camera_around, render_depth
 
 DEMO = bundled_folder() / "demo"
@@ -125,9 +130,109 @@ def test_several_views_of_an_object_are_one_row(tmp_path: Path) -> None:
 def test_the_rows_say_what_they_depend_on(scans: Path, tmp_path: Path) -> None:
     complete(scans, tmp_path / "out")
     found = json.loads((tmp_path / "out/mug.json").read_text())
-    assert found["settings"]["prior"] == "mug"
+    assert found["result"]["prior"] == "mug"
+    assert found["settings"]["prior"] == prior_digest(load("mug"))
     assert len(found["settings"]["views"][0]["scan"]) == len(found["settings"]["pose"]) == 64
     assert str(tmp_path) not in json.dumps(found)
+
+
+def test_a_prior_of_other_content_is_another_prior(tmp_path: Path) -> None:
+    (tmp_path / "scans").mkdir()
+    prior = load("mug")
+    np.save(tmp_path / "scans" / "half.npy", prior.extract(prior.codes[3], resolution=48).vertices)
+    run, out, done = tmp_path / "run", tmp_path / "out", []
+
+    def note(_done: int, _total: int, name: str) -> None:
+        done.append(name)
+
+    for name, expected in (("mug", 1), ("mug", 1), ("bowl", 2)):
+        shutil.rmtree(run, ignore_errors=True)
+        shutil.copytree(bundled_folder() / "priors" / name, run)
+        complete(tmp_path / "scans", out, prior=str(run), resolution=32, progress=note)
+        assert len(done) == expected
+
+
+def test_no_prior_named_is_the_one_that_explains_each_scan(tmp_path: Path) -> None:
+    (tmp_path / "scans").mkdir()
+    for name in ("mug", "airplane"):
+        prior = load(name)
+        np.save(tmp_path / "scans" / f"{name}.npy", prior.extract(prior.codes[3], resolution=48).vertices)
+        placed = json.dumps({"matrix": np.eye(4).tolist()})
+        (tmp_path / "scans" / f"{name}.pose.json").write_text(placed)
+    rows = complete(tmp_path / "scans", tmp_path / "out", prior="auto", resolution=32)
+    assert {row.scan: row.prior for row in rows.values()} == {"mug.npy": "mug", "airplane.npy": "airplane"}
+    assert {row.status for row in rows.values()} <= {"explained", "doubtful"}
+
+
+def test_other_answers_are_written_if_asked_for(tmp_path: Path) -> None:
+    """A mug whose handle is hidden: it may be in more places than one."""
+    (tmp_path / "scans").mkdir()
+    prior = load("mug")
+    mesh = prior.extract(prior.codes[40], resolution=64)
+    camera, pose = camera_around(azimuth_deg=270.0, elevation_deg=15.0, resolution=96)
+    seen = Observation.from_depth(render_depth(mesh, camera, pose), camera, T_world_camera=pose)
+    np.savez(tmp_path / "scans" / "back.npz", points=seen.points_world, sensor=pose.offset)
+    rows = complete(tmp_path / "scans", tmp_path / "out", placement="upright", alternatives=True)
+    count = rows["back.npz"].alternatives
+    written = sorted(path.name for path in (tmp_path / "out").glob("*.other*.ply"))
+    assert written == [f"back.other{number}.ply" for number in range(1, count + 1)]
+    assert count >= 1
+    # A scan that is done again takes them away with it.
+    again = complete(tmp_path / "scans", tmp_path / "out", placement="upright")
+    assert again["back.npz"].alternatives == count
+    assert not list((tmp_path / "out").glob("*.other*.ply"))
+
+
+def test_scans_are_not_overwritten(scans: Path) -> None:
+    before = {path.name: path.read_bytes() for path in scans.iterdir()}
+    with pytest.raises(ConfigError, match="the folder of scans, some of which would be overwritten"):
+        complete(scans, scans / ".." / scans.name)
+    assert {path.name: path.read_bytes() for path in scans.iterdir()} == before
+    (scans / "views").mkdir()
+    (scans / "views" / "a.npy").write_bytes((scans / "half.npy").read_bytes())
+    with pytest.raises(ScanError, match=r"views: holds scans; expected another folder"):
+        complete(scans, scans / "views")
+
+
+def test_results_among_the_scans_are_no_scans(scans: Path) -> None:
+    first = complete(scans, scans / "one", resolution=32)
+    second = complete(scans, scans / "two", resolution=48)
+    assert list(second) == list(first)
+    # Those of a run that was killed are not, either: their table is the first file.
+    (scans / "three").mkdir()
+    (scans / "three" / "summary.csv").write_bytes((scans / "one" / "summary.csv").read_bytes().splitlines()[0])
+    (scans / "three" / "half.ply").write_bytes((scans / "one" / "half.ply").read_bytes())
+    assert list(complete(scans, scans / "two", resolution=48)) == list(first)
+
+
+def test_a_mesh_does_not_outlive_its_scan(scans: Path, tmp_path: Path) -> None:
+    complete(scans, tmp_path / "out", resolution=32)
+    (scans / "noise.npy").write_bytes(b"broken")
+    rows = complete(scans, tmp_path / "out", resolution=32)
+    assert rows["noise.npy"].status == "failed"
+    assert not (tmp_path / "out" / "noise.ply").exists()
+    assert (tmp_path / "out" / "half.ply").exists()
+
+
+@pytest.mark.parametrize("text", ["{}", "[]", '{"result": 3}', "nonsense"])
+def test_a_row_that_cannot_be_read_is_made_again(scans: Path, tmp_path: Path, text: str) -> None:
+    first = complete(scans, tmp_path / "out", resolution=32)
+    (tmp_path / "out" / "half.json").write_text(text)
+    again = complete(scans, tmp_path / "out", resolution=32)["half.npy"]
+    assert replace(again, seconds=0.0) == replace(first["half.npy"], seconds=0.0)
+
+
+def test_points_that_lie_apart_are_counted(tmp_path: Path) -> None:
+    (tmp_path / "scans").mkdir()
+    prior = load("mug")
+    vertices = prior.extract(prior.codes[3], resolution=64).vertices[::4]
+    far = np.random.default_rng(0).uniform(-40.0, 40.0, (len(vertices), 3))
+    np.save(tmp_path / "scans" / "a.npy", np.concatenate([vertices, far]))
+    (tmp_path / "scans" / "a.pose.json").write_text(json.dumps({"matrix": np.eye(4).tolist()}))
+    row = complete(tmp_path / "scans", tmp_path / "out", resolution=32)["a.npy"]
+    assert row.left_out == pytest.approx(0.5, abs=0.03)
+    assert row.status == "doubtful"
+    assert "of the scan's points lie apart" in row.reason
 
 
 def test_what_cannot_work_is_said_at_once(scans: Path, tmp_path: Path) -> None:
@@ -156,6 +261,34 @@ def test_the_command_prints_the_table_and_fails_if_a_scan_did(
     assert "4 scans: " in printed.out
     assert "1 failed" in printed.out
     assert "1 of 4 scans failed" in printed.err
+
+
+def test_a_folder_with_an_unexplained_scan_exits_with_3(
+    scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (scans / "broken.ply").unlink()
+    command = ["shapeprior", "complete", str(scans), "--prior", "mug", "--out", str(tmp_path / "out")]
+    monkeypatch.setattr("sys.argv", [*command, "--resolution", "32", "--workers", "0"])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 3
+    assert "no shape of prior mug explains 1 of 3 scans, such as noise.npy" in capsys.readouterr().err
+
+
+def test_a_scan_is_not_overwritten(
+    scans: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (scans / "half.ply").write_bytes((scans / "half.npy").read_bytes())
+    for name in ("half.ply", "mug.pose.json"):
+        command = ["shapeprior", "complete", str(scans / "half.ply"), "--prior", "mug"]
+        command += ["--pose", str(scans / "mug.pose.json"), "--out", str(scans / ".." / scans.name / name)]
+        before = (scans / name).read_bytes()
+        monkeypatch.setattr("sys.argv", command)
+        with pytest.raises(SystemExit) as end:
+            main()
+        assert end.value.code == 1
+        assert "a file that is read; expected another name" in capsys.readouterr().err
+        assert (scans / name).read_bytes() == before
 
 
 def test_a_single_scan_that_no_shape_explains_exits_with_3(

@@ -66,7 +66,7 @@ def test_exr_depth_channels(tmp_path: Path, kind: type, names: list[str]) -> Non
     path = exr(tmp_path / "a.exr", channels)
     np.testing.assert_array_equal(read_depth(path), depth.astype(np.float64))
     # Floats are metres, whatever scale is given.
-    np.testing.assert_array_equal(read_depth(path, depth_scale=0.1), depth.astype(np.float64))
+    np.testing.assert_array_equal(read_depth(path), depth.astype(np.float64))
 
 
 @pytest.mark.parametrize(("kind", "huge"), [(np.float32, 1e10), (np.float32, np.inf), (np.float16, 65504.0)])
@@ -216,10 +216,20 @@ def test_other_npz_files_are_refused(tmp_path: Path, arrays: dict, text: str) ->
 def test_a_scale_that_cannot_be_metres_is_refused_unless_the_caller_says_so(tmp_path: Path) -> None:
     path = tmp_path / "000007.png"
     Image.fromarray((METRES * 1000).astype(np.uint16)).save(path)
-    for scale in (1.0, 1000.0):
+    for scale in (25.0, 1000.0):
         camera = saved(tmp_path / "k.json", json.dumps({**INTRINSICS, "depth_scale": scale}).encode())
         assert f"a depth scale of {scale:g} metres" in refused(path, intrinsics=camera)
         assert len(read_scan(path, intrinsics=camera, depth_scale=0.001).points_world) == 48
+
+
+@pytest.mark.parametrize("scale", [0.1, 1.0])
+def test_bops_camera_file_states_millimetres(tmp_path: Path, scale: float) -> None:
+    """As of YCB-V: our keys, and depth_scale times the raw value is millimetres."""
+    path = tmp_path / "000007.png"
+    Image.fromarray((METRES * 1000 / scale).round().astype(np.uint16)).save(path)
+    camera = saved(tmp_path / "camera.json", json.dumps({**INTRINSICS, "depth_scale": scale}).encode())
+    deep = read_scan(path, intrinsics=camera).points_world[:, 2]
+    np.testing.assert_allclose(deep, METRES.ravel(), atol=6e-4)
 
 
 def test_bops_scene_files_hold_the_camera_of_each_image(tmp_path: Path) -> None:

@@ -5,19 +5,20 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from ellipsoids import LONG, EllipsoidDecoder, axes_of, ellipsoid_view, training_codes
+from ellipsoids import LONG, EllipsoidDecoder, axes_of, ellipsoid_prior, ellipsoid_view, training_codes
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from shapeprior.decoder import Decoder, Differential
 from shapeprior.encoder import EncoderConfig, Guesses, ViewEncoder
-from shapeprior.errors import CompletionError, ConfigError
+from shapeprior.errors import CompletionError, ConfigError, ScanError
 from shapeprior.frames import Similarity
 from shapeprior.infer import LatentSolver
 from shapeprior.infer_config import InferConfig
 from shapeprior.latent_estimate import LatentEstimate
 from shapeprior.observation import Observation
 from shapeprior.placement import Freedom
+from shapeprior.prior import load
 
 IDENTITY = Similarity.identity()
 CONFIG = InferConfig()
@@ -152,7 +153,8 @@ class WrongEncoder(ViewEncoder):
         self.whitened = whitened
 
     def forward(self, points_view: Tensor, sensors_view: Tensor) -> Guesses:
-        count = len(points_view)
+        count = len(sensors_view)
+        assert len(points_view) == count
         return Guesses(
             whitened=self.whitened.expand(count, -1),
             whitened_deviation=torch.full((count, 2), 0.02),
@@ -305,6 +307,27 @@ def test_any_unknown_turn_is_found() -> None:
     axes = axes_of(estimate.code.double().numpy()) * found.scale
     tips = (T_world_unit.rotation.T @ found.rotation * axes) ** 2
     np.testing.assert_allclose(np.sqrt(tips.sum(axis=1)), 0.8 * axes_of(code), atol=0.05)
+
+
+def test_a_placement_of_no_kind_is_refused() -> None:
+    view = ellipsoid_view(np.array([0.0, 0.0]))
+    with pytest.raises(ConfigError, match="placement 'auto'; expected one of known, aligned, upright, free"):
+        LatentSolver(EllipsoidDecoder(), training_codes()).infer(
+            view,
+            T_unit_world=None,
+            freedom="auto",
+            seed=0,
+            config=CONFIG,  # pyright: ignore[reportArgumentType]
+        )
+
+
+@pytest.mark.parametrize("prior", ["ellipsoid", "mug"])
+def test_points_in_one_place_show_no_size(prior: str) -> None:
+    points = np.tile([412_345.0, 5_412_345.0, 123.0], (500, 1))
+    asked = load("mug") if prior == "mug" else ellipsoid_prior()
+    for freedom in ("aligned", "upright", "free"):
+        with pytest.raises(ScanError, match="all 500 points lie in one place"):
+            asked.infer(Observation.from_points(points), placement=freedom)
 
 
 def test_a_known_placement_must_be_given() -> None:

@@ -118,7 +118,9 @@ def test_depth_npy_of_floats_is_metres_and_of_integers_raw(tmp_path: Path) -> No
     metres = RAW.astype(np.float32) / 1000
     metres[0, :3] = [np.nan, np.inf, -1.0]
     expected = np.where(RAW < 3000, 0.0, RAW / 1000)
-    np.testing.assert_allclose(read_depth(saved(tmp_path / "a.npy", metres), depth_scale=0.5), expected)
+    np.testing.assert_allclose(read_depth(saved(tmp_path / "a.npy", metres)), expected)
+    # A scale that the caller states is one that the numbers have, whatever they are.
+    np.testing.assert_allclose(read_depth(tmp_path / "a.npy", depth_scale=0.5), 0.5 * expected)
     np.testing.assert_allclose(read_depth(saved(tmp_path / "b.npy", RAW)), RAW / 1000)
     np.testing.assert_allclose(read_depth(saved(tmp_path / "c.npy", -RAW.astype(np.int32) + 5000))[0], [5, 4, 3, 2])
 
@@ -346,3 +348,13 @@ def test_damaged_files_give_points_or_a_clear_error(tmp_path: Path, intrinsics: 
     assert "\n" not in message
     assert np.isfinite(points).all()
     assert len(points) > 0
+
+
+@pytest.mark.parametrize("row", ["0,0123 -0,5 1,25", "1,5e-3  2,0  3,0  255", "0,1\t0,2\t0,3"])
+def test_decimal_commas_are_no_columns(tmp_path: Path, row: str) -> None:
+    path = tmp_path / "scan.xyz"
+    path.write_text(f"# of a German program\n{row}\n" * 50)
+    assert "decimal commas in the line" in refused(read_points, path)
+    # Whole numbers between commas are columns, with spaces after them or not.
+    path.write_text("1,2,3\n4, 5, 6\n7 8 9 # 1,2 3,4 5,6\n")
+    np.testing.assert_array_equal(read_points(path), np.arange(1.0, 10.0).reshape(3, 3))

@@ -20,6 +20,7 @@ GOOD = {
     "normal_agreement": 0.95,
     "scale_deviation": 0.02,
     "alternatives": 0,
+    "left_out": 0.1,
 }
 RANK = {"explained": 0, "doubtful": 1, "unexplained": 2}
 
@@ -50,6 +51,7 @@ def test_a_good_fit_has_no_reasons() -> None:
         ({"extent": 0.1}, "unexplained", "span 5% of"),
         ({"code_length": 4.0}, "unexplained", "4.0 times as far"),
         ({"scale_deviation": 0.08}, "doubtful", "size to 8% only"),
+        ({"left_out": 0.45}, "doubtful", "45% of the scan's points lie apart"),
         ({"alternatives": 1}, "doubtful", "another answer fits"),
         ({"alternatives": 3}, "doubtful", "3 other answers fit"),
     ],
@@ -73,6 +75,7 @@ def test_a_worse_fit_never_has_a_better_verdict(explained: float, violated: floa
         normal_agreement=0.8,
         scale_deviation=0.04,
         alternatives=0,
+        left_out=0.2,
     )
     after = judge(
         points=500,
@@ -84,6 +87,7 @@ def test_a_worse_fit_never_has_a_better_verdict(explained: float, violated: floa
         normal_agreement=0.8 - 2.0 * worse,
         scale_deviation=0.04 + worse,
         alternatives=round(10 * worse),
+        left_out=0.2 + worse,
     )
     assert RANK[after.kind] >= RANK[before.kind]
 

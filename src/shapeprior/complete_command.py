@@ -10,6 +10,9 @@ from shapeprior.errors import ConfigError, ScanError, UnexplainedError
 from shapeprior.prior_commands import Device, Files, Seed
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from shapeprior.complete_scan import CompletedScan
     from shapeprior.completion import Completion
     from shapeprior.frames import Similarity
     from shapeprior.observation import Observation
@@ -39,12 +42,12 @@ def complete(
     """Complete one partial view, several views of one object, or every scan in a folder, into a closed mesh in the scan's own frame
     and unit.
 
-    Exit code 3 says that the shape does not explain the scan: the mesh is written, and means nothing.
+    Exit code 3 says that the shape does not explain the scan, or one of the folder's: the mesh is written, and means nothing.
 
     Args:
         scans: Depth images (PNG, TIFF, EXR, NPY, NPZ) or point clouds (PLY, PCD, LAS, LAZ, XYZ, TXT, NPY, NPZ), all of one
             object; or a folder of them, each with its own NAME.intrinsics.json, NAME.mask.png, NAME.camera_pose.json and
-            NAME.pose.json where these are there, and sub-folders of views.
+            NAME.pose.json where these are there, and sub-folders of views (but none of results).
         prior: A run folder, a bundled prior (can, mug, bowl, camera, airplane), or the id owner/name of a downloaded one; auto
             tries all bundled ones and takes the one that explains the scan best.
         out: The mesh to write: .ply, .obj, .stl or .glb; for a folder of scans, the folder for the meshes and summary.csv.
@@ -68,8 +71,10 @@ def complete(
     freedom = None if placement == "auto" else placement
     if not scans:
         raise ConfigError(
-            "complete without a scan; expected a depth image, a point cloud, or a folder of them; name it"
+            "complete without a scan; expected a depth image, a point cloud, or a folder of them, before the options: "
+            "--intrinsics, --mask and --camera-pose take all names that follow them"
         )
+    _refuse_overwriting(out, (*scans, *intrinsics, *mask, *camera_pose, *([pose] if pose else [])))
     detail = DetailConfig(steps=0) if code_only else DetailConfig()
     if len(scans) == 1 and scans[0].is_dir():
         from shapeprior.complete_folder import complete_folder
@@ -81,14 +86,11 @@ def complete(
             rows = complete_folder(
                 given.scan, out, prior=prior, placement=freedom, intrinsics=given.intrinsics, mask=given.mask,
                 camera_pose=given.camera_pose, pose=pose, sensor=sensor, resolution=resolution, edges=edges, detail=detail,
-                seed=seed, device=device, workers=usable_cores() if workers is None else workers, progress=progress.update,
+                alternatives=alternatives, seed=seed, device=device, workers=usable_cores() if workers is None else workers,
+                progress=progress.update,
             )  # fmt: skip
         say_completed(rows, out)
-        if any(row.status == "failed" for row in rows):
-            raise ScanError(
-                f"{out / 'summary.csv'}: {sum(row.status == 'failed' for row in rows)} of {len(rows)} scans failed; expected "
-                "a mesh of each; their reasons are in the table, and the same command tries them again"
-            )
+        _refuse_bad_rows(rows, out, prior)
         return
     views = ViewFiles.each(scans, intrinsics=intrinsics, masks=mask, camera_poses=camera_pose)
     view, T_unit_scan = read_placed_scan(views, sensor=sensor, pose=pose, placement=freedom)
@@ -112,6 +114,28 @@ def complete(
         )
 
 
+def _refuse_overwriting(out: Path, read: "Iterable[Path]") -> None:
+    for path in read:
+        if path.is_file() and path.resolve() == out.resolve():
+            raise ConfigError(f"--out {out}: a file that is read; expected another name for the mesh")
+
+
+def _refuse_bad_rows(rows: "Sequence[CompletedScan]", out: Path, prior: str) -> None:
+    """Raises ScanError if scans of a folder failed, else UnexplainedError if some are not explained."""
+    table = out / "summary.csv"
+    failed, unexplained = ([row.scan for row in rows if row.status == kind] for kind in ("failed", "unexplained"))
+    if failed:
+        raise ScanError(
+            f"{table}: {len(failed)} of {len(rows)} scans failed; expected a mesh of each; their reasons are in the table, and the "
+            "same command tries them again"
+        )
+    if unexplained:
+        raise UnexplainedError(
+            f"{table}: no shape of prior {prior} explains {len(unexplained)} of {len(rows)} scans, such as {unexplained[0]}; "
+            "expected scans of its category, each alone, in the frame that --placement states; their meshes mean nothing"
+        )
+
+
 def _say_completion(completion: "Completion", out: Path) -> None:
     """What came out, whether it can be believed, and how well its placement is known."""
     verdict, support = completion.verdict, completion.support
@@ -123,6 +147,8 @@ def _say_completion(completion: "Completion", out: Path) -> None:
         f"  {verdict.kind}: median distance of the scan's points from the code's shape {completion.residual:.3g} scan units, "
         f"{completion.explained:.0%} within 2 % of the object's radius"
     )
+    if completion.left_out >= 0.05:
+        say(f"  {completion.left_out:.0%} of the scan's points lie apart from the others and were left out")
     for reason in verdict.reasons:
         say(f"  but {reason}")
     if completion.deviations is not None:

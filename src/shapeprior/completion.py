@@ -31,6 +31,8 @@ class Completion:
     """Median distance of the observed points from the code's surface, by its field, in the scan's unit."""
     explained: float
     """Share of observed points within 2 % of the object's radius from the code's surface."""
+    left_out: float
+    """Share of the view's points that lie apart from the others, and of which these two numbers and `support` are not."""
     verdict: Verdict
     """Whether the shape explains the view."""
     deviations: PlacementDeviations | None

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from tqdm import tqdm
 
-    from shapeprior.complete_folder import CompletedScan
+    from shapeprior.complete_scan import CompletedScan
     from shapeprior.dataset import Dataset
     from shapeprior.metrics import Metrics
     from shapeprior.records import RefusedShape

@@ -11,7 +11,7 @@ from PIL import Image
 from shapeprior.camera import PinholeCamera, has_measurement
 from shapeprior.errors import ConfigError, ScanError
 from shapeprior.exr import read_exr
-from shapeprior.intrinsics import focal_and_center
+from shapeprior.intrinsics import COARSEST_DEPTH_SCALE, focal_and_center
 from shapeprior.npz_io import read_scan_arrays
 from shapeprior.scan_file import MAX_PIXELS, FilePath, check_file, read_array, reason, refusal
 
@@ -20,8 +20,6 @@ IMAGE_SUFFIXES = (".png", ".tif", ".tiff", ".exr")
 MASK_SUFFIXES = (".png", ".tif", ".tiff")
 DEFAULT_DEPTH_SCALE = 1e-3
 """Metres in one unit of an integer depth image, where neither the caller nor the intrinsics state it: millimetres."""
-COARSEST_DEPTH_SCALE = 0.02
-"""No depth camera's unit is larger: a file that states more means something else than metres a unit."""
 NPZ_DEPTH_KEYS = ("depth", "K", "mask", "depth_scale")
 """Keys of a depth image in an NPZ file."""
 _FORMATS = {".png": "PNG", ".tif": "TIFF", ".tiff": "TIFF"}
@@ -45,7 +43,7 @@ def read_depth(path: FilePath, *, depth_scale: float | None = None) -> Float[np.
 
     Args:
         path: A PNG of 16-bit grey, a TIFF of 16- or 32-bit integers or of floats, an EXR, a 2-D NPY, or an NPZ with the key depth.
-        depth_scale: Metres in one raw unit of integer images; None is the NPZ's own, or else `DEFAULT_DEPTH_SCALE`. Floats are
+        depth_scale: Metres in one raw unit; None is the NPZ's own, or else `DEFAULT_DEPTH_SCALE`, of integer images. Floats are
             metres already, and are not scaled.
 
     Raises:
@@ -94,8 +92,9 @@ def metric_depth(
 ) -> Float[np.ndarray, "height width"]:
     """Depth in metres, 0 where there is no measurement.
 
-    The scale is the caller's, or else the image's own, or else that of a file beside it, or else millimetres. Raises as
-    `read_depth` does, and ScanError for the scale of a file that cannot be metres a unit.
+    The scale is the caller's, or else the image's own, or else that of a file beside it, or else millimetres; of floats, which are
+    metres, only the caller's counts. Raises as `read_depth` does, and ScanError for the scale of a file that cannot be metres a
+    unit.
     """
     stated = image.depth_scale if image.depth_scale is not None else file_scale
     scale = depth_scale if depth_scale is not None else stated
@@ -116,7 +115,7 @@ def metric_depth(
         kinds = f"{lost} are NaN or infinite, {behind} negative, {depth.size - lost - behind} zero"
         found = f"no depth in front of the camera in {depth.size} pixels ({kinds})"
         raise refusal(path, found, "positive distances along the optical axis: check the export")
-    return np.where(measured, depth, 0.0) * (scale if whole else 1.0)
+    return np.where(measured, depth, 0.0) * (scale if whole or depth_scale is not None else 1.0)
 
 
 def _checked(path: Path, values: np.ndarray) -> Num[np.ndarray, "height width"]:

@@ -17,6 +17,7 @@ from shapeprior.evaluation_files import training_log
 from shapeprior.evaluation_methods import BASELINES, PRIOR_METHOD, not_run
 from shapeprior.metric_definitions import METRIC_DEFINITIONS
 from shapeprior.prior import ShapePrior, load
+from shapeprior.prior_digest import prior_digest
 from shapeprior.records import ShapeRecord
 from shapeprior.shape_ids import shape_ids
 from shapeprior.store import LocalStore
@@ -211,13 +212,3 @@ def _job(
         seed=seed,
         key=hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest(),
     )
-
-
-def prior_digest(prior: ShapePrior) -> str:
-    """Of a prior's settings, weights and codes."""
-    digest = hashlib.sha256(json.dumps(prior.config.to_json(), sort_keys=True).encode())
-    for name, value in sorted(prior.decoder.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
-    digest.update(prior.codes.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()

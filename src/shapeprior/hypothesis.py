@@ -23,6 +23,8 @@ PLACE_WEIGHT = 1.0 / 16.0
 """Weight of each of the placement's squared distances beside the mean of the code's, in the prior."""
 DAMPING = 1e-3
 """At the first step."""
+WORTH = 0.1
+"""Share of the objective that two steps together must take away for more than the usual number to be made."""
 TRIES = 4
 """Shorter steps that are tried before a step is given up."""
 
@@ -126,13 +128,18 @@ class Fitter:
     unknown: tuple[int, ...]
     """Which entries of a pose's step are solved for."""
 
-    def fit(self, start: Hypothesis, residuals: Residuals, *, steps: int, fresh_every: int) -> Hypothesis:
-        """Some steps, the decoder's derivatives being made again after every few."""
+    def fit(
+        self, start: Hypothesis, residuals: Residuals, *, steps: int, fresh_every: int, most: int | None = None
+    ) -> Hypothesis:
+        """Some steps, the decoder's derivatives being made again after every few; up to `most` while they gain (`WORTH`)."""
         now = self._measured(start, residuals)
         if now.objective == float("inf"):
             return now
-        age = 0
-        for _ in range(steps):
+        age, objectives = 0, [now.objective]
+        for number in range(steps if most is None else max(most, steps)):
+            objectives.append(now.objective)
+            if number >= steps and objectives[-3] - now.objective < WORTH * now.objective:
+                break
             if now.tangents is None or age == fresh_every:
                 now = replace(now, tangents=self.decoder.tangents(self._code(now), self.space.axes))
                 age = 0

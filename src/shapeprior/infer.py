@@ -19,7 +19,7 @@ from shapeprior.infer_config import InferConfig
 from shapeprior.latent_estimate import LatentEstimate, PlacementDeviations, latent_estimate
 from shapeprior.observation import Observation
 from shapeprior.overreach import filled_samples, overreach
-from shapeprior.placement import Freedom
+from shapeprior.placement import Freedom, require_extent
 from shapeprior.residuals import Residuals
 from shapeprior.seen_through import SeenThrough
 from shapeprior.starts import StartFinder, Starts
@@ -79,10 +79,18 @@ class LatentSolver:
         be the unit frame's. Raises CompletionError if no start leads to a finite objective, ScanError if the points of a view
         without a placement all lie in one place, ConfigError if a known placement is not given.
         """
+        if freedom not in UNKNOWN:
+            raise ConfigError(f"placement {freedom!r}; expected one of {', '.join(UNKNOWN)}, or none")
         if freedom == "known" and T_unit_world is None:
-            raise ConfigError("a known placement was asked for and none given; expected T_unit_world")
+            raise ConfigError(
+                "a known placement was asked for and none given; expected T_unit_world (on the command line, --pose)"
+            )
+        if T_unit_world is None:
+            require_extent(view_world.points_world)
         whole_world = view_world
-        view_world = without_strays(view_world.thinned(MAX_POINTS, seed=seed, background=MAX_BACKGROUND))
+        looked_at = view_world.thinned(MAX_POINTS, seed=seed, background=MAX_BACKGROUND)
+        view_world = without_strays(looked_at)
+        left_out = 1.0 - len(view_world.points_world) / len(looked_at.points_world)
         starts = self._finder.find(view_world, T_unit_world=T_unit_world, freedom=freedom, seed=seed, config=config)
         weight = config.prior_weight if freedom == "known" else config.placed_prior_weight
         fitter = Fitter(self.decoder, self.space, weight, UNKNOWN[freedom])
@@ -95,7 +103,10 @@ class LatentSolver:
             guesses = sorted(moved, key=lambda guess: guess.objective)[: config.kept]
         residuals = self._residuals(starts, config, config.points, config.free_points, seed + 1)
         steps = config.steps if freedom == "known" else config.placed_steps
-        fits = [fitter.fit(guess, residuals, steps=steps, fresh_every=config.fresh_every) for guess in guesses]
+        most = config.most_steps if freedom == "known" else None
+        fits = [
+            fitter.fit(guess, residuals, steps=steps, fresh_every=config.fresh_every, most=most) for guess in guesses
+        ]
         fits, residuals = self._cleared(fits, fitter, residuals, starts, whole_world, freedom, seed=seed, config=config)
         if freedom != "known" and config.filling_steps:
             fits = [self._filled(guess, fitter, residuals, config) for guess in fits]
@@ -105,8 +116,10 @@ class LatentSolver:
             raise CompletionError("every start ended without a finite objective; expected weights that were trained")
         others = [guess for guess in fits[1:] if guess.objective <= NEARLY_AS_GOOD * best.objective]
         found = replace(
-            self._estimate(best, starts, fitter, residuals),
-            alternatives=tuple(self._estimate(guess, starts, fitter, residuals) for guess in self._apart(best, others)),
+            self._estimate(best, starts, fitter, residuals, left_out),
+            alternatives=tuple(
+                self._estimate(guess, starts, fitter, residuals, left_out) for guess in self._apart(best, others)
+            ),
         )
         return replace(found, T_unit_world=T_unit_world) if freedom == "known" and T_unit_world is not None else found
 
@@ -159,7 +172,9 @@ class LatentSolver:
             ]
         residuals = residuals.with_free(torch.from_numpy(np.concatenate(found)).to(self.codes))
         again = [replace(guess, damping=DAMPING) for guess in fits]
-        return [fitter.fit(guess, residuals, steps=steps, fresh_every=config.fresh_every) for guess in again], residuals
+        most = config.most_steps if freedom == "known" else None
+        fits = [fitter.fit(guess, residuals, steps=steps, fresh_every=config.fresh_every, most=most) for guess in again]
+        return fits, residuals
 
     def _filled(self, guess: Hypothesis, fitter: Fitter, residuals: Residuals, config: InferConfig) -> Hypothesis:
         """Fitted again where its shape fills the unit sphere."""
@@ -202,7 +217,9 @@ class LatentSolver:
                 kept.append(other)
         return kept[1:]
 
-    def _estimate(self, guess: Hypothesis, starts: Starts, fitter: Fitter, residuals: Residuals) -> LatentEstimate:
+    def _estimate(
+        self, guess: Hypothesis, starts: Starts, fitter: Fitter, residuals: Residuals, left_out: float
+    ) -> LatentEstimate:
         deviations = None
         if fitter.unknown:
             growth, *offset_turn = (MODEL_ERROR * each for each in fitter.pose_deviations(guess, residuals))
@@ -217,5 +234,6 @@ class LatentSolver:
             decoder=self.decoder,
             code=self._code(guess),
             T_sample_world=starts.T_sample_world,
+            left_out=left_out,
             deviations=deviations,
         )

@@ -24,6 +24,8 @@ class InferConfig:
     """Starts that go on after these, if there are so many."""
     steps: int = 6
     """Steps of those where the placement is known."""
+    most_steps: int = 20
+    """As many of these, and of those with cleared points, are made at most where the fit still gains by them."""
     placed_steps: int = 10
     """Steps of those where it is not."""
     fresh_every: int = 5
@@ -62,6 +64,7 @@ class InferConfig:
                 "short_points",
                 "kept",
                 "steps",
+                "most_steps",
                 "placed_steps",
                 "fresh_every",
                 "points",

@@ -15,6 +15,8 @@ from shapeprior.lens import LensDistortion
 from shapeprior.scan_file import read_json_object
 
 METRES_PER_MILLIMETRE = 1e-3
+COARSEST_DEPTH_SCALE = 0.02
+"""Metres a unit, at most: with more, 16 bits would reach beyond a kilometre, so it means something else."""
 BROWN_CONRADY = ("k1", "k2", "p1", "p2", "k3", "k4", "k5", "k6")
 """Coefficients in the order of OpenCV and ROS; the first four, five or all eight are given."""
 REALSENSE_MODELS = ("brown_conrady", "brown conrady")
@@ -32,7 +34,7 @@ def camera_from_json(
     - RealSense: ``fx fy ppx ppy [width height] [depth_scale] [coeffs model]``; coefficients that are not zero need the
       model Brown Conrady
     - Open3D's PinholeCameraIntrinsic: ``width height intrinsic_matrix``, nine numbers, column by column
-    - BOP's camera.json, or scene_camera.json: ``cam_K``, nine numbers, row by row, ``[depth_scale]``
+    - BOP's scene_camera.json, ``cam_K``, nine numbers, row by row, ``[depth_scale]``; or its camera.json, which has our keys
     - ROS's sensor_msgs/CameraInfo: ``K`` or ``k``, nine numbers, row by row, ``D`` or ``d`` with ``distortion_model`` plumb_bob or
       rational_polynomial, ``width height``; they describe the raw image, not a rectified one; neither binned nor cropped
 
@@ -43,8 +45,9 @@ def camera_from_json(
             its number, as is the image: "000003" finds the entry "3".
 
     Returns:
-        The camera, and the metres in one raw unit of its depth images, or None where the file does not say. (BOP's
-        files with ``cam_K`` state millimetres; they are converted. The others state metres.)
+        The camera, and the metres in one raw unit of its depth images, or None where the file does not say. (BOP's files state
+        millimetres; they are converted. The others state metres. A camera.json of BOP's is told from our own file by a
+        ``depth_scale`` above `COARSEST_DEPTH_SCALE`, such as 0.1 (YCB-V) or 1.)
 
     Raises:
         ScanError: the file is missing, is not such a file, states another image size than `size`, or a lens that this
@@ -61,9 +64,14 @@ def camera_from_json(
             raise ConfigError(f"depth_scale {depth_scale}; expected a positive length per raw unit")
     except ConfigError as error:
         raise ScanError(f"{path}: {error}") from error
-    if depth_scale is not None and "cam_K" in entry:
+    if depth_scale is not None and ("cam_K" in entry or ("cx" in entry and _is_millimetres(depth_scale))):
         depth_scale *= METRES_PER_MILLIMETRE
     return camera, depth_scale
+
+
+def _is_millimetres(depth_scale: float) -> bool:
+    """Whether a scale can be in millimetres and cannot be in metres."""
+    return COARSEST_DEPTH_SCALE < depth_scale <= COARSEST_DEPTH_SCALE / METRES_PER_MILLIMETRE
 
 
 def _of_image(path: Path, entry: dict[str, object], image: str | None) -> dict[str, object]:

@@ -40,6 +40,8 @@ class LatentEstimate:
     """Median |f| at the observed points, in unit-sphere radii."""
     points: int
     """Observed points, 4,096 at most, which the next numbers are of."""
+    left_out: float
+    """Share of observed points that lie apart from the others and have no say (`shapeprior.strays`)."""
     explained: float
     """Share of observed points with |f| below 0.02."""
     violated: float
@@ -73,6 +75,7 @@ class LatentEstimate:
             normal_agreement=self.normal_agreement,
             scale_deviation=None if self.deviations is None else self.deviations.scale,
             alternatives=len(self.alternatives),
+            left_out=self.left_out,
         )
 
 
@@ -83,6 +86,7 @@ def latent_estimate(
     decoder: Decoder,
     code: Float[Tensor, "code"],
     T_sample_world: Similarity,
+    left_out: float,
     deviations: PlacementDeviations | None,
 ) -> LatentEstimate:
     """The estimate of one guess, measured on all samples of the view, which are in the sample frame."""
@@ -101,6 +105,7 @@ def latent_estimate(
         T_unit_world=moved @ T_sample_world,
         residual=float(residuals.median()),
         points=len(points),
+        left_out=left_out,
         explained=float((residuals < 0.02).float().mean()),
         violated=float(filled.float().mean()),
         code_length=float(guess.whitened.square().mean().sqrt()),

@@ -25,8 +25,8 @@ MESH_SUFFIXES = (".obj", ".ply", ".stl", ".off", ".glb")
 MAX_FILE_BYTES = 1 << 30
 MAX_FACES = 20_000_000
 COARSEST_STEP = 2e-4
-"""Step between neighbouring numbers in single precision, of a mesh's extent, with which it is written in formats that have no other:
-a twentieth of a cell at 256³."""
+"""Step between neighbouring numbers in single precision, of a mesh's extent, with which it is written in formats without double
+precision: a twentieth of a cell at 256³."""
 _UNREADABLE_EXTENSIONS = {"KHR_draco_mesh_compression", "EXT_meshopt_compression"}
 _OBJ_INDEX_BELOW_ONE = re.compile(rb"^f[ \t](?:[^\n]*[ \t])?(?:-|0+(?:[/\s]|$))", re.MULTILINE)
 

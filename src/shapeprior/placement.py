@@ -3,6 +3,7 @@
 from typing import Literal
 
 import numpy as np
+from jaxtyping import Float
 from scipy.spatial.transform import Rotation
 
 from shapeprior.errors import ScanError
@@ -33,10 +34,7 @@ def first_placements(view_world: Observation) -> list[Similarity]:
     # As the unit frame is defined: the farthest point, not the box's corner, where round objects have nothing.
     radius = float(np.percentile(np.linalg.norm(points - center, axis=1), 99.0))
     if not radius > 0.0:
-        raise ScanError(
-            f"all {len(points)} points lie in one place; expected the visible part of an object; "
-            "pass its placement, or scan again"
-        )
+        raise _in_one_place(len(points))
     away = np.zeros(3)
     if view_world.origins_world is not None:
         away = center - view_world.origins_world.mean(axis=0)
@@ -49,6 +47,18 @@ def first_placements(view_world: Observation) -> list[Similarity]:
             scale = 1.0 / (radius * growth * UNIT_SPHERE_BUFFER)
             candidates.append(Similarity(scale=scale, rotation=np.eye(3), offset=-scale * middle))
     return candidates
+
+
+def require_extent(points: Float[np.ndarray, "points 3"]) -> None:
+    """Raises ScanError if all points lie in one place, which shows no size."""
+    if not np.ptp(points, axis=0).max() > 1e-12 * np.abs(points).max():
+        raise _in_one_place(len(points))
+
+
+def _in_one_place(count: int) -> ScanError:
+    return ScanError(
+        f"all {count} points lie in one place; expected the visible part of an object; pass its placement, or scan again"
+    )
 
 
 def first_turns(freedom: Freedom) -> list[np.ndarray]:

@@ -19,6 +19,7 @@ POINT_SUFFIXES = (".ply", ".pcd", ".las", ".laz", *TEXT_SUFFIXES)
 """Files that hold points whatever is in them; .npy and .npz hold points or depth."""
 PLY_HEADER_BYTES = 65536
 PLY_NORMALS = ("nx", "ny", "nz")
+_DECIMAL_COMMA = re.compile(r"[-+]?\d+,\d+([eE][-+]?\d+)?")
 NPZ_KEYS = ("points", "xyz", "normals", "sensor", "weights")
 """Keys of a point cloud in an NPZ file."""
 
@@ -151,8 +152,18 @@ def _read_text(path: Path) -> Float[np.ndarray, "points columns"]:
 def _columns(path: Path, columns: range) -> Float[np.ndarray, "points columns"]:
     with path.open(encoding="utf-8") as file, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Of lines without data; a check says it better.
-        lines = (line.replace(",", " ") for line in file)
+        lines = (_with_spaces(line) for line in file)
         table = np.loadtxt(
             lines, dtype=np.float64, comments="#", usecols=tuple(columns), ndmin=2, max_rows=MAX_POINTS + 1
         )
         return table.reshape(-1, len(columns))
+
+
+def _with_spaces(line: str) -> str:
+    """A line whose columns may be divided by commas; raises ValueError where commas stand for decimal points instead."""
+    if "," not in line:
+        return line
+    words = line.split("#")[0].split()
+    if len(words) >= 3 and any(_DECIMAL_COMMA.fullmatch(word) for word in words):
+        raise ValueError(f"decimal commas in the line {line.strip()[:60]!r}")
+    return line.replace(",", " ")

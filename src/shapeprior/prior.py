@@ -41,10 +41,11 @@ from shapeprior.placement import Freedom
 from shapeprior.prepare_shape import UpSetting
 from shapeprior.refine import RefineConfig, refine_prepared
 from shapeprior.seen_detail import DetailConfig, seen_detail
+from shapeprior.strays import without_strays
 from shapeprior.support import Support
 from shapeprior.units import file_up_axis
 
-SUPPORT_POINTS = 20_000
+SUPPORT_POINTS = 8192
 """Points of a view that its support is measured by, at most."""
 
 Code = Float[Tensor, "code"] | Float[np.ndarray, "code"]
@@ -117,6 +118,7 @@ class ShapePrior:
                 prepared = refine_prepared(self.decoder, prepared, known, config=detail.refinement, seed=seed)
         mesh_unit = self.extract_prepared(prepared, resolution=resolution, edges=edges)
         T_world_unit = estimate.T_unit_world.inverse()
+        some = view.thinned(SUPPORT_POINTS, seed=seed, background=0)
         return Completion(
             mesh=TriangleMesh(vertices=T_world_unit.apply(mesh_unit.vertices), faces=mesh_unit.faces),
             mesh_unit=mesh_unit,
@@ -124,10 +126,11 @@ class ShapePrior:
             T_unit_world=estimate.T_unit_world,
             residual=estimate.residual * T_world_unit.scale,
             explained=estimate.explained,
+            left_out=estimate.left_out,
             verdict=estimate.verdict,
             deviations=estimate.deviations,
             alternatives=estimate.alternatives,
-            support=Support.of(mesh_unit, view.transformed(estimate.T_unit_world).thinned(SUPPORT_POINTS, seed=seed)),
+            support=Support.of(mesh_unit, without_strays(some.transformed(estimate.T_unit_world))),
             seconds=time.perf_counter() - started,
         )
 

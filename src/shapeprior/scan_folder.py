@@ -7,6 +7,8 @@ from shapeprior.errors import ScanError
 from shapeprior.placed_scan import ViewFiles
 from shapeprior.scan_io import SCAN_SUFFIXES
 
+SUMMARY = "summary.csv"
+"""Table of the results, in their folder."""
 MASK_TAILS = (".mask.png", ".mask.tif", ".mask.tiff", ".mask.npy")
 
 
@@ -40,8 +42,9 @@ def find_scans(
     Beside a scan NAME.png, the files NAME.intrinsics.json, NAME.mask.png (or .tif, .npy), NAME.camera_pose.json and
     NAME.pose.json are its own; those given are for scans that have none. For views in a sub-folder NAME,
     NAME.intrinsics.json and NAME.pose.json beside the sub-folder come between; a mask or a camera's pose that is given is
-    for no view of a sub-folder, since each has another. `out`, where results are written, is not searched. Raises ScanError
-    if there is no scan, or if two would have results of the same name.
+    for no view of a sub-folder, since each has another. Folders of results are not searched: those with a summary.csv. Raises
+    ScanError if there is no scan, if two would have results of the same name, or if `out`, where results are written, is a
+    sub-folder of scans.
     """
     files, folders = _contents(folder)
     found = []
@@ -56,8 +59,10 @@ def find_scans(
             )
         )
     for path in folders:
-        if path.resolve() == out.resolve():
+        if _holds_results(path):
             continue
+        if path.resolve() == out.resolve() and _contents(path)[0]:
+            raise ScanError(f"{out}: holds scans; expected another folder for the results, or a new one")
         shared = _own(path, (".intrinsics.json",)) or intrinsics
         views = tuple(_with_own(scan, ViewFiles(scan=scan, intrinsics=shared)) for scan in _contents(path)[0])
         if views:
@@ -70,6 +75,14 @@ def find_scans(
         if other != scan.name:
             raise ScanError(f"{folder}: {other} and {scan.name} would both become {scan.stem}.ply; rename one of them")
     return sorted(found, key=lambda scan: scan.name)
+
+
+def _holds_results(folder: Path) -> bool:
+    try:
+        with open(folder / SUMMARY, "rb") as file:
+            return file.read(12) == b"scan,status,"
+    except OSError:
+        return False
 
 
 def _contents(folder: Path) -> tuple[list[Path], list[Path]]:

@@ -43,7 +43,8 @@ def read_scan(
         mask: Of a depth image: PNG, TIFF or NPY, nonzero where a pixel shows the object.
         sensor: Of a point cloud: where the sensor stood, in the frame of the points; it comes before what the file states. None: as
             the file states, or else nothing is known to be free.
-        depth_scale: Of an integer depth image: metres in one raw unit. None: the intrinsics file's, or millimetres.
+        depth_scale: Of a depth image: metres in one raw unit. None: of integers the intrinsics file's, or millimetres; floats are
+            metres.
         background_is_free: Of a depth image: as for `Observation.from_depth`.
         T_world_camera: Where the camera stood: the view is then in the world frame. A point cloud is taken to be in its camera's
             frame, so that, unless its sensor is stated, it stood at the origin of that frame.

@@ -12,7 +12,8 @@ from shapeprior.observation import Observation
 from shapeprior.vertex_normals import vertex_normals
 
 SEEN = 0.03
-"""Vertices this near to an observed point, in unit-sphere radii, were seen; of sparse scans, within four spacings of it."""
+"""Vertices this near to an observed point, in unit-sphere radii, were seen; of sparse scans, within four spacings of it, and
+within twice this at most: between points farther apart nothing was seen."""
 NEAR = 0.15
 """Farther than this from all observed points, a vertex is imagined altogether."""
 HIDDEN = 0.5
@@ -31,15 +32,18 @@ class Support:
     @classmethod
     def of(cls, mesh_unit: TriangleMesh, view_unit: Observation) -> "Support":
         """Support of a mesh by a view, both in the unit frame."""
+        # Of a point that is there twice, as where scans were joined, the nearest other one says nothing.
+        rows = np.sort(np.unique(view_unit.points_world, axis=0, return_index=True)[1])
+        view_unit = view_unit.rows(rows)
         points = view_unit.points_world
         # Half the time of the default's small leaves and medians.
         tree = KDTree(points, leafsize=48, balanced_tree=False)
         # Of the point itself and the nearest other one, the mean is half the spacing.
         halves = tree.query(points[:2000], k=min(2, len(points)), workers=-1)[0].reshape(min(2000, len(points)), -1)
-        seen = max(SEEN, 8.0 * float(np.median(halves.mean(axis=1))))
+        seen = min(max(SEEN, 8.0 * float(np.median(halves.mean(axis=1)))), 2.0 * SEEN)
         # Vertices without a point so near have no support, and the search for their nearest would take longest.
-        distance, nearest = tree.query(mesh_unit.vertices, distance_upper_bound=seen + NEAR - SEEN, workers=-1)
-        value = np.clip(1.0 - (distance - seen) / (NEAR - SEEN), 0.0, 1.0)
+        distance, nearest = tree.query(mesh_unit.vertices, distance_upper_bound=NEAR, workers=-1)
+        value = np.clip((NEAR - distance) / (NEAR - seen), 0.0, 1.0)
         if view_unit.origins_world is not None:
             near = np.flatnonzero(value > 0.0)
             towards = view_unit.origins_world[np.asarray(nearest)[near]] - mesh_unit.vertices[near]

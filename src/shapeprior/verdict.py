@@ -23,6 +23,8 @@ second none. Codes far from all shapes can be found whose field is zero at any s
 NORMAL_AGREEMENT = (0.7, 0.3)
 """Mean cosines between the scan's normals and the shape's: from the first they agree, below the second they do not."""
 
+MAX_LEFT_OUT = 0.3
+"""Share of the scan's points that lie apart from the object, above which the scan may show something else, too."""
 MAX_SCALE_DEVIATION = 0.05
 """Standard deviation of a placement's scale above which the scan does not tell how large the object is."""
 
@@ -48,12 +50,15 @@ def judge(
     normal_agreement: float | None,
     scale_deviation: float | None,
     alternatives: int,
+    left_out: float,
 ) -> Verdict:
     """The verdict on a fit, from what the solver reports of it (`shapeprior.infer.LatentEstimate`)."""
     doubts, faults = [], []
     agreement = 1.0 if normal_agreement is None else normal_agreement
     if points < MIN_POINTS:
         doubts.append(f"{points} points; {MIN_POINTS} are the fewest that tell shapes apart")
+    if left_out > MAX_LEFT_OUT:
+        doubts.append(f"{left_out:.0%} of the scan's points lie apart from the others and were left out")
     if alternatives:
         what = "another answer fits" if alternatives == 1 else f"{alternatives} other answers fit"
         doubts.append(f"{what} the scan nearly as well: it does not show which is right")

@@ -1,0 +1,224 @@
+"""One scan of a folder: its mesh and its row, or the reason why there is none."""
+
+import contextlib
+import json
+import os
+from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+
+from shapeprior.bundled import bundled_priors
+from shapeprior.errors import ShapePriorError
+from shapeprior.extract import Edges
+from shapeprior.frames import Similarity
+from shapeprior.mesh_io import write_bytes
+from shapeprior.observation import Observation
+from shapeprior.placed_scan import read_placed_scan
+from shapeprior.placement import Freedom
+from shapeprior.prepare_shape import source_sha256
+from shapeprior.prior import ShapePrior, load
+from shapeprior.prior_digest import prior_digest
+from shapeprior.recognition import recognize
+from shapeprior.scan_folder import FoundScan
+from shapeprior.scan_io import holds_depth
+from shapeprior.seen_detail import DetailConfig
+
+ANY_PRIOR = "auto"
+"""Stands for the bundled prior whose shapes explain a scan best."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScanJob:
+    """One scan to complete."""
+
+    scan: FoundScan
+    out: Path
+    """Folder for the mesh and the row."""
+    prior: str
+    """Name or folder, or `ANY_PRIOR`."""
+    prior_sha256: str
+    """Of the content of it: weights may be trained anew under the same name."""
+    placement: Freedom | None
+    sensor: tuple[float, float, float] | None
+    resolution: int
+    edges: Edges
+    detail: DetailConfig
+    alternatives: bool
+    """Whether other answers become meshes, too."""
+    seed: int
+    device: str
+
+    @property
+    def folder(self) -> Path:
+        """The folder of scans."""
+        first = self.scan.views[0].scan
+        return first.parent if first.name == self.scan.name else first.parent.parent
+
+    @property
+    def row_path(self) -> Path:
+        """The file of its settings and its row."""
+        return self.out / f"{self.scan.stem}.json"
+
+    def settings(self) -> dict[str, object]:
+        """What the result depends on, the bytes of all files included; of the device, no more than rounding."""
+        views = [
+            {kind: None if path is None else source_sha256(path) for kind, path in vars(view).items()}
+            for view in self.scan.views
+        ]
+        return {
+            "views": views,
+            "pose": None if self.scan.pose is None else source_sha256(self.scan.pose),
+            "prior": self.prior_sha256,
+            "placement": self.placement,
+            "sensor": list(self.sensor) if self.sensor else None,
+            "resolution": self.resolution,
+            "edges": self.edges,
+            "detail": asdict(self.detail),
+            "alternatives": self.alternatives,
+            "seed": self.seed,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompletedScan:
+    """What became of a scan: a row of the summary."""
+
+    scan: str
+    """Name of the file, or of the sub-folder of views."""
+    status: str
+    """explained, doubtful or unexplained (see `shapeprior.verdict`), or failed."""
+    reason: str
+    """What speaks against it, or why there is no mesh."""
+    prior: str
+    """Whose shape it is."""
+    mesh: str
+    """File name; empty if there is none."""
+    faces: int
+    residual: float | None
+    """Median distance of the observed points from the code's surface, in the scan's unit; None if there is no mesh."""
+    explained: float
+    """Share of observed points within 2 % of the object's radius from the code's surface."""
+    left_out: float
+    """Share of the scan's points that lie apart from the others and were not used."""
+    seen: float
+    """Share of the surface that was seen."""
+    imagined: float
+    """Share of the surface that nothing near it was seen of."""
+    alternatives: int
+    """Other answers that explain the scan nearly as well."""
+    seconds: float
+
+    @classmethod
+    def failed(cls, job: ScanJob, reason: str) -> "CompletedScan":
+        """The row of a scan without a mesh."""
+        return cls(
+            scan=job.scan.name,
+            status="failed",
+            reason=reason,
+            prior=job.prior,
+            mesh="",
+            faces=0,
+            residual=None,
+            explained=0.0,
+            left_out=0.0,
+            seen=0.0,
+            imagined=0.0,
+            alternatives=0,
+            seconds=0.0,
+        )
+
+
+def complete_scan(job: ScanJob) -> CompletedScan:
+    """Complete one scan and write its mesh and its row. A fault of the scan is a row; raises OutputError.
+
+    Meshes that an earlier run made of it do not stay beside a row that is not theirs.
+    """
+    if job.row_path.is_file():
+        for stale in (job.out / f"{job.scan.stem}.ply", *job.out.glob(f"{_escaped(job.scan.stem)}.other*.ply")):
+            with contextlib.suppress(OSError):
+                stale.unlink()
+    try:
+        view, T_unit_scan = _read(job)
+        name, prior = _chosen_prior(job, view, T_unit_scan)
+        done = prior.complete(
+            view,
+            T_unit_world=T_unit_scan,
+            placement=job.placement,
+            seed=job.seed,
+            resolution=job.resolution,
+            edges=job.edges,
+            detail=job.detail,
+        )
+        others = [
+            prior.completion(other, view, resolution=job.resolution, edges=job.edges, seed=job.seed, detail=job.detail)
+            for other in (done.alternatives if job.alternatives else ())
+        ]
+    except ShapePriorError as error:
+        row = CompletedScan.failed(job, str(error).replace(f"{job.folder}{os.sep}", ""))
+    else:
+        mesh = done.save(job.out / f"{job.scan.stem}.ply")
+        for number, other in enumerate(others, start=1):
+            other.save(job.out / f"{job.scan.stem}.other{number}.ply")
+        row = CompletedScan(
+            scan=job.scan.name,
+            status=done.verdict.kind,
+            reason="; ".join(done.verdict.reasons),
+            prior=name,
+            mesh=mesh.name,
+            faces=len(done.mesh.faces),
+            residual=done.residual,
+            explained=done.explained,
+            left_out=done.left_out,
+            seen=done.support.seen_share,
+            imagined=done.support.imagined_share,
+            alternatives=len(done.alternatives),
+            seconds=done.seconds,
+        )
+    text = json.dumps({"settings": job.settings(), "result": asdict(row)}, indent=1)
+    write_bytes(job.row_path, (text + "\n").encode())
+    return row
+
+
+def kept_row(job: ScanJob) -> CompletedScan | None:
+    """The row of an earlier run, if nothing it depends on has changed and its mesh is there."""
+    try:
+        found = json.loads(job.row_path.read_text(encoding="utf-8"))
+        same = found["settings"] == json.loads(json.dumps(job.settings()))
+        row = CompletedScan(**found["result"])
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+    return row if same and row.status != "failed" and (job.out / row.mesh).is_file() else None
+
+
+def content_sha256(prior: str, *, device: str) -> str:
+    """Of a prior, or of all that `ANY_PRIOR` stands for; raises as `shapeprior.prior.load` does."""
+    names = bundled_priors() if prior == ANY_PRIOR else [prior]
+    return " ".join(prior_digest(load(name, device=device)) for name in names)
+
+
+def _read(job: ScanJob) -> tuple[Observation, Similarity | None]:
+    """What was given for all scans is of use to those of its kind only."""
+    images = [holds_depth(view.scan) for view in job.scan.views]
+    views = [
+        view if image else replace(view, intrinsics=None, mask=None)
+        for view, image in zip(job.scan.views, images, strict=True)
+    ]
+    sensor = None if all(images) else job.sensor
+    return read_placed_scan(views, sensor=sensor, pose=job.scan.pose, placement=job.placement)
+
+
+def _chosen_prior(job: ScanJob, view: Observation, T_unit_scan: Similarity | None) -> tuple[str, ShapePrior]:
+    if job.prior != ANY_PRIOR:
+        return job.prior, _loaded(job.prior, job.prior_sha256, job.device)
+    best = recognize(view, T_unit_world=T_unit_scan, placement=job.placement, seed=job.seed, device=job.device)[0]
+    return best.name, best.prior
+
+
+@lru_cache(maxsize=1)
+def _loaded(prior: str, _sha256: str, device: str) -> ShapePrior:
+    return load(prior, device=device)
+
+
+def _escaped(stem: str) -> str:
+    """A name without the characters that `Path.glob` takes for patterns."""
+    return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in stem)
