@@ -46,7 +46,7 @@ def small(name: str) -> Preset:
     )
 
 
-@pytest.mark.parametrize("name", [MISSING, "no-such-device", ""])
+@pytest.mark.parametrize("name", [MISSING, "no-such-device", "meta", ""])
 def test_a_device_that_is_not_there_is_refused_by_its_name(name: str, tmp_path: Path, tiny_data: Dataset) -> None:
     with pytest.raises(ConfigError, match=f"device '{name}' cannot be used"):
         usable_device(name)

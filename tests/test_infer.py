@@ -1,6 +1,8 @@
 """The solver on an analytic decoder, whose codes are half axes: what it finds can be compared with the truth."""
 
 import dataclasses
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -310,15 +312,12 @@ def test_any_unknown_turn_is_found() -> None:
 
 
 def test_a_placement_of_no_kind_is_refused() -> None:
-    view = ellipsoid_view(np.array([0.0, 0.0]))
-    with pytest.raises(ConfigError, match="placement 'auto'; expected one of known, aligned, upright, free"):
-        LatentSolver(EllipsoidDecoder(), training_codes()).infer(
-            view,
-            T_unit_world=None,
-            freedom="auto",
-            seed=0,
-            config=CONFIG,  # pyright: ignore[reportArgumentType]
-        )
+    """As users see it, whose calls are not checked for their types."""
+    code = "from shapeprior import load, Observation; import numpy as np; "
+    code += "load('mug').complete(Observation.from_points(np.eye(3)), placement='auto')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "ConfigError: placement 'auto'; expected one of known, aligned, upright, free" in done.stderr
 
 
 @pytest.mark.parametrize("prior", ["ellipsoid", "mug"])

@@ -14,5 +14,5 @@ def usable_device(name: str) -> torch.device:
         reason = str(error).split("\n")[0]
         raise ConfigError(f"device '{name}' cannot be used ({reason}); expected one such as cpu, cuda, mps") from None
     if place.type == "meta":
-        raise ConfigError("device 'meta' holds no numbers; expected one such as cpu, cuda, mps")
+        raise ConfigError("device 'meta' cannot be used (it holds no numbers); expected one such as cpu, cuda, mps")
     return place
