@@ -146,7 +146,7 @@ def adam(prior: ShapePrior, cases: list[Case], steps: int = 800) -> None:
             metrics = scored(case, lambda: prior.extract(code, resolution=128))
             arms.setdefault(name, []).append((seconds, left, metrics))
 
-        for name, config in (("default", CONFIG), ("12 steps", replace(CONFIG, steps=12))):
+        for name, config in (("default", CONFIG), ("12 steps or more", replace(CONFIG, steps=12))):
             started = time.process_time()
             found = prior.infer(view, T_unit_world=KNOWN, config=config)
             add(name, found.code, time.process_time() - started)

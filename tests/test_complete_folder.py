@@ -15,7 +15,7 @@ from shapeprior.cli import main
 from shapeprior.complete_folder import complete_folder
 from shapeprior.complete_scan import CompletedScan
 from shapeprior.errors import CheckpointError, ConfigError, ScanError
-from shapeprior.mesh_io import load_mesh
+from shapeprior.mesh_io import load_mesh, write_bytes
 from shapeprior.observation import Observation
 from shapeprior.prior import load
 from shapeprior.prior_digest import prior_digest
@@ -205,6 +205,51 @@ def test_results_among_the_scans_are_no_scans(scans: Path) -> None:
     assert list(complete(scans, scans / "two", resolution=48)) == list(first)
 
 
+def test_a_scan_done_again_leaves_other_scans_alone(scans: Path, tmp_path: Path) -> None:
+    (scans / "half.other_side.npy").write_bytes((scans / "half.npy").read_bytes())
+    complete(scans, tmp_path / "out", resolution=32)
+    np.save(scans / "half.npy", np.load(scans / "half.npy")[::2])
+    complete(scans, tmp_path / "out", resolution=32)
+    assert (tmp_path / "out" / "half.other_side.ply").exists()
+    (scans / "half.other1.npy").write_bytes((scans / "half.npy").read_bytes())
+    with pytest.raises(ScanError, match=r"half\.other1\.npy has the name of another answer to half\.npy"):
+        complete(scans, tmp_path / "out", resolution=32)
+
+
+def test_a_run_that_is_interrupted_keeps_its_table_and_no_row_that_is_not_its_meshs(
+    scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    complete(scans, tmp_path / "out", resolution=32)
+    table = (tmp_path / "out" / "summary.csv").read_text().splitlines()
+
+    def interrupted(path: Path, data: bytes) -> None:
+        if path.name == "mug.json":
+            raise KeyboardInterrupt
+        write_bytes(path, data)
+
+    monkeypatch.setattr("shapeprior.complete_scan.write_bytes", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        complete(scans, tmp_path / "out", resolution=24)
+    monkeypatch.undo()
+    # Done before: the scans before it, by name.
+    left = (tmp_path / "out" / "summary.csv").read_text().splitlines()
+    assert [line.split(",")[0] for line in left] == [line.split(",")[0] for line in table[:3]]
+    rows = complete(scans, tmp_path / "out", resolution=32)
+    for row in rows.values():
+        if row.mesh:
+            assert len(load_mesh(tmp_path / "out" / row.mesh).faces) == row.faces
+
+
+def test_what_is_read_is_not_overwritten_by_a_result(scans: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    pose = tmp_path / "out" / "half.json"
+    pose.write_text(json.dumps({"matrix": np.eye(4).tolist()}))
+    before = pose.read_bytes()
+    with pytest.raises(ConfigError, match=r"half\.json: would be overwritten by a result"):
+        complete(scans, tmp_path / "out", pose=pose)
+    assert pose.read_bytes() == before
+
+
 def test_a_mesh_does_not_outlive_its_scan(scans: Path, tmp_path: Path) -> None:
     complete(scans, tmp_path / "out", resolution=32)
     (scans / "noise.npy").write_bytes(b"broken")
@@ -214,12 +259,14 @@ def test_a_mesh_does_not_outlive_its_scan(scans: Path, tmp_path: Path) -> None:
     assert (tmp_path / "out" / "half.ply").exists()
 
 
-@pytest.mark.parametrize("text", ["{}", "[]", '{"result": 3}', "nonsense"])
-def test_a_row_that_cannot_be_read_is_made_again(scans: Path, tmp_path: Path, text: str) -> None:
-    first = complete(scans, tmp_path / "out", resolution=32)
-    (tmp_path / "out" / "half.json").write_text(text)
-    again = complete(scans, tmp_path / "out", resolution=32)["half.npy"]
-    assert replace(again, seconds=0.0) == replace(first["half.npy"], seconds=0.0)
+def test_a_row_that_cannot_be_read_is_made_again(scans: Path, tmp_path: Path) -> None:
+    for name in ("mug.png", "noise.npy", "broken.ply"):
+        (scans / name).unlink()
+    first = complete(scans, tmp_path / "out", resolution=32)["half.npy"]
+    for text in ("{}", "[]", '{"result": 3}', "nonsense"):
+        (tmp_path / "out" / "half.json").write_text(text)
+        again = complete(scans, tmp_path / "out", resolution=32)["half.npy"]
+        assert replace(again, seconds=0.0) == replace(first, seconds=0.0)
 
 
 def test_points_that_lie_apart_are_counted(tmp_path: Path) -> None:

@@ -65,8 +65,7 @@ def test_exr_depth_channels(tmp_path: Path, kind: type, names: list[str]) -> Non
     channels = {name: depth if number == 0 else depth + kind(1.0) for number, name in enumerate(names)}
     path = exr(tmp_path / "a.exr", channels)
     np.testing.assert_array_equal(read_depth(path), depth.astype(np.float64))
-    # Floats are metres, whatever scale is given.
-    np.testing.assert_array_equal(read_depth(path), depth.astype(np.float64))
+    np.testing.assert_array_equal(read_depth(path, depth_scale=0.5), 0.5 * depth.astype(np.float64))
 
 
 @pytest.mark.parametrize(("kind", "huge"), [(np.float32, 1e10), (np.float32, np.inf), (np.float16, 65504.0)])

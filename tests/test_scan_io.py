@@ -350,11 +350,13 @@ def test_damaged_files_give_points_or_a_clear_error(tmp_path: Path, intrinsics: 
     assert len(points) > 0
 
 
-@pytest.mark.parametrize("row", ["0,0123 -0,5 1,25", "1,5e-3  2,0  3,0  255", "0,1\t0,2\t0,3"])
+@pytest.mark.parametrize(
+    "row", ["0,0123 -0,5 1,25", "1,5e-3  2,0  3,0  255", "0,1\t0,2\t0,3", ",5 ,25 ,125", "1,5 2,5", "7 8 0,5"]
+)
 def test_decimal_commas_are_no_columns(tmp_path: Path, row: str) -> None:
     path = tmp_path / "scan.xyz"
     path.write_text(f"# of a German program\n{row}\n" * 50)
     assert "decimal commas in the line" in refused(read_points, path)
     # Whole numbers between commas are columns, with spaces after them or not.
-    path.write_text("1,2,3\n4, 5, 6\n7 8 9 # 1,2 3,4 5,6\n")
-    np.testing.assert_array_equal(read_points(path), np.arange(1.0, 10.0).reshape(3, 3))
+    path.write_text("1,2,3\n4, 5, 6\n7 8 9 # 1,2 3,4 5,6\n10,11 12\n13 ,14 ,15\n")
+    np.testing.assert_array_equal(read_points(path), np.arange(1.0, 16.0).reshape(5, 3))

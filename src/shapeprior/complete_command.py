@@ -74,7 +74,8 @@ def complete(
             "complete without a scan; expected a depth image, a point cloud, or a folder of them, before the options: "
             "--intrinsics, --mask and --camera-pose take all names that follow them"
         )
-    _refuse_overwriting(out, (*scans, *intrinsics, *mask, *camera_pose, *([pose] if pose else [])))
+    read = (*scans, *intrinsics, *mask, *camera_pose, *([pose] if pose else []))
+    _refuse_overwriting(out, read)
     detail = DetailConfig(steps=0) if code_only else DetailConfig()
     if len(scans) == 1 and scans[0].is_dir():
         from shapeprior.complete_folder import complete_folder
@@ -104,6 +105,7 @@ def complete(
         say(f"  another answer fits nearly as well ({other.explained:.0%} of the points, {other.verdict.kind})")
         if alternatives:
             path = out.with_name(f"{out.stem}.other{number}{out.suffix}")
+            _refuse_overwriting(path, read)
             made = loaded.completion(other, view, resolution=resolution, edges=edges, seed=seed, detail=detail)
             made.save(path)
             say(f"    {path}")
@@ -117,7 +119,7 @@ def complete(
 def _refuse_overwriting(out: Path, read: "Iterable[Path]") -> None:
     for path in read:
         if path.is_file() and path.resolve() == out.resolve():
-            raise ConfigError(f"--out {out}: a file that is read; expected another name for the mesh")
+            raise ConfigError(f"{out}: a file that is read; expected another name for the mesh; choose --out so")
 
 
 def _refuse_bad_rows(rows: "Sequence[CompletedScan]", out: Path, prior: str) -> None:

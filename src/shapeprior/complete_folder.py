@@ -74,17 +74,34 @@ def complete_folder(
         for scan in found
     ]
     rows = {job.scan.name: row for job in jobs if (row := kept_row(job)) is not None}
-    # Marks the folder as one of results, which later searches of the scans' folder leave out, before the first mesh is in it.
-    write_bytes(out / SUMMARY, _table(list(rows.values())))
+    _refuse_overwriting(jobs)
+    if not (out / SUMMARY).exists():
+        # Marks the folder as one of results, which later searches of the scans' folder leave out, before the first mesh is in it.
+        write_bytes(out / SUMMARY, _table([]))
     pending = [job for job in jobs if job.scan.name not in rows]
-    for job, outcome in run_jobs(complete_scan, pending, workers=workers, limits=limits or WorkerLimits(timeout=600.0)):
-        row = CompletedScan.failed(job, f"{job.scan.name}: {outcome.reason}") if isinstance(outcome, Lost) else outcome
-        rows[job.scan.name] = row
-        if progress:
-            progress(len(rows), len(jobs), job.scan.name)
-    ordered = [rows[scan.name] for scan in found]
-    write_bytes(out / SUMMARY, _table(ordered))
+    try:
+        for job, outcome in run_jobs(
+            complete_scan, pending, workers=workers, limits=limits or WorkerLimits(timeout=600.0)
+        ):
+            lost = isinstance(outcome, Lost)
+            row = CompletedScan.failed(job, f"{job.scan.name}: {outcome.reason}") if lost else outcome
+            rows[job.scan.name] = row
+            if progress:
+                progress(len(rows), len(jobs), job.scan.name)
+    finally:  # Interrupted, too: what is done stays done.
+        ordered = [rows[scan.name] for scan in found if scan.name in rows]
+        write_bytes(out / SUMMARY, _table(ordered))
     return ordered
+
+
+def _refuse_overwriting(jobs: Sequence[ScanJob]) -> None:
+    """Raises ConfigError if a file that is read would be one that is written."""
+    written = {path.resolve() for job in jobs for path in (job.row_path, job.mesh_path)}
+    for job in jobs:
+        read = [path for view in job.scan.views for path in vars(view).values()] + [job.scan.pose]
+        for path in read:
+            if path is not None and path.resolve() in written:
+                raise ConfigError(f"{path}: would be overwritten by a result; expected another folder for the results")
 
 
 def _table(rows: Sequence[CompletedScan]) -> bytes:

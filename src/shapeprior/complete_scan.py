@@ -3,12 +3,13 @@
 import contextlib
 import json
 import os
+import re
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
 from shapeprior.bundled import bundled_priors
-from shapeprior.errors import ShapePriorError
+from shapeprior.errors import CheckpointError, CompletionError, ShapePriorError
 from shapeprior.extract import Edges
 from shapeprior.frames import Similarity
 from shapeprior.mesh_io import write_bytes
@@ -58,6 +59,11 @@ class ScanJob:
     def row_path(self) -> Path:
         """The file of its settings and its row."""
         return self.out / f"{self.scan.stem}.json"
+
+    @property
+    def mesh_path(self) -> Path:
+        """The file of its mesh."""
+        return self.out / f"{self.scan.stem}.ply"
 
     def settings(self) -> dict[str, object]:
         """What the result depends on, the bytes of all files included; of the device, no more than rounding."""
@@ -131,12 +137,9 @@ class CompletedScan:
 def complete_scan(job: ScanJob) -> CompletedScan:
     """Complete one scan and write its mesh and its row. A fault of the scan is a row; raises OutputError.
 
-    Meshes that an earlier run made of it do not stay beside a row that is not theirs.
+    What an earlier run made of it goes first, so that no mesh is ever beside a row that is not its own.
     """
-    if job.row_path.is_file():
-        for stale in (job.out / f"{job.scan.stem}.ply", *job.out.glob(f"{_escaped(job.scan.stem)}.other*.ply")):
-            with contextlib.suppress(OSError):
-                stale.unlink()
+    _forget(job)
     try:
         view, T_unit_scan = _read(job)
         name, prior = _chosen_prior(job, view, T_unit_scan)
@@ -149,16 +152,17 @@ def complete_scan(job: ScanJob) -> CompletedScan:
             edges=job.edges,
             detail=job.detail,
         )
-        others = [
-            prior.completion(other, view, resolution=job.resolution, edges=job.edges, seed=job.seed, detail=job.detail)
-            for other in (done.alternatives if job.alternatives else ())
-        ]
     except ShapePriorError as error:
         row = CompletedScan.failed(job, str(error).replace(f"{job.folder}{os.sep}", ""))
     else:
-        mesh = done.save(job.out / f"{job.scan.stem}.ply")
-        for number, other in enumerate(others, start=1):
-            other.save(job.out / f"{job.scan.stem}.other{number}.ply")
+        mesh = done.save(job.mesh_path)
+        for number, other in enumerate(done.alternatives if job.alternatives else (), start=1):
+            # One without a surface is no answer, and takes nothing away from the others.
+            with contextlib.suppress(CompletionError):
+                made = prior.completion(
+                    other, view, resolution=job.resolution, edges=job.edges, seed=job.seed, detail=job.detail
+                )
+                made.save(job.out / f"{job.scan.stem}.other{number}.ply")
         row = CompletedScan(
             scan=job.scan.name,
             status=done.verdict.kind,
@@ -215,10 +219,18 @@ def _chosen_prior(job: ScanJob, view: Observation, T_unit_scan: Similarity | Non
 
 
 @lru_cache(maxsize=1)
-def _loaded(prior: str, _sha256: str, device: str) -> ShapePrior:
-    return load(prior, device=device)
+def _loaded(prior: str, sha256: str, device: str) -> ShapePrior:
+    found = load(prior, device=device)
+    if prior_digest(found) != sha256:
+        raise CheckpointError(f"{prior}: changed while scans were completed with it; expected it to stay; run it again")
+    return found
 
 
-def _escaped(stem: str) -> str:
-    """A name without the characters that `Path.glob` takes for patterns."""
-    return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in stem)
+def _forget(job: ScanJob) -> None:
+    others = re.compile(re.escape(job.scan.stem) + r"\.other\d+\.ply")
+    # The row goes before its meshes: a mesh without a row is made again.
+    stale = [job.row_path, job.mesh_path]
+    stale += [path for path in job.out.glob("*.ply") if others.fullmatch(path.name)]
+    for path in stale:
+        with contextlib.suppress(OSError):
+            path.unlink()

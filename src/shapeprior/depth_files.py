@@ -44,7 +44,7 @@ def read_depth(path: FilePath, *, depth_scale: float | None = None) -> Float[np.
     Args:
         path: A PNG of 16-bit grey, a TIFF of 16- or 32-bit integers or of floats, an EXR, a 2-D NPY, or an NPZ with the key depth.
         depth_scale: Metres in one raw unit; None is the NPZ's own, or else `DEFAULT_DEPTH_SCALE`, of integer images. Floats are
-            metres already, and are not scaled.
+            metres unless it is given.
 
     Raises:
         ScanError: as `shapeprior.scan_io.read_scan` does, also if no pixel holds a measurement.

@@ -85,11 +85,11 @@ class LatentSolver:
             raise ConfigError(
                 "a known placement was asked for and none given; expected T_unit_world (on the command line, --pose)"
             )
-        if T_unit_world is None:
-            require_extent(view_world.points_world)
         whole_world = view_world
         looked_at = view_world.thinned(MAX_POINTS, seed=seed, background=MAX_BACKGROUND)
         view_world = without_strays(looked_at)
+        if T_unit_world is None:
+            require_extent(view_world.points_world)
         left_out = 1.0 - len(view_world.points_world) / len(looked_at.points_world)
         starts = self._finder.find(view_world, T_unit_world=T_unit_world, freedom=freedom, seed=seed, config=config)
         weight = config.prior_weight if freedom == "known" else config.placed_prior_weight

@@ -25,7 +25,7 @@ class InferConfig:
     steps: int = 6
     """Steps of those where the placement is known."""
     most_steps: int = 20
-    """As many of these, and of those with cleared points, are made at most where the fit still gains by them."""
+    """More of these, and of those with cleared points, are made where the fit still gains by them: as many in all, at most."""
     placed_steps: int = 10
     """Steps of those where it is not."""
     fresh_every: int = 5

@@ -164,6 +164,11 @@ def _with_spaces(line: str) -> str:
     if "," not in line:
         return line
     words = line.split("#")[0].split()
-    if len(words) >= 3 and any(_DECIMAL_COMMA.fullmatch(word) for word in words):
+    commas = [word for word in words if "," in word]
+    if not commas:
+        return line
+    # One of two words with a comma may be two columns: "1,2 3". No column is before a comma that comes first.
+    decimal = len(words) + len(commas) >= 4 and all(_DECIMAL_COMMA.fullmatch(word) for word in commas)
+    if decimal or words[0].startswith(","):
         raise ValueError(f"decimal commas in the line {line.strip()[:60]!r}")
     return line.replace(",", " ")

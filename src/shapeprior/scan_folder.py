@@ -1,5 +1,6 @@
 """A folder of scans: which of its files are scans, and which belong to which."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from shapeprior.scan_io import SCAN_SUFFIXES
 
 SUMMARY = "summary.csv"
 """Table of the results, in their folder."""
+_OTHER_ANSWER = re.compile(r"(.+)\.other\d+")
 MASK_TAILS = (".mask.png", ".mask.tif", ".mask.tiff", ".mask.npy")
 
 
@@ -74,6 +76,10 @@ def find_scans(
         other = stems.setdefault(scan.stem, scan.name)
         if other != scan.name:
             raise ScanError(f"{folder}: {other} and {scan.name} would both become {scan.stem}.ply; rename one of them")
+    for stem, name in stems.items():
+        other = _OTHER_ANSWER.fullmatch(stem)
+        if other and other[1] in stems:
+            raise ScanError(f"{folder}: {name} has the name of another answer to {stems[other[1]]}; rename one of them")
     return sorted(found, key=lambda scan: scan.name)
 
 
