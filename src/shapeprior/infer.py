@@ -36,6 +36,8 @@ FILLED_DEVIATION = 0.01
 """Of scale and offset, while a placement that was changed so that its shape fills the unit sphere is fitted again."""
 FILLED_GROWTH = 1.3
 """Such a change is kept if the objective is at most so many times what it was: of a torn shape it is wrong."""
+HOPELESS = 4.0
+"""Fits whose objective is so many times the best one's, before free space is cleared, go no further."""
 NEARLY_AS_GOOD = 2.0
 """Fits whose objective is at most so many times the best one's are alternatives to it."""
 SAME_SURFACE = 0.04
@@ -107,6 +109,8 @@ class LatentSolver:
         fits = [
             fitter.fit(guess, residuals, steps=steps, fresh_every=config.fresh_every, most=most) for guess in guesses
         ]
+        least = min(guess.objective for guess in fits)
+        fits = [guess for guess in fits if guess.objective <= HOPELESS * least]
         fits, residuals = self._cleared(fits, fitter, residuals, starts, whole_world, freedom, seed=seed, config=config)
         if freedom != "known" and config.filling_steps:
             fits = [self._filled(guess, fitter, residuals, config) for guess in fits]
