@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.spatial.transform import Rotation
 
+from shapeprior.bundled import bundled_priors
 from shapeprior.frames import Similarity
 from shapeprior.observation import Observation
 from shapeprior.prior import load
@@ -16,6 +18,7 @@ GOOD = {
     "violated": 0.001,
     "code_length": 0.8,
     "extent": 1.4,
+    "depth": 0.3,
     "slope_error": 0.1,
     "normal_agreement": 0.95,
     "scale_deviation": 0.02,
@@ -51,6 +54,7 @@ def test_a_good_fit_has_no_reasons() -> None:
         ({"extent": 0.1}, "unexplained", "span 5% of"),
         ({"code_length": 4.0}, "unexplained", "4.0 times as far"),
         ({"scale_deviation": 0.08}, "doubtful", "size to 8% only"),
+        ({"depth": 0.01}, "doubtful", "points lie in a plane"),
         ({"left_out": 0.45}, "doubtful", "45% of the scan's points lie apart"),
         ({"alternatives": 1}, "doubtful", "another answer fits"),
         ({"alternatives": 3}, "doubtful", "3 other answers fit"),
@@ -71,6 +75,7 @@ def test_a_worse_fit_never_has_a_better_verdict(explained: float, violated: floa
         violated=violated,
         code_length=length,
         extent=0.7,
+        depth=0.06,
         slope_error=0.3,
         normal_agreement=0.8,
         scale_deviation=0.04,
@@ -83,6 +88,7 @@ def test_a_worse_fit_never_has_a_better_verdict(explained: float, violated: floa
         violated=violated + worse,
         code_length=length + worse,
         extent=0.7 - worse,
+        depth=0.06 - worse,
         slope_error=0.3 + 2.0 * worse,
         normal_agreement=0.8 - 2.0 * worse,
         scale_deviation=0.04 + worse,
@@ -109,3 +115,16 @@ def test_noise_a_plane_and_ten_points_are_not_believed() -> None:
         assert prior.infer(view, T_unit_world=Similarity.identity()).verdict.kind == "unexplained"
     few = Observation.from_points(ball_seen_from_front()[:10], eye)
     assert prior.infer(few, T_unit_world=Similarity.identity()).verdict.kind != "explained"
+
+
+@pytest.mark.parametrize("name", bundled_priors())
+def test_a_plane_is_believed_by_no_prior(name: str) -> None:
+    """From in front and at a slant, its place known or not, clean and with noise of a thousandth of its distance."""
+    prior, rng = load(name), np.random.default_rng(2)
+    flat = np.column_stack([rng.uniform(-0.6, 0.6, (3000, 2)), np.zeros(3000)])
+    slanted = Rotation.from_euler("xy", [30.0, 40.0], degrees=True).apply(flat)
+    eye = np.array([0.0, 0.0, 4.0])
+    for points in (flat, slanted, slanted + rng.normal(0.0, 0.004, flat.shape)):
+        view = Observation.from_points(points, eye)
+        assert prior.infer(view, T_unit_world=Similarity.identity()).verdict.kind != "explained"
+        assert prior.infer(view, placement="aligned").verdict.kind != "explained"
