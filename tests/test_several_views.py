@@ -152,6 +152,7 @@ def test_a_sub_folder_is_one_object(ball: Path) -> None:
     (scans / "notes" / "a.md").write_text("no scan")
     (scans / "out").mkdir()
     np.save(scans / "out" / "result.npy", np.ones((4, 3)))
+    (scans / "out" / "summary.csv").write_text("scan,status,reason\n")
     fallback = {"intrinsics": Path("K"), "mask": Path("M"), "camera_pose": Path("C"), "pose": Path("P")}
     found = find_scans(scans, out=scans / "out", **fallback)
     assert [(scan.name, scan.stem) for scan in found] == [("ball", "ball"), ("single.npy", "single")]
