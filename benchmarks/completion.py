@@ -16,7 +16,7 @@ view of 256 x 256 pixels of each shape, as `shapeprior evaluate` does, and means
   upright  scale within 30 %, offset and turn about +y at random and unknown: how often the turn is within 10 degrees and the scale
            within 5 %; `fits`, which forgives a shape its own symmetry, counts completions whose F-score at 2 % in the scan's
            frame is at most 0.05 below that at known placement;
-  free     the same with any turn.
+  free     the same with any turn; both of --views views of each shape together.
 
 What it says of views that show something else, `verdicts.py` measures.
 """

@@ -201,7 +201,6 @@ def test_the_same_seed_gives_the_same_field() -> None:
     [
         {"steps": -1},
         {"points": 0},
-        {"observed": 0},
         {"rate": 0.0},
         {"reach": -1.0},
         {"gap": float("nan")},

@@ -124,7 +124,9 @@ def _refuse_overwriting(out: Path, read: "Iterable[Path]") -> None:
 
 def _refuse_bad_rows(rows: "Sequence[CompletedScan]", out: Path, prior: str) -> None:
     """Raises ScanError if scans of a folder failed, else UnexplainedError if some are not explained."""
-    table = out / "summary.csv"
+    from shapeprior.scan_folder import SUMMARY
+
+    table = out / SUMMARY
     failed, unexplained = ([row.scan for row in rows if row.status == kind] for kind in ("failed", "unexplained"))
     if failed:
         raise ScanError(

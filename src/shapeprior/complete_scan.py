@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import re
+import time
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -12,6 +13,7 @@ from shapeprior.bundled import bundled_priors
 from shapeprior.errors import CheckpointError, CompletionError, ShapePriorError
 from shapeprior.extract import Edges
 from shapeprior.frames import Similarity
+from shapeprior.latent_estimate import LatentEstimate
 from shapeprior.mesh_io import write_bytes
 from shapeprior.observation import Observation
 from shapeprior.placed_scan import read_placed_scan
@@ -140,18 +142,12 @@ def complete_scan(job: ScanJob) -> CompletedScan:
     What an earlier run made of it goes first, so that no mesh is ever beside a row that is not its own.
     """
     _forget(job)
+    made = {"resolution": job.resolution, "edges": job.edges, "seed": job.seed, "detail": job.detail}
     try:
         view, T_unit_scan = _read(job)
-        name, prior = _chosen_prior(job, view, T_unit_scan)
-        done = prior.complete(
-            view,
-            T_unit_world=T_unit_scan,
-            placement=job.placement,
-            seed=job.seed,
-            resolution=job.resolution,
-            edges=job.edges,
-            detail=job.detail,
-        )
+        started = time.perf_counter()
+        name, prior, estimate = _explained(job, view, T_unit_scan)
+        done = prior.completion(estimate, view, started=started, **made)
     except ShapePriorError as error:
         row = CompletedScan.failed(job, str(error).replace(f"{job.folder}{os.sep}", ""))
     else:
@@ -159,10 +155,7 @@ def complete_scan(job: ScanJob) -> CompletedScan:
         for number, other in enumerate(done.alternatives if job.alternatives else (), start=1):
             # One without a surface is no answer, and takes nothing away from the others.
             with contextlib.suppress(CompletionError):
-                made = prior.completion(
-                    other, view, resolution=job.resolution, edges=job.edges, seed=job.seed, detail=job.detail
-                )
-                made.save(job.out / f"{job.scan.stem}.other{number}.ply")
+                prior.completion(other, view, **made).save(job.out / f"{job.scan.stem}.other{number}.ply")
         row = CompletedScan(
             scan=job.scan.name,
             status=done.verdict.kind,
@@ -211,11 +204,20 @@ def _read(job: ScanJob) -> tuple[Observation, Similarity | None]:
     return read_placed_scan(views, sensor=sensor, pose=job.scan.pose, placement=job.placement)
 
 
-def _chosen_prior(job: ScanJob, view: Observation, T_unit_scan: Similarity | None) -> tuple[str, ShapePrior]:
-    if job.prior != ANY_PRIOR:
-        return job.prior, _loaded(job.prior, job.prior_sha256, job.device)
-    best = recognize(view, T_unit_world=T_unit_scan, placement=job.placement, seed=job.seed, device=job.device)[0]
-    return best.name, best.prior
+def _explained(
+    job: ScanJob, view: Observation, T_unit_scan: Similarity | None
+) -> tuple[str, ShapePrior, LatentEstimate]:
+    """What a prior makes of the view, and which prior it is."""
+    given = {"T_unit_world": T_unit_scan, "placement": job.placement, "seed": job.seed}
+    if job.prior == ANY_PRIOR:
+        best = recognize(view, device=job.device, **given)[0]
+        if best.estimate is None:
+            raise CompletionError(
+                "no bundled prior has a surface that explains it; expected a scan of one of their objects"
+            )
+        return best.name, best.prior, best.estimate
+    prior = _loaded(job.prior, job.prior_sha256, job.device)
+    return job.prior, prior, prior.infer(view, **given)
 
 
 @lru_cache(maxsize=1)

@@ -53,7 +53,7 @@ class LatentEstimate:
     """What the solver minimised."""
     extent: float
     """Largest distance between observed points along an axis, in unit-sphere radii."""
-    depth: float
+    thickness: float
     """Spread (standard deviation) of the observed points across the plane that fits them best, as a share of their lesser one in
     it: 0 where all lie in one plane."""
     slope_error: float
@@ -75,7 +75,7 @@ class LatentEstimate:
             violated=self.violated,
             code_length=self.code_length,
             extent=self.extent,
-            depth=self.depth,
+            thickness=self.thickness,
             slope_error=self.slope_error,
             normal_agreement=self.normal_agreement,
             scale_deviation=None if self.deviations is None else self.deviations.scale,
@@ -117,13 +117,13 @@ def latent_estimate(
         slope_error=float((slope.norm(dim=1) - 1.0).abs().mean()),
         normal_agreement=float(cosines.mean()) if bool(normals.any()) else None,
         extent=float((points.amax(dim=0) - points.amin(dim=0)).max()),
-        depth=_depth(samples.surface),
+        thickness=_thickness(samples.surface),
         objective=guess.objective,
         deviations=deviations,
     )
 
 
-def _depth(points: Float[np.ndarray, "points 3"]) -> float:
+def _thickness(points: Float[np.ndarray, "points 3"]) -> float:
     around = points - points.mean(axis=0)
     least, lesser, _ = np.sqrt(np.maximum(np.linalg.eigvalsh(around.T @ around), 0.0))
     return float(least / lesser) if lesser > 0.0 else 0.0

@@ -45,8 +45,8 @@ from shapeprior.strays import without_strays
 from shapeprior.support import Support
 from shapeprior.units import file_up_axis
 
-SUPPORT_POINTS = 8192
-"""Points of a view that its support is measured by, at most."""
+LOOKED_AT = 8192
+"""Points of a view that the detail and the support of its completion are made of, at most."""
 
 Code = Float[Tensor, "code"] | Float[np.ndarray, "code"]
 """A latent code, as `Completion` and `EncodedMesh` hold it or as the codes of training are."""
@@ -110,15 +110,15 @@ class ShapePrior:
         started = time.perf_counter() if started is None else started
         detail = detail or DetailConfig()
         prepared = self.field(estimate.code).prepared
+        some = view.thinned(LOOKED_AT, seed=seed, background=0)
+        seen = without_strays(some.transformed(estimate.T_unit_world))
         # A shape that does not explain the view is not bent towards it.
         if detail.steps and self.decoder.has_cells and estimate.verdict.kind != "unexplained":
-            some = view.thinned(detail.observed, seed=seed, background=0).transformed(estimate.T_unit_world)
             with parametrize.cached():
-                known = seen_detail(self.decoder, prepared, some, config=detail, seed=seed)
+                known = seen_detail(self.decoder, prepared, seen, config=detail, seed=seed)
                 prepared = refine_prepared(self.decoder, prepared, known, config=detail.refinement, seed=seed)
         mesh_unit = self.extract_prepared(prepared, resolution=resolution, edges=edges)
         T_world_unit = estimate.T_unit_world.inverse()
-        some = view.thinned(SUPPORT_POINTS, seed=seed, background=0)
         return Completion(
             mesh=TriangleMesh(vertices=T_world_unit.apply(mesh_unit.vertices), faces=mesh_unit.faces),
             mesh_unit=mesh_unit,
@@ -130,7 +130,7 @@ class ShapePrior:
             verdict=estimate.verdict,
             deviations=estimate.deviations,
             alternatives=estimate.alternatives,
-            support=Support.of(mesh_unit, without_strays(some.transformed(estimate.T_unit_world))),
+            support=Support.of(mesh_unit, seen),
             seconds=time.perf_counter() - started,
         )
 

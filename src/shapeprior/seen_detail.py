@@ -14,7 +14,6 @@ from shapeprior.decoder import Decoder
 from shapeprior.errors import ConfigError
 from shapeprior.observation import Observation
 from shapeprior.refine import FieldSamples, RefineConfig
-from shapeprior.strays import without_strays
 
 NEIGHBOURS = 8
 """Observed points that are taken together."""
@@ -40,8 +39,6 @@ class DetailConfig:
     """Samples in a step."""
     rate: float = 0.08
     """Adam's learning rate; see `RefineConfig`."""
-    observed: int = 8192
-    """Points of the view that are looked at, at most."""
     reach: float = 0.05
     """Observed points that are farther from the code's surface say nothing: the code is wrong there, or they are."""
     thickness: float = 0.03
@@ -52,7 +49,7 @@ class DetailConfig:
     def __post_init__(self) -> None:
         check_numbers(
             self,
-            at_least_one=("points", "observed"),
+            at_least_one=("points",),
             positive=("rate", "reach", "thickness", "gap"),
             not_negative=("steps",),
         )
@@ -74,15 +71,15 @@ def seen_detail(
 ) -> FieldSamples:
     """Samples of the field that has the observed surface where there is one and is as `prepared` makes it elsewhere.
 
-    `view_unit` is the view in the unit frame, where the shape was placed in it. How far the surface is from an observed point is
-    the mean over its neighbours, and is believed the less the more they disagree (the shrinkage of Wiener filters: mean² against
-    the mean's variance), so that noise does not become shape. Points at which the shape turns its back to the sensor are of a thin
-    wall's other side, and left out. No samples if fewer than `NEIGHBOURS` points of the view are left within `config.reach`.
+    `view_unit` is the view without strays in the unit frame, where the shape was placed in it. How far the surface is from an
+    observed point is the mean over its neighbours, and is believed the less the more they disagree (the shrinkage of Wiener
+    filters: mean² against the mean's variance), so that noise does not become shape. Points at which the shape turns its back
+    to the sensor are of a thin wall's other side, and left out. No samples if fewer than `NEIGHBOURS` points of the view are
+    left within `config.reach`.
     """
     like, field = prepared[0], DecodedField(decoder, prepared)
-    view = without_strays(view_unit.thinned(config.observed, seed=seed))
     # A point that is there twice agrees with itself.
-    view = view.rows(np.sort(np.unique(view.points_world, axis=0, return_index=True)[1]))
+    view = view_unit.rows(np.sort(np.unique(view_unit.points_world, axis=0, return_index=True)[1]))
     points = view.points_world
     found = decoder.slope(prepared, torch.from_numpy(points).to(like))
     values, slope = (part.cpu().double().numpy() for part in found)

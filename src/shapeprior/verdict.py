@@ -17,9 +17,9 @@ above the second it is none."""
 MIN_EXTENT = (0.6, 0.2)
 """Extents of the observed points in unit-sphere radii: below the first too little of the object was seen to tell its size,
 below the second any surface explains them."""
-MIN_DEPTH = 0.04
-"""Depth of the observed points (`shapeprior.latent_estimate.LatentEstimate.depth`) below which they lie in a plane, which any
-shape with a flat side explains: 200 single views of unseen shapes of the five families have 0.073 or more."""
+MIN_THICKNESS = 0.04
+"""Thickness of the observed points (`shapeprior.latent_estimate.LatentEstimate.thickness`) below which they lie in a plane, which
+any shape with a flat side explains: 200 single views of unseen shapes of the five families have 0.073 or more."""
 SLOPE_ERROR = (0.4, 0.6)
 """Mean deviations of the field's slope from 1 at the observed points: up to the first the field is a distance there, above the
 second none. Codes far from all shapes can be found whose field is zero at any scan's points, but it is no solid's distance."""
@@ -49,7 +49,7 @@ def judge(
     violated: float,
     code_length: float,
     extent: float,
-    depth: float,
+    thickness: float,
     slope_error: float,
     normal_agreement: float | None,
     scale_deviation: float | None,
@@ -61,7 +61,7 @@ def judge(
     agreement = 1.0 if normal_agreement is None else normal_agreement
     if points < MIN_POINTS:
         doubts.append(f"{points} points; {MIN_POINTS} are the fewest that tell shapes apart")
-    if depth < MIN_DEPTH:
+    if thickness < MIN_THICKNESS:
         doubts.append("the scan's points lie in a plane, which any shape with a flat side explains")
     if left_out > MAX_LEFT_OUT:
         doubts.append(f"{left_out:.0%} of the scan's points lie apart from the others and were left out")
