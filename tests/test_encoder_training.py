@@ -113,9 +113,6 @@ def test_shapes_of_which_there_are_samples_only_are_shown_as_decoded(
 def test_a_prior_without_any_surface_is_refused(
     tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def nothing(*_arguments: object, **_others: object) -> TriangleMesh:
-        raise CompletionError("no surface")
-
-    monkeypatch.setattr("shapeprior.prior.ShapePrior.extract", nothing)
+    monkeypatch.setattr(encoder_training, "_decoded_mesh_unit", lambda *_: None)
     with pytest.raises(CompletionError, match="none of 4 shapes has a surface"):
         train_encoder(copied(tiny_run, tmp_path), recipe=RECIPE)

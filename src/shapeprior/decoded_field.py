@@ -23,6 +23,12 @@ class DecodedField:
     prepared: tuple[Tensor, ...]
     """What `Decoder.prepare` made of one code."""
 
+    @classmethod
+    def of_code(cls, decoder: Decoder, code: Float[Tensor, "code"]) -> "DecodedField":
+        """Return the field of a latent code."""
+        with torch.no_grad(), parametrize.cached():
+            return cls(decoder, decoder.prepare(code[None]))
+
     def __call__(self, points_unit: Float[np.ndarray, "points 3"]) -> Float[np.ndarray, "points"]:
         """Signed distances at points of the unit frame, in single precision."""
         each = self._for_each_thread

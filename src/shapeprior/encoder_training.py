@@ -11,18 +11,22 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from shapeprior.checkpoint import RunConfig, read_checkpoint
+from shapeprior.code_space import CodeSpace
 from shapeprior.codes_between import codes_between
 from shapeprior.config import check_numbers
 from shapeprior.dataset import Dataset
+from shapeprior.decoded_field import DecodedField
+from shapeprior.decoder import Decoder
 from shapeprior.device import usable_device
 from shapeprior.encoder import EncoderConfig, Guesses, ViewEncoder
 from shapeprior.encoder_file import write_encoder
 from shapeprior.encoder_views import Batch, ShapeViews, ViewConfig
 from shapeprior.errors import CompletionError, ConfigError, DatasetError
+from shapeprior.extract import ExtractConfig, extract_mesh
 from shapeprior.mesh import TriangleMesh
 from shapeprior.muon import Muon
 from shapeprior.precision import autocast
-from shapeprior.prior import ShapePrior, load
 
 TURN_WIDTH = math.radians(6.0)
 """Of the kernel around the true turn: neighbours of the right step are nearly right."""
@@ -95,16 +99,19 @@ def train_encoder(
         raise ConfigError(f"seed = {seed}; expected 0 or more")
     recipe, view_config = recipe or EncoderTraining(), view_config or ViewConfig()
     report = progress or (lambda _: None)
-    # One of another checkpoint would not load.
     place = usable_device(device)
-    prior = load(run, with_encoder=False)
+    run = Path(run)
+    run_config = RunConfig.read(run)
+    # The encoder that lies beside the checkpoint is not read: it may be of another one.
+    checkpoint = read_checkpoint(run, run_config)
+    decoder, space = checkpoint.decoder.eval(), CodeSpace.fit(checkpoint.codes)
     rng = np.random.default_rng([seed, 5])
-    if data is not None and data.training_sha256 != prior.config.dataset.get("samples_sha256"):
+    if data is not None and data.training_sha256 != run_config.dataset.get("samples_sha256"):
         raise DatasetError(
             f"{data.root}: not what {run} was trained on: the samples of its training split differ; expected the same data set; "
             "pass that one, or none"
         )
-    whitened = prior.space.whiten(prior.codes)
+    whitened = space.whiten(checkpoint.codes)
     drawn = rng.permutation(len(whitened))[: recipe.shapes]
     # Neighbours are sought among the drawn ones, so that memory does not grow with the training set.
     among = whitened[torch.from_numpy(np.sort(drawn))]
@@ -112,7 +119,10 @@ def train_encoder(
     shown = torch.cat([whitened[torch.from_numpy(drawn)], between])
     parts, kept = [], []
     for row, code in enumerate(shown):
-        mesh = _mesh_unit(prior, data, int(drawn[row]) if row < len(drawn) else None, code, recipe.resolution)
+        shape_id = run_config.shape_ids[int(drawn[row])] if row < len(drawn) else None
+        mesh = _stored_mesh_unit(data, shape_id)
+        if mesh is None:
+            mesh = _decoded_mesh_unit(decoder, space.codes(code[None])[0], recipe.resolution)
         if mesh is not None:
             found = ShapeViews.render(mesh, len(kept), count=recipe.views_each, config=view_config, rng=rng)
             if found is not None:
@@ -126,27 +136,26 @@ def train_encoder(
     encoder = fit_encoder(
         ShapeViews.joined(parts),
         shown[torch.tensor(kept)].to(place),
-        config=EncoderConfig(code_size=prior.codes.shape[1]),
+        config=EncoderConfig(code_size=checkpoint.codes.shape[1]),
         recipe=recipe,
         view_config=view_config,
         seed=seed,
         progress=lambda step, loss: report(EncoderReport(stage="training", done=step, total=recipe.steps, loss=loss)),
     )
-    return write_encoder(Path(run), encoder, prior.codes)
+    return write_encoder(run, encoder, checkpoint.codes)
 
 
-def _mesh_unit(
-    prior: ShapePrior, data: Dataset | None, row: int | None, whitened: Float[Tensor, "code"], resolution: int
-) -> TriangleMesh | None:
-    """The mesh of a training shape, by its row; of another code, or if there is none, what the decoder makes of it, if anything."""
-    if data is not None and row is not None:
-        shape_id = prior.config.shape_ids[row]
-        if data.shape(shape_id).mesh_sha256 is not None:
-            return data.mesh_unit(shape_id)
-    try:
-        return prior.extract(prior.space.codes(whitened[None])[0], resolution=resolution)
-    except CompletionError:  # A code that was hardly trained; there is nothing to see of it.
+def _stored_mesh_unit(data: Dataset | None, shape_id: str | None) -> TriangleMesh | None:
+    """Return the mesh that the data set holds of a training shape; None if it holds none."""
+    if data is None or shape_id is None or data.shape(shape_id).mesh_sha256 is None:
         return None
+    return data.mesh_unit(shape_id)
+
+
+def _decoded_mesh_unit(decoder: Decoder, code: Float[Tensor, "code"], resolution: int) -> TriangleMesh | None:
+    """Return the mesh of a code; None for a code that was hardly trained, whose field has no surface."""
+    mesh = extract_mesh(DecodedField.of_code(decoder, code), ExtractConfig(resolution=resolution)).mesh
+    return mesh if len(mesh.faces) else None
 
 
 def fit_encoder(

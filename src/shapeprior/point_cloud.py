@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-from shapeprior.observation import Observation
 from shapeprior.scan_file import check_count, refusal
 
 COLOURED = 0.05
@@ -54,18 +53,6 @@ class PointCloud:
             found = "confidences that are negative, NaN or infinite, or none above 0"
             raise refusal(path, found, "0 or more: export the scan without them")
         return cls(points=points, normals=_unit(normals), sensor=sensor, weights=weights)
-
-    def observation(self, sensor: Float[np.ndarray, "3"] | None = None) -> Observation:
-        """What it says of the object; a sensor position that is given comes before the file's.
-
-        A sensor sees a surface from outside, so where it is known, normals that point away from it are turned round: many tools
-        write normals of an arbitrary sign. Where it is unknown, they are believed to point outwards.
-        """
-        known, normals = self.sensor if sensor is None else sensor, self.normals
-        if known is not None and normals is not None:
-            away = np.einsum("ij,ij->i", normals, known - self.points) < 0.0
-            normals = np.where(away[:, None], -normals, normals)
-        return Observation.from_points(self.points, known, normals_world=normals, weights=self.weights)
 
 
 def unnamed_normals(columns: Float[np.ndarray, "points 3"]) -> Float[np.ndarray, "points 3"] | None:

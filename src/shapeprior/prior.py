@@ -243,8 +243,7 @@ class ShapePrior:
 
     def field(self, code: Code) -> DecodedField:
         """The signed distances of a code's shape, in unit-sphere radii, as a function of points in the unit frame."""
-        with torch.no_grad(), parametrize.cached():
-            return DecodedField(self.decoder, self.decoder.prepare(self._as_code(code)[None]))
+        return DecodedField.of_code(self.decoder, self._as_code(code))
 
     def _mesh(self, field: DecodedField, resolution: int, edges: Edges) -> TriangleMesh:
         mesh = extract_mesh(field, ExtractConfig(resolution=resolution, edges=edges)).mesh

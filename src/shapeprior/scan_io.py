@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Float
 
 from shapeprior.camera import PinholeCamera
 from shapeprior.depth_files import IMAGE_SUFFIXES, DepthImage, metric_depth, read_depth_image, read_mask
@@ -14,6 +15,7 @@ from shapeprior.intrinsics import camera_from_json
 from shapeprior.joined_views import join_views
 from shapeprior.npz_io import read_scan_arrays
 from shapeprior.observation import Observation
+from shapeprior.point_cloud import PointCloud
 from shapeprior.point_files import POINT_SUFFIXES, looks_like_points, read_cloud
 from shapeprior.scan_file import FilePath, check_file, read_array, refusal
 
@@ -70,7 +72,7 @@ def read_scan(
     position = None if sensor is None else np.array(sensor, np.float64)
     if position is None and cloud.sensor is None and T_world_camera is not None:
         position = np.zeros(3)
-    view = cloud.observation(position)
+    view = _cloud_view(cloud, position)
     return view if T_world_camera is None else view.transformed(T_world_camera)
 
 
@@ -145,6 +147,19 @@ def holds_depth(path: Path) -> bool:
         check_file(path)
         return "depth" in read_scan_arrays(path, ("depth",))
     raise refusal(path, f"the suffix {suffix!r}", f"one of {' '.join(SCAN_SUFFIXES)}")
+
+
+def _cloud_view(cloud: PointCloud, sensor: Float[np.ndarray, "3"] | None) -> Observation:
+    """Return what a cloud says of the object; a sensor position that is given comes before the file's.
+
+    A sensor sees a surface from outside, so where it is known, normals that point away from it are turned round: many tools
+    write normals of an arbitrary sign. Where it is unknown, they are believed to point outwards.
+    """
+    known, normals = cloud.sensor if sensor is None else sensor, cloud.normals
+    if known is not None and normals is not None:
+        away = np.einsum("ij,ij->i", normals, known - cloud.points) < 0.0
+        normals = np.where(away[:, None], -normals, normals)
+    return Observation.from_points(cloud.points, known, normals_world=normals, weights=cloud.weights)
 
 
 def _depth_view(
