@@ -17,7 +17,7 @@ from shapeprior.errors import ShapePriorError, UnexplainedError
 from shapeprior.evaluate_command import evaluate
 from shapeprior.prior_commands import Device, Seed, encode, interpolate, nearest, sample
 
-_UNSEEN = "Seed that the shapes are generated from; not 0, whose shapes the bundled priors were trained on."
+UNSEEN_SEED = "Seed that the shapes are generated from; not 0, whose shapes the bundled priors were trained on."
 
 
 def demo(out: Path = Path("shapeprior-demo")) -> None:
@@ -228,7 +228,7 @@ def train_encoder(
     say(f"encoder {path}")
 
 
-def original(*, out: Path, count: int = 3, seed: Annotated[int, arg(help=_UNSEEN)] = 1) -> None:
+def original(*, out: Path, count: int = 3, seed: Annotated[int, arg(help=UNSEEN_SEED)] = 1) -> None:
     """Make the tables and the figure of the re-implemented work anew, with the bundled priors, beside its published figures.
 
     Args:
