@@ -4,25 +4,19 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from shapeprior.bundled import bundled_folder
-from shapeprior.completion import Completion
-from shapeprior.mesh_io import load_mesh, save_mesh
-from shapeprior.metrics import Metrics, MetricsConfig
-from shapeprior.pictures import comparison_picture, completion_panels, save_picture
-from shapeprior.pose_io import read_pose
-from shapeprior.prior import load
-from shapeprior.scan_io import read_scan
-from shapeprior.signed_distance import SignedDistance
-from shapeprior.truth import Truth, score
+if TYPE_CHECKING:
+    from shapeprior.completion import Completion
+    from shapeprior.metrics import Metrics
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class DemoResult:
     """What the demo made and how good it is."""
 
-    completion: Completion
-    metrics: Metrics
+    completion: "Completion"
+    metrics: "Metrics"
     """Against the true mesh, which the prior has never seen."""
     mesh_path: Path
     picture_path: Path
@@ -33,6 +27,16 @@ class DemoResult:
 
 def run_demo(out: str | os.PathLike[str], *, seed: int = 0) -> DemoResult:
     """Read the bundled depth image, complete it, write mesh and picture to `out`. Raises OutputError."""
+    from shapeprior.bundled import bundled_folder
+    from shapeprior.mesh_io import load_mesh, save_mesh
+    from shapeprior.metrics import MetricsConfig
+    from shapeprior.pictures import comparison_picture, completion_panels, save_picture
+    from shapeprior.pose_io import read_pose
+    from shapeprior.prior import load
+    from shapeprior.scan_io import read_scan
+    from shapeprior.signed_distance import SignedDistance
+    from shapeprior.truth import Truth, score
+
     out, folder = Path(out), bundled_folder() / "demo"
     settings = json.loads((folder / "demo.json").read_text(encoding="utf-8"))
     scan = folder / "depth.png"

@@ -131,9 +131,9 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> bytes:
         first += [row["failure"] and " ".join(row["failure"].split()), row["seconds"], row["verdict"], row["explained"]]
         first += [(row["placement"] or {}).get(name) for name in PLACEMENT]
         parts = [(row[part] or {}).get(name) for part in ("seen", "unseen") for name in split]
-        writer.writerow([_cell(value) for value in (*first, *(row["metrics"][name] for name in names), *parts)])
+        writer.writerow([_csv_value(value) for value in (*first, *(row["metrics"][name] for name in names), *parts)])
     return text.getvalue().encode()
 
 
-def _cell(value: object) -> object:
+def _csv_value(value: object) -> object:
     return f"{value:.8g}" if isinstance(value, float) else value
