@@ -40,7 +40,7 @@ from shapeprior.code_space import CodeSpace
 from shapeprior.dataset import Dataset
 from shapeprior.encode_samples import EncodeConfig, encode_samples
 from shapeprior.errors import CompletionError
-from shapeprior.frames import Similarity
+from shapeprior.geometry.transforms import Similarity
 from shapeprior.losses import clamped_l1
 from shapeprior.metrics import Metrics, MetricsConfig, mean_metrics
 from shapeprior.presets import Preset, preset

@@ -34,9 +34,9 @@ from tables import print_machine, print_table
 
 from shapeprior.dataset import Dataset
 from shapeprior.errors import CompletionError
-from shapeprior.frames import Similarity
+from shapeprior.geometry.mesh import TriangleMesh
+from shapeprior.geometry.transforms import Similarity
 from shapeprior.infer_config import InferConfig
-from shapeprior.mesh import TriangleMesh
 from shapeprior.metrics import Metrics, MetricsConfig
 from shapeprior.observation import Observation
 from shapeprior.observed_samples import observed_samples

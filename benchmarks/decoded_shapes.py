@@ -22,9 +22,9 @@ from torch import Tensor
 from shapeprior.dataset import Dataset
 from shapeprior.encode_samples import EncodeConfig, encode_samples
 from shapeprior.evaluate_config import evenly
+from shapeprior.geometry.sampling import sample_surface
 from shapeprior.losses import clamped_l1
 from shapeprior.prior import ShapePrior, load
-from shapeprior.surface import sample_surface
 
 CLAMP = 0.1
 NEAR = 0.02

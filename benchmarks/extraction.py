@@ -29,8 +29,7 @@ from shapeprior.crossings import Crossings
 from shapeprior.decoded_field import DecodedField
 from shapeprior.extract import ExtractConfig, Extraction, extract_mesh
 from shapeprior.follow_surface import follow_surface
-from shapeprior.keep_components import keep_components
-from shapeprior.mesh import TriangleMesh
+from shapeprior.geometry.mesh import TriangleMesh, keep_components
 from shapeprior.prior import ShapePrior, load
 from shapeprior.surface_grid import surface_grid
 

@@ -19,11 +19,11 @@ import time
 from pathlib import Path
 
 from shapeprior.dataset import Dataset
+from shapeprior.parallel.system import peak_memory_gib
 from shapeprior.prepare import Progress, prepare_dataset
 from shapeprior.prepare_shape import PrepareConfig
 from shapeprior.sampling import SamplingConfig
 from shapeprior.synthesize import synthesize_family
-from shapeprior.workers import peak_memory_gib
 
 FAMILIES = ("can", "bowl", "mug")
 

@@ -14,7 +14,7 @@ import preparation_signs as signs
 from jaxtyping import Float
 
 from shapeprior.errors import MeshError
-from shapeprior.mesh import TriangleMesh
+from shapeprior.geometry.mesh import TriangleMesh
 from shapeprior.mesh_io import save_mesh
 from shapeprior.prepare_shape import PrepareConfig
 from shapeprior.signed_distance import SignedDistance

@@ -9,7 +9,7 @@ Everything is in the unit frame: the mesh lies in a sphere of radius 1/1.03. Not
 `shapeprior.signed_distance`. Two things are measured at a point p:
 
   S(p)  the share of 2,048 outside cameras, orthographic and evenly spread over the sphere, that see p: no face of the file
-        (uncleaned, both sides of a face block) lies between. Embree, through `shapeprior.rays.RayScene`.
+        (uncleaned, both sides of a face block) lies between. Embree, through `shapeprior.geometry.raycasting.RayScene`.
   W(p)  the generalised winding number (Jacobson et al. 2013): the exact sum of the solid angles of the cleaned, oriented
         faces, over 4 pi. No tree, no approximation.
 
@@ -53,12 +53,13 @@ from PIL import Image
 from scipy import ndimage
 from scipy.spatial import KDTree
 
-from shapeprior.clean import clean_mesh
 from shapeprior.errors import MeshError
-from shapeprior.frames import Similarity
-from shapeprior.mesh import TriangleMesh
+from shapeprior.geometry.cleaning import clean_mesh
+from shapeprior.geometry.mesh import TriangleMesh
+from shapeprior.geometry.raycasting import RayScene
+from shapeprior.geometry.sampling import fibonacci_directions
+from shapeprior.geometry.transforms import Similarity
 from shapeprior.mesh_io import MESH_SUFFIXES, load_mesh
-from shapeprior.rays import RayScene, fibonacci_directions
 
 CAMERAS = 2048
 RESOLUTION = 96

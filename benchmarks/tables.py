@@ -5,7 +5,7 @@ import platform
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 
-from shapeprior.machine import processor
+from shapeprior.parallel.system import processor
 
 LIBRARIES = ("numpy", "scipy", "libigl", "embreex", "trimesh", "point-cloud-utils")
 

@@ -20,8 +20,8 @@ from tables import print_machine, print_table
 from torch.utils.flop_counter import FlopCounterMode
 
 from shapeprior.device import usable_device
-from shapeprior.freed_memory import keep_freed_memory
 from shapeprior.objective import TrainingBatch, batch_objective
+from shapeprior.parallel.system import keep_freed_memory
 from shapeprior.presets import build_decoder, preset
 from shapeprior.triplane import TriplaneConfig
 

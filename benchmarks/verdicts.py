@@ -20,8 +20,8 @@ from tables import print_machine, print_table
 
 from shapeprior.bundled import bundled_priors
 from shapeprior.dataset import Dataset
-from shapeprior.frames import Similarity
-from shapeprior.mesh import TriangleMesh
+from shapeprior.geometry.mesh import TriangleMesh
+from shapeprior.geometry.transforms import Similarity
 from shapeprior.mesh_io import load_mesh
 from shapeprior.observation import Observation
 from shapeprior.prior import ShapePrior, load

@@ -13,10 +13,10 @@ import numpy as np
 from PIL import Image
 
 from shapeprior.bundled import bundled_folder
-from shapeprior.camera import PinholeCamera, look_at
 from shapeprior.families import synthesize
-from shapeprior.frames import Similarity
-from shapeprior.mesh import TriangleMesh
+from shapeprior.geometry.camera import PinholeCamera, look_at
+from shapeprior.geometry.mesh import TriangleMesh
+from shapeprior.geometry.transforms import Similarity
 from shapeprior.mesh_io import save_mesh, write_bytes
 from shapeprior.views import render_depth, view_direction
 

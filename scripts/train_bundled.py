@@ -18,7 +18,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 
-from shapeprior.workers import usable_cores
+from shapeprior.parallel.system import usable_cores
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,8 +10,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from shapeprior.machine import machine, versions
 from shapeprior.mesh_io import write_bytes
+from shapeprior.parallel.system import machine, versions
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 import gate

@@ -8,7 +8,7 @@ import trimesh
 from hypothesis import settings
 
 from shapeprior.dataset import Dataset
-from shapeprior.mesh import TriangleMesh
+from shapeprior.geometry.mesh import TriangleMesh
 from shapeprior.mesh_io import save_mesh
 from shapeprior.prepare import prepare_dataset
 from shapeprior.prepare_shape import PrepareConfig

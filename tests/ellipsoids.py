@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from shapeprior.checkpoint import RunConfig
 from shapeprior.decoder import Decoder
 from shapeprior.deepsdf import DeepSdfConfig
-from shapeprior.frames import UNIT_SPHERE_BUFFER
-from shapeprior.mesh import TriangleMesh
+from shapeprior.geometry.mesh import TriangleMesh
+from shapeprior.geometry.transforms import UNIT_SPHERE_BUFFER
 from shapeprior.observation import Observation
 from shapeprior.prior import ShapePrior
 from shapeprior.train_config import TrainConfig

@@ -8,7 +8,7 @@ import numpy as np
 import trimesh
 from plain_geometry import sphere
 
-from shapeprior.mesh import TriangleMesh
+from shapeprior.geometry.mesh import TriangleMesh
 from shapeprior.mesh_io import save_mesh
 
 EVIL = "</script><script>document.title = 'pwned'</script>"

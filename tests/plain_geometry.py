@@ -6,8 +6,8 @@ import numpy as np
 import trimesh
 from scipy.spatial.transform import Rotation
 
-from shapeprior.frames import Similarity
-from shapeprior.mesh import TriangleMesh
+from shapeprior.geometry.mesh import TriangleMesh
+from shapeprior.geometry.transforms import Similarity
 
 
 def from_trimesh(solid: trimesh.Trimesh) -> TriangleMesh:

@@ -8,8 +8,8 @@ import numpy as np
 from plain_geometry import random_similarity, sphere
 
 from shapeprior.dataset import Dataset
+from shapeprior.geometry.mesh import TriangleMesh
 from shapeprior.manifest import write_manifest
-from shapeprior.mesh import TriangleMesh
 from shapeprior.records import RefusedShape, ShapeRecord, write_record
 from shapeprior.sampling import SdfSamples, SurfaceSamples
 from shapeprior.shape_files import write_mesh_unit, write_samples

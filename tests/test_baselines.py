@@ -12,9 +12,9 @@ from shapeprior.baselines.nearest_training_shape import nearest_training_shape
 from shapeprior.baselines.screened_poisson import _closed, screened_poisson
 from shapeprior.baselines.upper_bound import upper_bound
 from shapeprior.baselines.view_evidence import FREE_POINTS, SURFACE_POINTS, ViewEvidence
-from shapeprior.cell_grid import cell_centers
 from shapeprior.errors import CompletionError
-from shapeprior.mesh import TriangleMesh
+from shapeprior.geometry.mesh import TriangleMesh
+from shapeprior.geometry.sampling import cell_centers
 from shapeprior.shape_views import shape_view
 from shapeprior.signed_distance import SignedDistance
 

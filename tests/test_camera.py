@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shapeprior.camera import PinholeCamera, has_measurement, look_at
 from shapeprior.errors import ConfigError, ScanError
+from shapeprior.geometry.camera import PinholeCamera, has_measurement, look_at
 from shapeprior.intrinsics import camera_from_json
 
 CAMERA = PinholeCamera(fx=500.0, fy=600.0, cx=31.0, cy=22.5, width=64, height=48)

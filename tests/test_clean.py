@@ -21,9 +21,9 @@ from plain_geometry import (
     torus,
 )
 
-from shapeprior.clean import STRAY_AREA_SHARE, STRAY_GAP, WELD_TOLERANCE, CleanReport, clean_mesh
 from shapeprior.errors import MeshError
-from shapeprior.mesh import TriangleMesh
+from shapeprior.geometry.cleaning import STRAY_AREA_SHARE, STRAY_GAP, WELD_TOLERANCE, CleanReport, clean_mesh
+from shapeprior.geometry.mesh import TriangleMesh
 
 BALL = sphere(radius=0.9)
 SOLIDS = {

@@ -17,14 +17,13 @@ from plain_geometry import sphere
 from processes import needs_proc, wait_until
 from worker_functions import act
 
-from shapeprior.cluster import run_on_cluster
 from shapeprior.errors import ConfigError
 from shapeprior.mesh_io import save_mesh
+from shapeprior.parallel.dask_cluster import run_on_cluster
+from shapeprior.parallel.worker import Lost, WorkerLimits
 from shapeprior.prepare import prepare_dataset
 from shapeprior.prepare_shape import PrepareConfig
 from shapeprior.sampling import SamplingConfig
-from shapeprior.worker_loop import Lost
-from shapeprior.worker_process import WorkerLimits
 
 distributed = pytest.importorskip("distributed")
 # Dask's own loops end when they like.
@@ -156,7 +155,7 @@ def test_a_job_whose_machines_all_die_is_reported(cluster: Any) -> None:
 
 @pytest.mark.parametrize("address", ["tcp://127.0.0.1:9", "nowhere:at:all", "gopher://127.0.0.1:8786"])
 def test_a_scheduler_that_does_not_answer_is_said(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("shapeprior.cluster.CONNECT_SECONDS", 0.5)
+    monkeypatch.setattr("shapeprior.parallel.dask_cluster.CONNECT_SECONDS", 0.5)
     with pytest.raises(ConfigError, match="no scheduler answers") as caught:
         list(run_on_cluster(act, ["job"], address=address, limits=LIMITS))
     assert address in str(caught.value)
@@ -183,8 +182,8 @@ def test_a_scheduler_that_dies_is_said(busy: bool, scheduler: tuple[str, int]) -
 def test_a_scheduler_that_hangs_is_said(
     busy: bool, scheduler: tuple[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("shapeprior.cluster.ANSWER_SECONDS", 1.0)
-    monkeypatch.setattr("shapeprior.cluster.CHECK_SECONDS", 0.1)
+    monkeypatch.setattr("shapeprior.parallel.dask_cluster.ANSWER_SECONDS", 1.0)
+    monkeypatch.setattr("shapeprior.parallel.dask_cluster.CHECK_SECONDS", 0.1)
     address, pid = scheduler
     jobs = [f"job {number}" for number in range(100)] if busy else ["job 0", *["sleep 3"] * 20]
     running = run_on_cluster(act, jobs, address=address, limits=LIMITS)
@@ -236,7 +235,7 @@ def test_a_lost_scheduler_ends_the_command_in_one_line_and_a_later_run_goes_on(
 
 
 def test_a_server_that_is_no_scheduler_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("shapeprior.cluster.CONNECT_SECONDS", 0.5)
+    monkeypatch.setattr("shapeprior.parallel.dask_cluster.CONNECT_SECONDS", 0.5)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"tcp://127.0.0.1:{silent.getsockname()[1]}"
         with pytest.raises(ConfigError, match="no scheduler answers") as caught:

@@ -4,7 +4,7 @@ import numpy as np
 import trimesh
 
 from shapeprior.crease_normals import crease_normals
-from shapeprior.mesh import TriangleMesh
+from shapeprior.geometry.mesh import TriangleMesh
 
 
 def convert(source: trimesh.Trimesh) -> TriangleMesh:

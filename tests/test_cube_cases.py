@@ -8,7 +8,7 @@ import pytest
 
 from shapeprior.cube_cases import CORNER_OFFSETS, EDGE_CORNERS, cube_cases
 from shapeprior.extract import ExtractConfig, extract_mesh
-from shapeprior.mesh import TriangleMesh
+from shapeprior.geometry.mesh import TriangleMesh
 
 
 def middles(edges: np.ndarray) -> np.ndarray:

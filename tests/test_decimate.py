@@ -5,9 +5,9 @@ import pytest
 import trimesh
 from plain_geometry import sphere
 
-from shapeprior.decimate import decimate, join_vertices, refine
-from shapeprior.face_tree import FaceTree
-from shapeprior.mesh import TriangleMesh
+from shapeprior.geometry.mesh import TriangleMesh
+from shapeprior.geometry.proximity import FaceTree
+from shapeprior.geometry.simplification import decimate, join_vertices, refine
 
 
 def test_a_sphere_stays_one() -> None:

@@ -14,7 +14,7 @@ from shapeprior.deepsdf_samples import (
     read_deepsdf_samples,
 )
 from shapeprior.errors import ConfigError, MeshError
-from shapeprior.frames import Similarity
+from shapeprior.geometry.transforms import Similarity
 
 CHAIR, LAMP = "03001627", "03636649"
 RADIUS = 0.6

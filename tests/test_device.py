@@ -16,8 +16,8 @@ from shapeprior.encode_samples import EncodeConfig
 from shapeprior.encoder_training import EncoderTraining, train_encoder
 from shapeprior.errors import ConfigError
 from shapeprior.families import synthesize
-from shapeprior.frames import Similarity
-from shapeprior.mesh import TriangleMesh
+from shapeprior.geometry.mesh import TriangleMesh
+from shapeprior.geometry.transforms import Similarity
 from shapeprior.presets import Preset, preset
 from shapeprior.prior import load
 from shapeprior.refine import RefineConfig

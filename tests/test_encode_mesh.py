@@ -12,8 +12,8 @@ from plain_geometry import random_similarity
 from shapeprior.encode_mesh import EncodedMesh, encoding_preparation
 from shapeprior.encode_samples import EncodeConfig
 from shapeprior.errors import MeshError, OutputError
-from shapeprior.frames import Similarity
-from shapeprior.mesh import TriangleMesh
+from shapeprior.geometry.mesh import TriangleMesh
+from shapeprior.geometry.transforms import Similarity
 from shapeprior.mesh_io import save_mesh
 from shapeprior.point_metrics import intersection_over_union
 from shapeprior.prior import load

@@ -18,8 +18,8 @@ from shapeprior.encoder_training import EncoderTraining, fit_encoder
 from shapeprior.encoder_views import STORED_POINTS, ShapeViews, ViewConfig
 from shapeprior.errors import CheckpointError, ConfigError
 from shapeprior.first_look import first_looks, likely_turns
-from shapeprior.frames import Similarity
-from shapeprior.mesh import TriangleMesh
+from shapeprior.geometry.mesh import TriangleMesh
+from shapeprior.geometry.transforms import Similarity
 from shapeprior.observation import Observation
 from shapeprior.placement import up_directions
 from shapeprior.view_frame import view_frame

@@ -14,7 +14,7 @@ from shapeprior.dataset import Dataset
 from shapeprior.encoder_training import EncoderTraining, train_encoder
 from shapeprior.encoder_views import ShapeViews
 from shapeprior.errors import CompletionError, DatasetError
-from shapeprior.mesh import TriangleMesh
+from shapeprior.geometry.mesh import TriangleMesh
 from shapeprior.prior import load
 from shapeprior.train import train_prior
 

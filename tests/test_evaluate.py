@@ -20,13 +20,14 @@ from shapeprior.decoder import Decoder
 from shapeprior.errors import CompletionError, ConfigError, DatasetError, ScanError
 from shapeprior.evaluate import evaluate_prior
 from shapeprior.evaluate_config import EvaluateConfig, chosen_baselines, evenly, require_choice
-from shapeprior.frames import Similarity
+from shapeprior.geometry.mesh import TriangleMesh
+from shapeprior.geometry.transforms import Similarity
 from shapeprior.infer_config import InferConfig
-from shapeprior.mesh import TriangleMesh
 from shapeprior.mesh_io import load_mesh
 from shapeprior.metric_definitions import METRIC_DEFINITIONS
 from shapeprior.metrics import MetricsConfig
 from shapeprior.observation import Observation
+from shapeprior.parallel.worker import Lost
 from shapeprior.placement import Freedom
 from shapeprior.prepare import prepare_dataset
 from shapeprior.prepare_shape import PrepareConfig
@@ -40,7 +41,6 @@ from shapeprior.train import train_prior
 from shapeprior.train_config import TrainConfig
 from shapeprior.triplane import TriplaneConfig
 from shapeprior.truth import load_truth, score
-from shapeprior.worker_loop import Lost
 
 FAST = EvaluateConfig(
     tasks=("view",),

@@ -11,7 +11,7 @@ from skimage.measure import marching_cubes
 
 from shapeprior.errors import CompletionError, ConfigError
 from shapeprior.extract import ExtractConfig, extract_mesh
-from shapeprior.mesh import TriangleMesh
+from shapeprior.geometry.mesh import TriangleMesh
 
 Field = Callable[[np.ndarray], np.ndarray]
 

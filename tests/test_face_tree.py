@@ -3,7 +3,7 @@
 import numpy as np
 from plain_geometry import brute_force_distance, points_around, torus
 
-from shapeprior.face_tree import BATCH, FaceTree
+from shapeprior.geometry.proximity import BATCH, FaceTree
 
 MESH = torus(major=0.6, minor=0.25, sections=16)
 POINTS = points_around(np.random.default_rng(0), 300)

@@ -23,7 +23,7 @@ from shapeprior.families.solids import (
     sweep,
     to_mesh,
 )
-from shapeprior.mesh import TriangleMesh
+from shapeprior.geometry.mesh import TriangleMesh
 
 VESSELS = ["bowl", "can", "mug"]
 

@@ -13,7 +13,7 @@ from scipy.sparse.csgraph import connected_components
 
 from shapeprior.families import lofts
 from shapeprior.families.solids import to_mesh
-from shapeprior.mesh import TriangleMesh
+from shapeprior.geometry.mesh import TriangleMesh
 
 # The package exports functions of the same names, so the modules are asked for by name.
 airplanes = importlib.import_module("shapeprior.families.airplane")

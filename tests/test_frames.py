@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from plain_geometry import random_similarity
 
-from shapeprior.frames import UNIT_SPHERE_BUFFER, Similarity
+from shapeprior.geometry.transforms import UNIT_SPHERE_BUFFER, Similarity
 
 POINTS = hnp.arrays(np.float64, st.tuples(st.integers(1, 5), st.just(3)), elements=st.floats(-100.0, 100.0))
 

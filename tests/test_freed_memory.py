@@ -6,12 +6,12 @@ import sys
 
 import pytest
 
-from shapeprior.freed_memory import keep_freed_memory
+from shapeprior.parallel.system import keep_freed_memory
 
 PROGRAM = """
 import resource
 import numpy as np
-from shapeprior.freed_memory import keep_freed_memory
+from shapeprior.parallel.system import keep_freed_memory
 keep_freed_memory()
 for turn in range(21):
     if turn == 1:

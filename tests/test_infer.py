@@ -14,7 +14,7 @@ from torch import Tensor
 from shapeprior.decoder import Decoder, Differential
 from shapeprior.encoder import EncoderConfig, Guesses, ViewEncoder
 from shapeprior.errors import CompletionError, ConfigError, ScanError
-from shapeprior.frames import Similarity
+from shapeprior.geometry.transforms import Similarity
 from shapeprior.infer import LatentSolver
 from shapeprior.infer_config import InferConfig
 from shapeprior.latent_estimate import LatentEstimate

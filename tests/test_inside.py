@@ -23,9 +23,9 @@ from plain_geometry import (
     torus_sdf,
 )
 
-from shapeprior.clean import clean_mesh
+from shapeprior.geometry.cleaning import clean_mesh
+from shapeprior.geometry.mesh import TriangleMesh
 from shapeprior.inside import InsideTest
-from shapeprior.mesh import TriangleMesh
 
 POINTS = points_around(np.random.default_rng(0), 1500)
 CUT = sphere(radius=0.9, subdivisions=3)

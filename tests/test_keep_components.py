@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 from plain_geometry import sphere
 
-from shapeprior.keep_components import keep_components
-from shapeprior.mesh import TriangleMesh
+from shapeprior.geometry.mesh import TriangleMesh, keep_components
 
 
 def spheres(*radii: float) -> TriangleMesh:

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import trimesh
 
+from shapeprior.geometry.mesh import TriangleMesh
+from shapeprior.geometry.raycasting import RayScene
 from shapeprior.lighting import ground_shade, shade
-from shapeprior.mesh import TriangleMesh
-from shapeprior.rays import RayScene
 
 WHITE = np.ones(3)
 UP, DOWN = np.array([0.0, 1.0, 0.0]), np.array([0.0, -1.0, 0.0])

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from plain_geometry import box, flip, join, keep, moved, random_similarity, sphere, to_trimesh, torus
 
-from shapeprior.mesh import TriangleMesh
+from shapeprior.geometry.mesh import TriangleMesh
 
 SOLIDS = {
     "sphere": sphere(),

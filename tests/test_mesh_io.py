@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from plain_geometry import box, join, random_similarity, sorted_corners, sphere, to_trimesh
 
 from shapeprior.errors import MeshError, OutputError
-from shapeprior.mesh import TriangleMesh
+from shapeprior.geometry.mesh import TriangleMesh
 from shapeprior.mesh_io import MESH_SUFFIXES, load_mesh, save_mesh, write_bytes
 
 SHAPE = join(sphere(radius=0.3, center=(2.0, 0.0, 0.0)), box(extents=(1.0, 2.0, 3.0)))

@@ -11,7 +11,7 @@ import trimesh
 from shapeprior.compare_meshes import TruePoints, compare_meshes
 from shapeprior.edge_normals import edge_normal_error
 from shapeprior.errors import ConfigError, MeshError
-from shapeprior.mesh import TriangleMesh
+from shapeprior.geometry.mesh import TriangleMesh
 from shapeprior.metric_definitions import (
     FSCORE_05_THRESHOLD,
     FSCORE_1_THRESHOLD,

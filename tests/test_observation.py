@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shapeprior.camera import PinholeCamera, look_at
 from shapeprior.errors import ConfigError, ScanError
-from shapeprior.frames import Similarity
+from shapeprior.geometry.camera import PinholeCamera, look_at
+from shapeprior.geometry.transforms import Similarity
 from shapeprior.observation import Observation
 
 CAMERA = PinholeCamera(fx=70.0, fy=75.0, cx=31.0, cy=24.0, width=64, height=48)

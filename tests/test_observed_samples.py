@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from shapeprior.camera import PinholeCamera, look_at
+from shapeprior.geometry.camera import PinholeCamera, look_at
 from shapeprior.observation import Observation
 from shapeprior.observed_samples import observed_samples
 

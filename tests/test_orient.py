@@ -6,10 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from plain_geometry import box, flip, join, keep, lathe, moved, random_similarity, sphere, to_trimesh, torus
 
-from shapeprior.clean import clean_mesh
-from shapeprior.frames import Similarity
-from shapeprior.mesh import TriangleMesh
-from shapeprior.orient import orient_outward
+from shapeprior.geometry.cleaning import clean_mesh, orient_outward
+from shapeprior.geometry.mesh import TriangleMesh
+from shapeprior.geometry.transforms import Similarity
 
 BALL = sphere(radius=0.9)
 CLOSED = {

@@ -5,7 +5,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from shapeprior.evaluation_methods import PlacementDifference
-from shapeprior.frames import Similarity
+from shapeprior.geometry.transforms import Similarity
 from shapeprior.outcome_summary import outcomes_html, outcomes_markdown, summarize_outcomes
 
 

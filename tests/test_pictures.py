@@ -8,7 +8,7 @@ import trimesh
 from PIL import Image
 
 from shapeprior.errors import OutputError
-from shapeprior.mesh import TriangleMesh
+from shapeprior.geometry.mesh import TriangleMesh
 from shapeprior.pictures import Panel, comparison_picture, contact_sheet, save_picture
 from shapeprior.render import View
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from shapeprior.errors import ScanError
-from shapeprior.frames import UNIT_SPHERE_BUFFER, Similarity
+from shapeprior.geometry.transforms import UNIT_SPHERE_BUFFER, Similarity
 from shapeprior.observation import Observation
 from shapeprior.placement import first_placements
 

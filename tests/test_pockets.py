@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from plain_geometry import join, keep, lathe, points_around, random_rotation, sphere, sphere_sdf
 
-from shapeprior.face_tree import FaceTree
-from shapeprior.mesh import TriangleMesh
+from shapeprior.geometry.mesh import TriangleMesh
+from shapeprior.geometry.proximity import FaceTree
+from shapeprior.geometry.raycasting import RayScene
 from shapeprior.pockets import CLEARANCE, NONE, OUTER, Pockets
-from shapeprior.rays import RayScene
 
 POINTS = points_around(np.random.default_rng(0), 1000)
 BALL = sphere(radius=0.9, subdivisions=4)

@@ -17,7 +17,7 @@ import shapeprior.prepare_shape
 from shapeprior.assign import assign_splits
 from shapeprior.dataset import Dataset
 from shapeprior.errors import ConfigError, DatasetError, MeshError, OutputError
-from shapeprior.mesh import TriangleMesh
+from shapeprior.geometry.mesh import TriangleMesh
 from shapeprior.mesh_io import load_mesh, save_mesh
 from shapeprior.mesh_source import MeshSource
 from shapeprior.prepare import left_over, prepare_dataset

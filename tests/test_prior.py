@@ -13,7 +13,7 @@ from ellipsoids import EllipsoidDecoder, PositiveDecoder, axes_of, ellipsoid_pri
 from shapeprior.checkpoint import Checkpoint, RunConfig, write_checkpoint
 from shapeprior.deepsdf import DeepSdfConfig
 from shapeprior.errors import CheckpointError, CompletionError, ConfigError, OutputError
-from shapeprior.frames import Similarity
+from shapeprior.geometry.transforms import Similarity
 from shapeprior.infer_config import InferConfig
 from shapeprior.mesh_io import load_mesh
 from shapeprior.observation import Observation

@@ -14,8 +14,8 @@ from shapeprior import write_shapes as write_shapes_module
 from shapeprior.dataset import Dataset
 from shapeprior.errors import CompletionError, ConfigError, ScanError
 from shapeprior.find_code import find_code, holds_mesh
-from shapeprior.frames import Similarity
-from shapeprior.mesh import TriangleMesh
+from shapeprior.geometry.mesh import TriangleMesh
+from shapeprior.geometry.transforms import Similarity
 from shapeprior.mesh_io import load_mesh, save_mesh
 from shapeprior.placed_scan import ViewFiles, read_placed_scan
 from shapeprior.point_metrics import chamfer_l1

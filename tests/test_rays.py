@@ -9,8 +9,9 @@ import trimesh
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shapeprior.mesh import TriangleMesh
-from shapeprior.rays import RayScene, fibonacci_directions
+from shapeprior.geometry.mesh import TriangleMesh
+from shapeprior.geometry.raycasting import RayScene
+from shapeprior.geometry.sampling import fibonacci_directions
 
 Backend = Literal["embree", "libigl"]
 

@@ -12,8 +12,8 @@ from shapeprior.deepsdf import DeepSdfConfig, DeepSdfDecoder
 from shapeprior.encode_samples import EncodeConfig
 from shapeprior.errors import ConfigError
 from shapeprior.families import synthesize
-from shapeprior.frames import Similarity
-from shapeprior.mesh import TriangleMesh
+from shapeprior.geometry.mesh import TriangleMesh
+from shapeprior.geometry.transforms import Similarity
 from shapeprior.metrics import MetricsConfig
 from shapeprior.prior import load
 from shapeprior.refine import FieldSamples, RefineConfig, refine_prepared

@@ -6,7 +6,7 @@ import trimesh
 from scipy.ndimage import binary_erosion
 
 from shapeprior.errors import ConfigError
-from shapeprior.mesh import TriangleMesh
+from shapeprior.geometry.mesh import TriangleMesh
 from shapeprior.render import BACKGROUND, View, render_mesh, render_points
 from shapeprior.views import view_direction
 

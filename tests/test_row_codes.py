@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from shapeprior.row_codes import row_codes
+from shapeprior.geometry.mesh import row_codes
 
 
 @pytest.mark.parametrize("largest", [2, 2**21, 2**61])

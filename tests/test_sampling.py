@@ -7,18 +7,11 @@ from hypothesis import strategies as st
 from plain_geometry import box, box_sdf, brute_force_distance, keep, sphere, sphere_sdf
 from scipy.stats import chisquare
 
-from shapeprior.clean import clean_mesh
 from shapeprior.config import config_from_json, config_to_json
 from shapeprior.errors import ConfigError, MeshError
-from shapeprior.mesh import TriangleMesh
-from shapeprior.sampling import (
-    MAX_SAMPLES,
-    STRATEGIES,
-    SamplingConfig,
-    SdfSamples,
-    parse_counts,
-    sample_sdf,
-)
+from shapeprior.geometry.cleaning import clean_mesh
+from shapeprior.geometry.mesh import TriangleMesh
+from shapeprior.sampling import MAX_SAMPLES, STRATEGIES, SamplingConfig, SdfSamples, parse_counts, sample_sdf
 from shapeprior.signed_distance import SignedDistance
 from shapeprior.strategies import StrategySettings
 from shapeprior.strategies.near import NearSurface

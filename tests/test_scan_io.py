@@ -16,7 +16,7 @@ from PIL import Image
 from shapeprior import scan_file
 from shapeprior.depth_files import read_depth, read_mask
 from shapeprior.errors import ConfigError, ScanError, ShapePriorError
-from shapeprior.frames import Similarity
+from shapeprior.geometry.transforms import Similarity
 from shapeprior.point_files import read_cloud
 from shapeprior.pose_io import read_pose
 from shapeprior.scan_io import read_scan

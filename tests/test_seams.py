@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from plain_geometry import box, box_sdf, join, sphere, torus
 
-from shapeprior.clean import clean_mesh
-from shapeprior.mesh import TriangleMesh
+from shapeprior.geometry.cleaning import clean_mesh
+from shapeprior.geometry.mesh import TriangleMesh
+from shapeprior.geometry.sampling import sample_surface
 from shapeprior.seams import (
     MAX_PIECES,
     SEAM_EDGE,
@@ -15,7 +16,6 @@ from shapeprior.seams import (
     split_at_seams,
     split_to_size,
 )
-from shapeprior.surface import sample_surface
 
 INNER = (0.6, 0.6, 0.6)
 CROSSING = join(box(extents=INNER), box(extents=(1.6, 0.3, 0.2), center=(0.1, 0.05, 0.02)))

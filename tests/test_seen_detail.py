@@ -10,8 +10,8 @@ from torch import Tensor
 
 from shapeprior.errors import ConfigError
 from shapeprior.families import synthesize
-from shapeprior.frames import Similarity
-from shapeprior.mesh import TriangleMesh
+from shapeprior.geometry.mesh import TriangleMesh
+from shapeprior.geometry.transforms import Similarity
 from shapeprior.observation import Observation
 from shapeprior.prepare_shape import prepare_mesh
 from shapeprior.presets import build_decoder, preset

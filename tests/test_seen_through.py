@@ -7,16 +7,15 @@ from ellipsoids import EllipsoidDecoder, PositiveDecoder
 from torch import Tensor
 
 from shapeprior.families import synthesize
-from shapeprior.frames import Similarity
+from shapeprior.geometry.mesh import TriangleMesh, vertex_normals
+from shapeprior.geometry.transforms import Similarity
 from shapeprior.hypothesis import Expectation, Hypothesis, Pose
 from shapeprior.infer_config import InferConfig
-from shapeprior.mesh import TriangleMesh
 from shapeprior.observation import Observation
 from shapeprior.overreach import filled_samples, overreach
 from shapeprior.prior import load
 from shapeprior.seen_through import MARGIN, REACH, SeenThrough
 from shapeprior.shape_views import shape_view
-from shapeprior.vertex_normals import vertex_normals
 
 BALL = 0.5
 CODE = torch.tensor([0.3, -0.4])

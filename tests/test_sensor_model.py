@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from shapeprior.camera import PinholeCamera
 from shapeprior.errors import ConfigError
+from shapeprior.geometry.camera import PinholeCamera
 from shapeprior.sensor_model import QUANTUM, SensorModel
 
 CAMERA = PinholeCamera(fx=300.0, fy=300.0, cx=99.5, cy=99.5, width=200, height=200)

@@ -7,12 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from shapeprior.camera import PinholeCamera, look_at
 from shapeprior.errors import ConfigError, ScanError
-from shapeprior.frames import Similarity
+from shapeprior.geometry.camera import LensDistortion, PinholeCamera, look_at
+from shapeprior.geometry.mesh import TriangleMesh
+from shapeprior.geometry.transforms import Similarity
 from shapeprior.joined_views import join_views
-from shapeprior.lens import LensDistortion
-from shapeprior.mesh import TriangleMesh
 from shapeprior.observation import Observation
 from shapeprior.observed_samples import observed_samples
 from shapeprior.placed_scan import ViewFiles, read_placed_scan

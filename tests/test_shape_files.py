@@ -14,7 +14,7 @@ from safetensors.torch import save_file as save_torch_file
 from small_dataset import COUNT, SURFACE_COUNT, some_mesh, some_samples
 
 from shapeprior.errors import DatasetError
-from shapeprior.mesh import TriangleMesh
+from shapeprior.geometry.mesh import TriangleMesh
 from shapeprior.shape_files import (
     SampleFile,
     mesh_name,

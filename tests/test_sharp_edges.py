@@ -10,7 +10,7 @@ from scipy.spatial.transform import Rotation
 
 from shapeprior.errors import ConfigError
 from shapeprior.extract import Edges, ExtractConfig, Extraction, extract_mesh
-from shapeprior.mesh import TriangleMesh
+from shapeprior.geometry.mesh import TriangleMesh
 
 Field = Callable[[np.ndarray], np.ndarray]
 

@@ -17,11 +17,11 @@ from plain_geometry import (
     torus_sdf,
 )
 
-from shapeprior.clean import clean_mesh
-from shapeprior.face_tree import FaceTree
 from shapeprior.find_sides import find_sides
+from shapeprior.geometry.cleaning import clean_mesh
+from shapeprior.geometry.mesh import TriangleMesh
+from shapeprior.geometry.proximity import FaceTree
 from shapeprior.inside import InsideTest
-from shapeprior.mesh import TriangleMesh
 from shapeprior.seams import split_at_seams
 from shapeprior.sides import FaceSides
 

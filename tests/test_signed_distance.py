@@ -28,9 +28,9 @@ from plain_geometry import (
     torus_sdf,
 )
 
-from shapeprior.clean import clean_mesh
-from shapeprior.frames import Similarity
-from shapeprior.mesh import TriangleMesh
+from shapeprior.geometry.cleaning import clean_mesh
+from shapeprior.geometry.mesh import TriangleMesh
+from shapeprior.geometry.transforms import Similarity
 from shapeprior.signed_distance import SHEET_HALF_THICKNESS, SignedDistance
 
 SEAM = 0.03

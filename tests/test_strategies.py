@@ -8,10 +8,10 @@ from plain_geometry import box, box_sdf, brute_force_distance, flip, from_trimes
 from scipy.stats import chisquare, kstest, norm
 from trimesh.creation import cylinder
 
-from shapeprior.clean import clean_mesh
 from shapeprior.errors import ConfigError, MeshError
-from shapeprior.frames import Similarity
-from shapeprior.mesh import TriangleMesh
+from shapeprior.geometry.cleaning import clean_mesh
+from shapeprior.geometry.mesh import TriangleMesh
+from shapeprior.geometry.transforms import Similarity
 from shapeprior.signed_distance import SHEET_HALF_THICKNESS, SignedDistance
 from shapeprior.strategies import StrategySettings
 from shapeprior.strategies.edges import BEND_STEP, SharpEdges

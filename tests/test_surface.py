@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from scipy.stats import chisquare, kstest
 
 from shapeprior.errors import MeshError
-from shapeprior.mesh import TriangleMesh
-from shapeprior.surface import sample_surface
+from shapeprior.geometry.mesh import TriangleMesh
+from shapeprior.geometry.sampling import sample_surface
 
 # Two triangles of areas 1 and 3 in the planes z = 0 and z = 1, with a face without area between them.
 UNEVEN = TriangleMesh(

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from shapeprior.bundled import bundled_priors
-from shapeprior.frames import Similarity
+from shapeprior.geometry.transforms import Similarity
 from shapeprior.observation import Observation
 from shapeprior.prior import load
 from shapeprior.verdict import judge

@@ -3,7 +3,7 @@
 import numpy as np
 from plain_geometry import box, sphere
 
-from shapeprior.vertex_normals import vertex_normals
+from shapeprior.geometry.mesh import vertex_normals
 
 
 def test_on_a_sphere_they_point_away_from_its_middle() -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from shapeprior.frames import Similarity
+from shapeprior.geometry.transforms import Similarity
 from shapeprior.view_frame import view_frame, view_frames
 
 RNG = np.random.default_rng(0)

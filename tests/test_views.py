@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import trimesh
 
-from shapeprior.camera import PinholeCamera, look_at
 from shapeprior.errors import ConfigError
-from shapeprior.frames import Similarity
-from shapeprior.mesh import TriangleMesh
-from shapeprior.rays import RayScene
+from shapeprior.geometry.camera import PinholeCamera, look_at
+from shapeprior.geometry.mesh import TriangleMesh
+from shapeprior.geometry.raycasting import RayScene
+from shapeprior.geometry.transforms import Similarity
 from shapeprior.views import camera_around, render_depth, render_hits, sample_view, view_direction
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from shapeprior.worker_loop import Lost, receive, send
+from shapeprior.parallel.worker import Lost, receive, send
 
 
 @pytest.mark.parametrize("value", [None, b"", "ä" * 100_000, Path("a"), Lost(kind="memory", reason="large"), {1: (2,)}])

@@ -12,8 +12,7 @@ from processes import children, kill, needs_proc, wait_until
 from worker_functions import act, secret
 
 from shapeprior.errors import ConfigError
-from shapeprior.worker_loop import Lost
-from shapeprior.worker_process import WorkerLimits, WorkerProcess, WorkerStoppedError
+from shapeprior.parallel.worker import Lost, WorkerLimits, WorkerProcess, WorkerStoppedError
 
 LIMITS = WorkerLimits(timeout=20.0, memory=2.0)
 
@@ -190,7 +189,7 @@ def test_a_process_that_never_starts_is_said(worker: WorkerProcess[str, str], mo
 @needs_proc
 def test_the_death_of_who_started_it_ends_a_process(tmp_path: Path) -> None:
     program = (
-        "from shapeprior.worker_process import WorkerLimits, WorkerProcess; from worker_functions import act\n"
+        "from shapeprior.parallel.worker import WorkerLimits, WorkerProcess; from worker_functions import act\n"
         "worker = WorkerProcess(act, WorkerLimits())\n"
         "print(worker.run('job'), flush=True)\n"
         "input()\n"

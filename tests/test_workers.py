@@ -14,9 +14,9 @@ import pytest
 from processes import children, kill, needs_proc, wait_until
 from worker_functions import act
 
-from shapeprior.worker_loop import Lost
-from shapeprior.worker_process import WorkerLimits
-from shapeprior.workers import WorkerPool, peak_memory_gib, run_jobs
+from shapeprior.parallel.pool import WorkerPool, run_jobs
+from shapeprior.parallel.system import peak_memory_gib
+from shapeprior.parallel.worker import Lost, WorkerLimits
 
 LIMITS = WorkerLimits(timeout=20.0, memory=2.0)
 
@@ -97,7 +97,7 @@ def test_closing_ends_jobs_that_run() -> None:
 @needs_proc
 def test_an_interrupt_leaves_no_process() -> None:
     program = (
-        "from shapeprior.worker_process import WorkerLimits; from shapeprior.workers import run_jobs\n"
+        "from shapeprior.parallel.worker import WorkerLimits; from shapeprior.parallel.pool import run_jobs\n"
         "from worker_functions import act\n"
         "for job, outcome in run_jobs(act, ['first', *['sleep 60'] * 9], workers=2, limits=WorkerLimits()):\n"
         "    print(outcome, flush=True)\n"

@@ -7,15 +7,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from shapeprior.camera import PinholeCamera as PinholeCamera
     from shapeprior.completion import Completion as Completion
     from shapeprior.dataset import Dataset as Dataset
     from shapeprior.encoder_training import train_encoder as train_encoder
     from shapeprior.errors import ShapePriorError as ShapePriorError
     from shapeprior.evaluate import evaluate_prior as evaluate_prior
-    from shapeprior.frames import Similarity as Similarity
+    from shapeprior.geometry.camera import PinholeCamera as PinholeCamera
+    from shapeprior.geometry.mesh import TriangleMesh as TriangleMesh
+    from shapeprior.geometry.transforms import Similarity as Similarity
     from shapeprior.joined_views import join_views as join_views
-    from shapeprior.mesh import TriangleMesh as TriangleMesh
     from shapeprior.mesh_io import load_mesh as load_mesh
     from shapeprior.mesh_io import save_mesh as save_mesh
     from shapeprior.observation import Observation as Observation
@@ -33,11 +33,11 @@ _HOMES = {
     "Completion": "completion",
     "Dataset": "dataset",
     "Observation": "observation",
-    "PinholeCamera": "camera",
+    "PinholeCamera": "geometry.camera",
     "ShapePrior": "prior",
     "ShapePriorError": "errors",
-    "Similarity": "frames",
-    "TriangleMesh": "mesh",
+    "Similarity": "geometry.transforms",
+    "TriangleMesh": "geometry.mesh",
     "evaluate_prior": "evaluate",
     "join_views": "joined_views",
     "load": "prior",

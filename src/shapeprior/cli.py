@@ -95,11 +95,11 @@ def prepare(
         memory: GiB of memory that one worker may take.
     """
     from shapeprior.console import prepare_progress, say_prepared
+    from shapeprior.parallel.worker import WorkerLimits
     from shapeprior.prepare import left_over, prepare_dataset
     from shapeprior.prepare_shape import PrepareConfig
     from shapeprior.sampling import parse_counts
     from shapeprior.units import parse_unit
-    from shapeprior.worker_process import WorkerLimits
 
     config = PrepareConfig(
         sampling=parse_counts(samples),
@@ -174,7 +174,7 @@ def train(
 
     from shapeprior.console import train_progress
     from shapeprior.dataset import Dataset
-    from shapeprior.freed_memory import keep_freed_memory
+    from shapeprior.parallel.system import keep_freed_memory
     from shapeprior.presets import preset as named_preset
     from shapeprior.ranks import rank_of_environment
     from shapeprior.train import train_prior
@@ -213,7 +213,7 @@ def train_encoder(
     from shapeprior.console import encoder_progress
     from shapeprior.dataset import Dataset
     from shapeprior.encoder_training import EncoderTraining, train_encoder
-    from shapeprior.freed_memory import keep_freed_memory
+    from shapeprior.parallel.system import keep_freed_memory
 
     keep_freed_memory()
     with encoder_progress() as progress:

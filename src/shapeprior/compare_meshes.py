@@ -12,8 +12,9 @@ from scipy.spatial import KDTree
 
 from shapeprior.edge_normals import EdgePoints
 from shapeprior.errors import MeshError
-from shapeprior.face_tree import FaceTree
-from shapeprior.mesh import TriangleMesh
+from shapeprior.geometry.mesh import TriangleMesh
+from shapeprior.geometry.proximity import FaceTree
+from shapeprior.geometry.sampling import sample_surface
 from shapeprior.metric_definitions import (
     COMPLETION_THRESHOLD,
     FSCORE_05_THRESHOLD,
@@ -32,7 +33,6 @@ from shapeprior.point_metrics import (
     intersection_over_union,
 )
 from shapeprior.seen_surface import seen_from
-from shapeprior.surface import sample_surface
 
 ACCURACY_PERCENTILE = 90.0
 """Of the distances that `mesh_accuracy` is taken from (DeepSDF, Park et al. 2019, section 6)."""

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from shapeprior.complete_scan import CompletedScan
     from shapeprior.completion import Completion
-    from shapeprior.frames import Similarity
+    from shapeprior.geometry.transforms import Similarity
     from shapeprior.observation import Observation
     from shapeprior.placement import Freedom
     from shapeprior.prior import ShapePrior
@@ -80,7 +80,7 @@ def complete(
     if len(scans) == 1 and scans[0].is_dir():
         from shapeprior.complete_folder import complete_folder
         from shapeprior.console import complete_progress, say_completed
-        from shapeprior.workers import usable_cores
+        from shapeprior.parallel.system import usable_cores
 
         with complete_progress() as progress:
             (given,) = ViewFiles.each(scans, intrinsics=intrinsics, masks=mask, camera_poses=camera_pose)

@@ -10,12 +10,11 @@ from shapeprior.complete_scan import CompletedScan, ScanJob, complete_scan, cont
 from shapeprior.errors import ConfigError
 from shapeprior.extract import Edges
 from shapeprior.mesh_io import write_bytes
+from shapeprior.parallel.pool import run_jobs
+from shapeprior.parallel.worker import Lost, WorkerLimits
 from shapeprior.placement import Freedom
 from shapeprior.scan_folder import SUMMARY, find_scans
 from shapeprior.seen_detail import DetailConfig
-from shapeprior.worker_loop import Lost
-from shapeprior.worker_process import WorkerLimits
-from shapeprior.workers import run_jobs
 
 
 def complete_folder(

@@ -12,7 +12,7 @@ from pathlib import Path
 from shapeprior.bundled import bundled_priors
 from shapeprior.errors import CheckpointError, CompletionError, ShapePriorError
 from shapeprior.extract import Edges
-from shapeprior.frames import Similarity
+from shapeprior.geometry.transforms import Similarity
 from shapeprior.latent_estimate import LatentEstimate
 from shapeprior.mesh_io import write_bytes
 from shapeprior.observation import Observation

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-from shapeprior.frames import Similarity
+from shapeprior.geometry.mesh import TriangleMesh
+from shapeprior.geometry.transforms import Similarity
 from shapeprior.latent_estimate import LatentEstimate, PlacementDeviations
-from shapeprior.mesh import TriangleMesh
 from shapeprior.mesh_io import save_mesh
 from shapeprior.support import Support
 from shapeprior.verdict import Verdict

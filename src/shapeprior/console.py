@@ -62,7 +62,7 @@ def say_samples() -> None:
 
 def say_prepared(data: "Dataset", *, progress: "PrepareProgress", left_over: Sequence[str]) -> None:
     """What became of a collection: counts, time, and every refusal by its cause."""
-    from shapeprior.workers import peak_memory_gib
+    from shapeprior.parallel.system import peak_memory_gib
 
     say(
         f"{len(data.shapes)} shapes ({len(data.split('train'))} train, {len(data.split('test'))} test), "

@@ -5,7 +5,7 @@ from jaxtyping import Float
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from shapeprior.mesh import TriangleMesh
+from shapeprior.geometry.mesh import TriangleMesh
 
 
 def crease_normals(mesh: TriangleMesh, *, crease_deg: float = 40.0) -> Float[np.ndarray, "faces 3 3"]:

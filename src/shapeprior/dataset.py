@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from shapeprior.errors import DatasetError
-from shapeprior.frames import Similarity
+from shapeprior.geometry.mesh import TriangleMesh
+from shapeprior.geometry.transforms import Similarity
 from shapeprior.manifest import read_manifest
-from shapeprior.mesh import TriangleMesh
 from shapeprior.records import READERS, RefusedShape, ShapeRecord
 from shapeprior.sampling import SdfSamples, SurfaceSamples
 from shapeprior.shape_files import SampleFile, mesh_name, random_blocks, read_mesh_unit, samples_name

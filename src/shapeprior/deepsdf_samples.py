@@ -14,7 +14,7 @@ from jaxtyping import Float
 
 from shapeprior.deepsdf_split import SplitEntry, entry_sources, read_split
 from shapeprior.errors import ConfigError, MeshError
-from shapeprior.frames import Similarity
+from shapeprior.geometry.transforms import Similarity
 from shapeprior.mesh_folder import files_in, subfolders
 from shapeprior.mesh_source import MeshSource
 from shapeprior.npz_io import read_float_arrays

@@ -8,9 +8,9 @@ import numpy as np
 from jaxtyping import Bool, Float, Num
 from PIL import Image
 
-from shapeprior.camera import PinholeCamera, has_measurement
 from shapeprior.errors import ConfigError, ScanError
 from shapeprior.exr import read_exr
+from shapeprior.geometry.camera import PinholeCamera, has_measurement
 from shapeprior.intrinsics import COARSEST_DEPTH_SCALE, focal_and_center
 from shapeprior.npz_io import read_scan_arrays
 from shapeprior.scan_file import MAX_PIXELS, FilePath, check_file, read_array, reason, refusal

@@ -7,8 +7,8 @@ import trimesh
 from jaxtyping import Float
 from scipy.spatial import KDTree
 
-from shapeprior.mesh import TriangleMesh
-from shapeprior.surface import sample_surface
+from shapeprior.geometry.mesh import TriangleMesh
+from shapeprior.geometry.sampling import sample_surface
 
 BEND_DEG = 30.0
 """An edge is sharp if its faces' normals differ by more than this."""

@@ -15,9 +15,9 @@ from shapeprior.code_space import CodeSpace
 from shapeprior.decoder import Decoder
 from shapeprior.encode_samples import EncodeConfig, encode_samples
 from shapeprior.errors import ConfigError, OutputError
-from shapeprior.frames import Similarity
+from shapeprior.geometry.mesh import TriangleMesh
+from shapeprior.geometry.transforms import Similarity
 from shapeprior.losses import clamped_l1
-from shapeprior.mesh import TriangleMesh
 from shapeprior.mesh_io import write_bytes
 from shapeprior.mesh_source import UpAxis
 from shapeprior.prepare_shape import PrepareConfig, prepare_mesh, sample_mesh

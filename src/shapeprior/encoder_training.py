@@ -24,7 +24,7 @@ from shapeprior.encoder_file import write_encoder
 from shapeprior.encoder_views import Batch, ShapeViews, ViewConfig
 from shapeprior.errors import CompletionError, ConfigError, DatasetError
 from shapeprior.extract import ExtractConfig, extract_mesh
-from shapeprior.mesh import TriangleMesh
+from shapeprior.geometry.mesh import TriangleMesh
 from shapeprior.muon import Muon
 from shapeprior.precision import autocast
 

@@ -8,8 +8,8 @@ from scipy.spatial.transform import Rotation
 
 from shapeprior.config import check_numbers
 from shapeprior.errors import ConfigError
-from shapeprior.mesh import TriangleMesh
-from shapeprior.rays import RayScene
+from shapeprior.geometry.mesh import TriangleMesh
+from shapeprior.geometry.raycasting import RayScene
 from shapeprior.view_frame import view_frames
 from shapeprior.views import camera_around, render_depth, sample_view
 

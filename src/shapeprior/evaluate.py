@@ -11,7 +11,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from shapeprior.cluster import run_on_cluster
 from shapeprior.dataset import Dataset
 from shapeprior.errors import ConfigError
 from shapeprior.evaluate_config import EvaluateConfig
@@ -19,11 +18,12 @@ from shapeprior.evaluate_row import RowJob, evaluate_row, forget_case, kept_row,
 from shapeprior.evaluation_files import Evaluated, document_of, write_documents
 from shapeprior.evaluation_methods import require_runnable
 from shapeprior.evaluation_plan import planned_jobs, planned_methods, planned_shapes
+from shapeprior.parallel.dask_cluster import run_on_cluster
+from shapeprior.parallel.pool import run_jobs
+from shapeprior.parallel.system import usable_cores
+from shapeprior.parallel.worker import Lost, WorkerLimits
 from shapeprior.prior import ShapePrior, load
 from shapeprior.training_grids import Run
-from shapeprior.worker_loop import Lost
-from shapeprior.worker_process import WorkerLimits
-from shapeprior.workers import run_jobs, usable_cores
 
 LIMITS = WorkerLimits(timeout=600.0)
 """What one row may take, unless told."""

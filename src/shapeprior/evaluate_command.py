@@ -61,8 +61,8 @@ def evaluate(
     from shapeprior.dataset import Dataset
     from shapeprior.evaluate import evaluate_prior
     from shapeprior.evaluate_config import EvaluateConfig, chosen_baselines
+    from shapeprior.parallel.worker import WorkerLimits
     from shapeprior.report import write_report
-    from shapeprior.worker_process import WorkerLimits
 
     config = EvaluateConfig(
         tasks=tasks,

@@ -16,7 +16,7 @@ from shapeprior.dataset import Dataset
 from shapeprior.errors import MeshError, OutputError, ShapePriorError
 from shapeprior.evaluate_config import BaselineName, Condition, EvaluateConfig, Task
 from shapeprior.evaluation_methods import PRIOR_METHOD, Prediction, predict_by_baseline, predict_by_prior
-from shapeprior.mesh import TriangleMesh
+from shapeprior.geometry.mesh import TriangleMesh
 from shapeprior.mesh_io import save_mesh, write_bytes
 from shapeprior.metrics import Metrics, Scores, SurfaceMetrics
 from shapeprior.observation import Observation

@@ -11,10 +11,10 @@ from typing import Any
 
 from shapeprior.config import config_to_json
 from shapeprior.evaluate_config import EvaluateConfig
-from shapeprior.machine import machine, versions
 from shapeprior.mesh_io import write_bytes
 from shapeprior.metric_definitions import METRIC_DEFINITIONS
 from shapeprior.outcome_summary import summarize_outcomes
+from shapeprior.parallel.system import machine, versions
 from shapeprior.records import RefusedShape
 from shapeprior.report_table import markdown_report
 from shapeprior.score_summary import summarize_rows

@@ -14,14 +14,14 @@ from shapeprior.baselines.nearest_training_shape import nearest_training_shape
 from shapeprior.baselines.screened_poisson import DEPTH, INSTALL, has_poisson, screened_poisson
 from shapeprior.baselines.upper_bound import upper_bound
 from shapeprior.baselines.view_evidence import ViewEvidence
-from shapeprior.cell_grid import cell_centers
 from shapeprior.dataset import Dataset
 from shapeprior.encode_samples import EncodeConfig, encode_samples
 from shapeprior.errors import ConfigError
 from shapeprior.evaluate_config import BaselineName, EvaluateConfig, Task
-from shapeprior.frames import Similarity
+from shapeprior.geometry.mesh import TriangleMesh
+from shapeprior.geometry.sampling import cell_centers
+from shapeprior.geometry.transforms import Similarity
 from shapeprior.loaded_prior import loaded
-from shapeprior.mesh import TriangleMesh
 from shapeprior.prepare_shape import shape_rng
 from shapeprior.prior import ShapePrior
 from shapeprior.shape_views import ShapeView

@@ -15,8 +15,7 @@ from shapeprior.config import check_numbers
 from shapeprior.crossings import Crossings
 from shapeprior.errors import CompletionError, ConfigError
 from shapeprior.follow_surface import follow_surface
-from shapeprior.keep_components import keep_components
-from shapeprior.mesh import TriangleMesh
+from shapeprior.geometry.mesh import TriangleMesh, keep_components
 from shapeprior.sharp_edges import keep_sharp_edges
 from shapeprior.surface_grid import surface_grid
 

@@ -10,9 +10,8 @@ from shapeprior.decoded_field import DecodedField
 from shapeprior.decoder import Decoder
 from shapeprior.errors import CompletionError
 from shapeprior.extract import ExtractConfig, extract_mesh
-from shapeprior.frames import UNIT_SPHERE_BUFFER, Similarity
-from shapeprior.keep_components import components_of
-from shapeprior.mesh import TriangleMesh
+from shapeprior.geometry.mesh import TriangleMesh, components_of
+from shapeprior.geometry.transforms import UNIT_SPHERE_BUFFER, Similarity
 
 RESOLUTION = 64
 LEVEL = 0.01

@@ -10,9 +10,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from shapeprior.errors import ConfigError, MeshError
-from shapeprior.frames import Similarity
+from shapeprior.geometry.mesh import TriangleMesh
+from shapeprior.geometry.transforms import Similarity
 from shapeprior.infer_config import InferConfig
-from shapeprior.mesh import TriangleMesh
 from shapeprior.mesh_io import MESH_SUFFIXES
 from shapeprior.npz_io import read_float_arrays
 from shapeprior.observation import Observation

@@ -5,8 +5,8 @@ from jaxtyping import Bool, Float, Int
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from shapeprior.geometry.mesh import TriangleMesh
 from shapeprior.inside import InsideTest
-from shapeprior.mesh import TriangleMesh
 from shapeprior.seams import split_to_size
 from shapeprior.sides import FaceSides, plain_edges
 
@@ -146,7 +146,7 @@ def _probes(
     rank = np.arange(len(owner)) - np.repeat(np.cumsum(wanted) - wanted, wanted)
     along = low[owner] + (high - low)[owner] * (rank + rank * GOLDEN % 1.0) / wanted[owner]
     face = order[np.clip(np.searchsorted(cumulative, along, side="right") - 1, start[owner], end[owner] - 1)]
-    # Osada et al. 2002, as in `shapeprior.surface`, from a plain lattice in the place of random numbers.
+    # Osada et al. 2002, as in `shapeprior.geometry.sampling`, from a plain lattice in the place of random numbers.
     root, share = np.sqrt((rank + 0.5) * PLASTIC % 1.0), (rank + 0.5) * PLASTIC**2 % 1.0
     weights = np.stack([1.0 - root, root * (1.0 - share), root * share], axis=1)
     return face, np.einsum("pc,pcx->px", weights, pieces.vertices[pieces.faces[face]])

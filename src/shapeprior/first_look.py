@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from shapeprior.encoder import Guesses, ViewEncoder
-from shapeprior.frames import Similarity
+from shapeprior.geometry.transforms import Similarity
 from shapeprior.observation import Observation
 from shapeprior.placement import Freedom, up_directions
 from shapeprior.view_frame import view_frame

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from shapeprior.code_space import CodeSpace
 from shapeprior.decoder import Decoder
-from shapeprior.frames import Similarity
+from shapeprior.geometry.transforms import Similarity
 from shapeprior.residuals import Residuals
 
 POSE_SCALES = (0.1, 0.1, 0.1, 0.1, 0.2, 0.2, 0.2)

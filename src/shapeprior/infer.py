@@ -13,7 +13,7 @@ from shapeprior.decoder import Decoder
 from shapeprior.encoder import ViewEncoder
 from shapeprior.errors import CompletionError, ConfigError
 from shapeprior.fill_sphere import fill_sphere, outline
-from shapeprior.frames import Similarity
+from shapeprior.geometry.transforms import Similarity
 from shapeprior.hypothesis import DAMPING, Expectation, Fitter, Hypothesis, Pose
 from shapeprior.infer_config import InferConfig
 from shapeprior.latent_estimate import LatentEstimate, PlacementDeviations, latent_estimate

@@ -7,10 +7,11 @@ import igl
 import numpy as np
 from jaxtyping import Bool, Float
 
-from shapeprior.face_tree import FaceTree
-from shapeprior.mesh import TriangleMesh
+from shapeprior.geometry.mesh import TriangleMesh
+from shapeprior.geometry.proximity import FaceTree
+from shapeprior.geometry.raycasting import RayScene
+from shapeprior.geometry.sampling import fibonacci_directions
 from shapeprior.pockets import NONE, OUTER, Pockets
-from shapeprior.rays import RayScene, fibonacci_directions
 
 RAYS = 64
 FIRST_RAYS = 16
@@ -46,7 +47,7 @@ class _PocketVote:
 
 
 class InsideTest:
-    """Inside of a cleaned mesh (`shapeprior.clean.clean_mesh`) in the unit frame.
+    """Inside of a cleaned mesh (`shapeprior.geometry.cleaning.clean_mesh`) in the unit frame.
 
     Closed meshes: the generalised winding number (Jacobson et al. 2013; evaluated hierarchically after Barill et al.
     2018, "Fast winding numbers for soups and clouds") exceeds one half. Parts that overlap count as their union.

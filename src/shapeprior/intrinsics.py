@@ -9,9 +9,8 @@ from typing import cast
 import numpy as np
 from jaxtyping import Float
 
-from shapeprior.camera import PinholeCamera
 from shapeprior.errors import ConfigError, ScanError
-from shapeprior.lens import LensDistortion
+from shapeprior.geometry.camera import LensDistortion, PinholeCamera
 from shapeprior.scan_file import read_json_object
 
 METRES_PER_MILLIMETRE = 1e-3
@@ -30,7 +29,7 @@ def camera_from_json(
     """Read intrinsics: our own keys, RealSense's, Open3D's, BOP's or ROS's.
 
     - ours: ``fx fy cx cy [width height] [depth_scale] [k1 k2 p1 p2 k3 k4 k5 k6]``, the distortion as in
-      `shapeprior.lens.LensDistortion`; the Azure Kinect SDK has the same names, and ``codx cody``, which must be zero
+      `shapeprior.geometry.camera.LensDistortion`; the Azure Kinect SDK has the same names, and ``codx cody``, which must be zero
     - RealSense: ``fx fy ppx ppy [width height] [depth_scale] [coeffs model]``; coefficients that are not zero need the
       model Brown Conrady
     - Open3D's PinholeCameraIntrinsic: ``width height intrinsic_matrix``, nine numbers, column by column

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from shapeprior.decoder import Decoder
-from shapeprior.frames import Similarity
+from shapeprior.geometry.transforms import Similarity
 from shapeprior.hypothesis import Hypothesis
 from shapeprior.observed_samples import ObservedSamples
 from shapeprior.verdict import Verdict, judge

@@ -4,8 +4,9 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from shapeprior.crease_normals import crease_normals
-from shapeprior.mesh import TriangleMesh
-from shapeprior.rays import RayScene, fibonacci_directions
+from shapeprior.geometry.mesh import TriangleMesh
+from shapeprior.geometry.raycasting import RayScene
+from shapeprior.geometry.sampling import fibonacci_directions
 
 SKY_DIRECTIONS = 96
 """How many directions of the sky's light are looked at, over the whole sphere."""

@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from shapeprior.errors import MeshError, OutputError
-from shapeprior.mesh import TriangleMesh
+from shapeprior.geometry.mesh import TriangleMesh
 from shapeprior.ply_writer import ply_bytes, single_step
 
 MESH_SUFFIXES = (".obj", ".ply", ".stl", ".off", ".glb")

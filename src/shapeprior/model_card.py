@@ -9,8 +9,8 @@ from typing import Any
 
 from shapeprior.checkpoint import RunConfig
 from shapeprior.config import config_to_json
-from shapeprior.machine import processor
 from shapeprior.mesh_io import write_bytes
+from shapeprior.parallel.system import processor
 
 TAGS = ("shape-completion", "signed-distance-function", "3d-reconstruction", "auto-decoder", "deepsdf")
 HUB_LICENSES = (

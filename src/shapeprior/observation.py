@@ -5,9 +5,9 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from shapeprior.camera import PinholeCamera, has_measurement
 from shapeprior.errors import ConfigError, ScanError
-from shapeprior.frames import Similarity
+from shapeprior.geometry.camera import PinholeCamera, has_measurement
+from shapeprior.geometry.transforms import Similarity
 
 DEFAULT_BACKGROUND_RAYS = 2**16
 """How many background rays `Observation.from_depth` keeps unless told."""

@@ -15,8 +15,9 @@ from shapeprior.bundled import bundled_prior_path
 from shapeprior.config import check_numbers
 from shapeprior.errors import CheckpointError, CompletionError, ConfigError
 from shapeprior.families import synthesize
-from shapeprior.frames import Similarity
-from shapeprior.mesh import TriangleMesh
+from shapeprior.geometry.mesh import TriangleMesh
+from shapeprior.geometry.sampling import sample_surface
+from shapeprior.geometry.transforms import Similarity
 from shapeprior.observation import Observation
 from shapeprior.original_published import CATEGORIES
 from shapeprior.point_metrics import chamfer_l1
@@ -24,7 +25,6 @@ from shapeprior.prepare_shape import prepare_mesh, shape_rng
 from shapeprior.prior import Code, ShapePrior, load
 from shapeprior.sampling import SamplingConfig, sample_sdf
 from shapeprior.signed_distance import SHEET_HALF_THICKNESS
-from shapeprior.surface import sample_surface
 from shapeprior.views import camera_around, render_depth, sample_view
 
 SAMPLES = 10_000

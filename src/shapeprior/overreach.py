@@ -12,9 +12,9 @@ from torch import Tensor
 
 from shapeprior.decoder import Decoder
 from shapeprior.fill_sphere import outline
+from shapeprior.geometry.mesh import vertex_normals
 from shapeprior.hypothesis import Hypothesis
 from shapeprior.seen_through import SeenThrough
-from shapeprior.vertex_normals import vertex_normals
 
 SAMPLES = 16_384
 """Free points of the view that are asked for, at most."""

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from PIL import Image, ImageDraw, ImageFont
 
 from shapeprior.errors import OutputError
-from shapeprior.mesh import TriangleMesh
+from shapeprior.geometry.mesh import TriangleMesh
 from shapeprior.mesh_io import write_bytes
 from shapeprior.observation import Observation
 from shapeprior.render import BACKGROUND, MESH_COLOR, POINT_COLOR, Color, Paint, View, render_mesh, render_points

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from shapeprior.errors import ConfigError, ScanError
-from shapeprior.frames import Similarity
+from shapeprior.geometry.transforms import Similarity
 from shapeprior.observation import Observation
 from shapeprior.placement import Freedom
 from shapeprior.pose_io import read_pose

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from scipy.spatial.transform import Rotation
 
 from shapeprior.errors import ScanError
-from shapeprior.frames import UNIT_SPHERE_BUFFER, Similarity
+from shapeprior.geometry.transforms import UNIT_SPHERE_BUFFER, Similarity
 from shapeprior.observation import Observation
 
 Freedom = Literal["known", "aligned", "upright", "free"]

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from shapeprior.mesh import TriangleMesh
+from shapeprior.geometry.mesh import TriangleMesh
 
 SINGLE_IS_ENOUGH = 1e-6
 """Largest step between neighbouring numbers in single precision, of the mesh's extent, with which vertices are written so."""

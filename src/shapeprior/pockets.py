@@ -4,9 +4,9 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy import ndimage
 
-from shapeprior.cell_grid import cell_centers
-from shapeprior.face_tree import FaceTree
-from shapeprior.rays import RayScene
+from shapeprior.geometry.proximity import FaceTree
+from shapeprior.geometry.raycasting import RayScene
+from shapeprior.geometry.sampling import cell_centers
 
 CELLS = 32
 """Cells along each axis of the cube [-1, 1]³."""

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from shapeprior.errors import ScanError
-from shapeprior.frames import Similarity
+from shapeprior.geometry.transforms import Similarity
 from shapeprior.scan_file import read_json_object
 
 

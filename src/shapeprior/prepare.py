@@ -10,13 +10,16 @@ from pathlib import Path
 
 from shapeprior.assign import assign_splits, keep_ids
 from shapeprior.claim import SETTINGS, claim, write_settings
-from shapeprior.cluster import run_on_cluster
 from shapeprior.config import config_to_json
 from shapeprior.dataset import Dataset
 from shapeprior.errors import ConfigError, DatasetError, MeshError
 from shapeprior.layouts import Layout, find_sources
 from shapeprior.manifest import MANIFEST, write_manifest
 from shapeprior.mesh_source import MeshSource
+from shapeprior.parallel.dask_cluster import run_on_cluster
+from shapeprior.parallel.pool import run_jobs
+from shapeprior.parallel.system import usable_cores
+from shapeprior.parallel.worker import Lost, WorkerLimits
 from shapeprior.prepare_shape import (
     PrepareConfig,
     PrepareJob,
@@ -31,9 +34,6 @@ from shapeprior.shape_files import mesh_name, samples_name
 from shapeprior.store import LocalStore, Store, open_store
 from shapeprior.tensor_file import TensorFile
 from shapeprior.variants import with_variants
-from shapeprior.worker_loop import Lost
-from shapeprior.worker_process import WorkerLimits
-from shapeprior.workers import run_jobs, usable_cores
 
 Progress = Callable[[int, int, str], None]
 """Called with (done, total, source) after each shape; what an earlier run did counts as done."""

@@ -8,12 +8,12 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from shapeprior.clean import CleanReport, clean_mesh
 from shapeprior.config import check_numbers
 from shapeprior.deepsdf_samples import normalization_path, read_deepsdf_normalization, read_deepsdf_samples
 from shapeprior.errors import ConfigError, MeshError, ShapePriorError
-from shapeprior.frames import Similarity
-from shapeprior.mesh import TriangleMesh
+from shapeprior.geometry.cleaning import CleanReport, clean_mesh
+from shapeprior.geometry.mesh import TriangleMesh
+from shapeprior.geometry.transforms import Similarity
 from shapeprior.mesh_io import load_mesh
 from shapeprior.mesh_source import MeshSource, UpAxis
 from shapeprior.records import Record, RefusalKind, RefusedShape, ShapeRecord, Split, write_record

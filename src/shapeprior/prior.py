@@ -27,13 +27,13 @@ from shapeprior.encoder import ViewEncoder
 from shapeprior.encoder_file import read_encoder
 from shapeprior.errors import CheckpointError, CompletionError, ConfigError
 from shapeprior.extract import Edges, ExtractConfig, extract_mesh
-from shapeprior.frames import Similarity
+from shapeprior.geometry.mesh import TriangleMesh
+from shapeprior.geometry.transforms import Similarity
 from shapeprior.hub import hub_prior_path
 from shapeprior.infer import LatentSolver
 from shapeprior.infer_config import InferConfig
 from shapeprior.interpolate import CodePath, interpolate_codes
 from shapeprior.latent_estimate import LatentEstimate
-from shapeprior.mesh import TriangleMesh
 from shapeprior.mesh_io import load_mesh
 from shapeprior.nearest_shapes import NearbyShape, nearest_shapes
 from shapeprior.observation import Observation

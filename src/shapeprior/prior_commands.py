@@ -43,7 +43,7 @@ def encode(
         resolution: Cells along each axis of the unit cube.
     """
     from shapeprior.encode_samples import EncodeConfig
-    from shapeprior.mesh import TriangleMesh
+    from shapeprior.geometry.mesh import TriangleMesh
     from shapeprior.mesh_io import save_mesh
     from shapeprior.prior import load
     from shapeprior.refine import RefineConfig

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from shapeprior.bundled import bundled_priors
 from shapeprior.errors import CompletionError, ConfigError
-from shapeprior.frames import Similarity
+from shapeprior.geometry.transforms import Similarity
 from shapeprior.latent_estimate import LatentEstimate
 from shapeprior.observation import Observation
 from shapeprior.placement import Freedom

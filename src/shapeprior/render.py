@@ -12,12 +12,12 @@ from jaxtyping import Float, Int, UInt8
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
-from shapeprior.camera import PinholeCamera
 from shapeprior.errors import ConfigError
-from shapeprior.frames import Similarity
+from shapeprior.geometry.camera import PinholeCamera
+from shapeprior.geometry.mesh import TriangleMesh
+from shapeprior.geometry.raycasting import RayScene
+from shapeprior.geometry.transforms import Similarity
 from shapeprior.lighting import ground_shade, shade
-from shapeprior.mesh import TriangleMesh
-from shapeprior.rays import RayScene
 from shapeprior.views import camera_around, render_hits, view_direction
 
 Color = tuple[float, float, float]

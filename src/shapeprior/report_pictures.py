@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float
 
 from shapeprior.error_colors import error_colors
-from shapeprior.face_tree import FaceTree
+from shapeprior.geometry.proximity import FaceTree
 from shapeprior.pictures import Panel, comparison_picture
 from shapeprior.render import Paint, View
 from shapeprior.report_scenes import Scene

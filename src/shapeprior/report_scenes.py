@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from shapeprior.decimate import decimate, refine
 from shapeprior.error_colors import ERROR_LIMIT
 from shapeprior.errors import MeshError, ScanError
-from shapeprior.face_tree import FaceTree
-from shapeprior.mesh import TriangleMesh
+from shapeprior.geometry.mesh import TriangleMesh
+from shapeprior.geometry.proximity import FaceTree
+from shapeprior.geometry.simplification import decimate, refine
 from shapeprior.mesh_io import load_mesh
 from shapeprior.point_files import read_cloud
 from shapeprior.report_document import EvaluationDocument, Row

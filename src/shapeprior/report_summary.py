@@ -4,14 +4,7 @@ from collections.abc import Iterable, Sequence
 from html import escape
 
 from shapeprior.outcome_summary import outcomes_html
-from shapeprior.report_document import (
-    CEILING,
-    PARTS,
-    PRIOR,
-    EvaluationDocument,
-    SummaryCell,
-    group_text,
-)
+from shapeprior.report_document import CEILING, PARTS, PRIOR, EvaluationDocument, SummaryCell, group_text
 from shapeprior.report_svg import number
 
 _PART_TEXTS = {

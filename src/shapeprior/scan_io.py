@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-from shapeprior.camera import PinholeCamera
 from shapeprior.depth_files import IMAGE_SUFFIXES, DepthImage, metric_depth, read_depth_image, read_mask
 from shapeprior.errors import ConfigError, ScanError
-from shapeprior.frames import Similarity
+from shapeprior.geometry.camera import PinholeCamera
+from shapeprior.geometry.transforms import Similarity
 from shapeprior.intrinsics import camera_from_json
 from shapeprior.joined_views import join_views
 from shapeprior.npz_io import read_scan_arrays

@@ -4,8 +4,7 @@ import igl.predicates
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from shapeprior.mesh import TriangleMesh
-from shapeprior.row_codes import row_codes
+from shapeprior.geometry.mesh import TriangleMesh, row_codes
 
 SEAM_EDGE = 0.05
 """Faces along a seam are split until no edge is longer, in unit-sphere radii."""

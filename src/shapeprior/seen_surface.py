@@ -3,8 +3,8 @@
 import numpy as np
 from jaxtyping import Bool, Float
 
-from shapeprior.mesh import TriangleMesh
-from shapeprior.rays import RayScene
+from shapeprior.geometry.mesh import TriangleMesh
+from shapeprior.geometry.raycasting import RayScene
 
 SEEN_TOLERANCE = 1e-3
 """How far before a point its ray may be stopped, in the mesh's unit: what lies closer hides nothing."""

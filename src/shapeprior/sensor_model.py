@@ -13,9 +13,9 @@ import numpy as np
 from jaxtyping import Bool, Float
 from scipy.ndimage import binary_erosion, generate_binary_structure, maximum_filter
 
-from shapeprior.camera import PinholeCamera
 from shapeprior.config import check_numbers
 from shapeprior.errors import ConfigError
+from shapeprior.geometry.camera import PinholeCamera
 
 SensorLevel = Literal["clean", "good", "consumer", "poor"]
 QUANTUM = 2.85e-3

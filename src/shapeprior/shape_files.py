@@ -8,7 +8,7 @@ from jaxtyping import Shaped
 from safetensors.numpy import save
 
 from shapeprior.errors import DatasetError
-from shapeprior.mesh import TriangleMesh
+from shapeprior.geometry.mesh import TriangleMesh
 from shapeprior.sampling import SdfSamples, SurfaceSamples
 from shapeprior.store import Store
 from shapeprior.tensor_file import TensorFile

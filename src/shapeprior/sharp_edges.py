@@ -13,9 +13,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from shapeprior.crossings import Crossings
-from shapeprior.mesh import TriangleMesh
+from shapeprior.geometry.mesh import TriangleMesh, vertex_normals
 from shapeprior.surface_grid import Ask
-from shapeprior.vertex_normals import vertex_normals
 
 SHARP = 0.86
 """Normals in one cell whose cosine is below this belong to different sides of an edge: 31 degrees."""

@@ -8,8 +8,7 @@ from jaxtyping import Bool, Float, Int
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from shapeprior.mesh import TriangleMesh
-from shapeprior.row_codes import row_codes
+from shapeprior.geometry.mesh import TriangleMesh, row_codes
 
 FEW = 20
 """With fewer points than one for so many faces, only the faces around them are looked at."""

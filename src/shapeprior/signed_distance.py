@@ -5,10 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from shapeprior.face_tree import FaceTree
 from shapeprior.find_sides import find_sides
+from shapeprior.geometry.mesh import TriangleMesh
+from shapeprior.geometry.proximity import FaceTree
 from shapeprior.inside import InsideTest
-from shapeprior.mesh import TriangleMesh
 from shapeprior.seams import split_at_seams
 
 SHEET_HALF_THICKNESS = 0.01

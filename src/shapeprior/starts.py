@@ -11,7 +11,7 @@ from shapeprior.code_space import CodeSpace
 from shapeprior.decoder import Decoder, seeded
 from shapeprior.encoder import ViewEncoder
 from shapeprior.first_look import Look, first_looks
-from shapeprior.frames import Similarity
+from shapeprior.geometry.transforms import Similarity
 from shapeprior.hypothesis import Expectation, Fitter, Hypothesis, Pose
 from shapeprior.infer_config import InferConfig
 from shapeprior.observation import Observation

@@ -7,9 +7,8 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 from scipy.spatial import KDTree
 
-from shapeprior.mesh import TriangleMesh
+from shapeprior.geometry.mesh import TriangleMesh, vertex_normals
 from shapeprior.observation import Observation
-from shapeprior.vertex_normals import vertex_normals
 
 SEEN = 0.03
 """Vertices this near to an observed point, in unit-sphere radii, were seen; of sparse scans, within four spacings of it, and

@@ -6,9 +6,9 @@ import numpy as np
 from jaxtyping import Float
 
 from shapeprior.dataset import Dataset
-from shapeprior.mesh import TriangleMesh
+from shapeprior.geometry.mesh import TriangleMesh
+from shapeprior.geometry.sampling import sample_surface
 from shapeprior.point_metrics import chamfer_l1
-from shapeprior.surface import sample_surface
 
 
 def surface_distances(

@@ -15,22 +15,22 @@ from jaxtyping import Float
 from shapeprior.baselines.grid_field import CELLS, CLAMP
 from shapeprior.baselines.linear_model import COMPONENTS, LinearModel, stacked
 from shapeprior.baselines.upper_bound import upper_bound
-from shapeprior.cell_grid import cell_centers
 from shapeprior.dataset import Dataset
 from shapeprior.decoded_field import QUERY_POINTS
 from shapeprior.errors import CompletionError, ShapePriorError
 from shapeprior.evaluate_config import evenly
+from shapeprior.geometry.mesh import TriangleMesh
+from shapeprior.geometry.sampling import cell_centers
 from shapeprior.loaded_prior import loaded
-from shapeprior.mesh import TriangleMesh
 from shapeprior.mesh_io import write_bytes
+from shapeprior.parallel.worker import Lost
 from shapeprior.prior import ShapePrior
 from shapeprior.shape_files import read_mesh_unit
 from shapeprior.signed_distance import SignedDistance
 from shapeprior.truth import load_truth, sheet_half_thickness
-from shapeprior.worker_loop import Lost
 
 Run = Callable[[Callable[[Any], Any], Iterable[Any]], Generator[tuple[Any, Any], None, None]]
-"""Does a function over many jobs, as `shapeprior.workers.run_jobs` does with workers and limits."""
+"""Does a function over many jobs, as `shapeprior.parallel.pool.run_jobs` does with workers and limits."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

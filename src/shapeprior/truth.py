@@ -7,7 +7,7 @@ from jaxtyping import Float
 
 from shapeprior.compare_meshes import TruePoints, compare_with, require_surface
 from shapeprior.dataset import Dataset
-from shapeprior.mesh import TriangleMesh
+from shapeprior.geometry.mesh import TriangleMesh
 from shapeprior.metrics import Metrics, MetricsConfig, Scores
 from shapeprior.signed_distance import SHEET_HALF_THICKNESS, SignedDistance
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 
 from shapeprior.errors import DatasetError
-from shapeprior.mesh import TriangleMesh
+from shapeprior.geometry.mesh import TriangleMesh
 from shapeprior.mesh_source import MeshSource
 from shapeprior.records import Split
 

@@ -3,7 +3,7 @@
 import numpy as np
 from jaxtyping import Float
 
-from shapeprior.frames import Similarity
+from shapeprior.geometry.transforms import Similarity
 
 LEVEL = 0.05
 """A sensor whose direction is steeper than this has no heading: sine of the angle to the vertical."""

@@ -3,11 +3,11 @@
 import numpy as np
 from jaxtyping import Float, Int
 
-from shapeprior.camera import PinholeCamera, look_at
 from shapeprior.errors import ConfigError
-from shapeprior.frames import Similarity
-from shapeprior.mesh import TriangleMesh
-from shapeprior.rays import RayScene
+from shapeprior.geometry.camera import PinholeCamera, look_at
+from shapeprior.geometry.mesh import TriangleMesh
+from shapeprior.geometry.raycasting import RayScene
+from shapeprior.geometry.transforms import Similarity
 
 
 def render_depth(

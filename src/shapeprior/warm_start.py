@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy.spatial import KDTree
 
-from shapeprior.cell_grid import cell_centers
+from shapeprior.geometry.sampling import cell_centers
 
 NEIGHBOURS = 4
 """Samples that a grid value is interpolated from."""

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from shapeprior.errors import CompletionError
-from shapeprior.mesh import TriangleMesh
+from shapeprior.geometry.mesh import TriangleMesh
 from shapeprior.mesh_io import save_mesh
 from shapeprior.pictures import Panel, contact_sheet, save_picture
 from shapeprior.prior import ShapePrior

@@ -8,10 +8,10 @@ from scipy.ndimage import map_coordinates
 from scipy.sparse import csr_array
 
 from shapeprior.extract import ExtractConfig, extract_mesh
-from shapeprior.mesh import TriangleMesh
+from shapeprior.geometry.mesh import TriangleMesh
 
 CELLS = 48
-"""Cells along each axis of the cube [-1, 1]³; the nodes are their centres, as in `shapeprior.cell_grid`."""
+"""Cells along each axis of the cube [-1, 1]³; the nodes are their centres, as in `shapeprior.geometry.sampling`."""
 CLAMP = 0.2
 """Distances beyond this, in unit-sphere radii, say nothing of the surface and are cut off: about five cells."""
 

@@ -5,7 +5,7 @@ import importlib
 import numpy as np
 
 from shapeprior.errors import CompletionError, ConfigError
-from shapeprior.mesh import TriangleMesh
+from shapeprior.geometry.mesh import TriangleMesh
 from shapeprior.observation import Observation
 from shapeprior.observed_samples import observed_samples
 from shapeprior.strays import without_strays

@@ -1,7 +1,7 @@
 """The upper bound: the truth itself, through the same grid that every completion comes from."""
 
 from shapeprior.extract import ExtractConfig, extract_mesh
-from shapeprior.mesh import TriangleMesh
+from shapeprior.geometry.mesh import TriangleMesh
 from shapeprior.signed_distance import SignedDistance
 
 

@@ -15,7 +15,7 @@ from shapeprior.families.bowl import bowl
 from shapeprior.families.camera import camera
 from shapeprior.families.can import can
 from shapeprior.families.mug import mug
-from shapeprior.mesh import TriangleMesh
+from shapeprior.geometry.mesh import TriangleMesh
 
 FAMILIES: dict[str, Callable[[np.random.Generator], TriangleMesh]] = {
     "airplane": airplane,

@@ -15,7 +15,7 @@ from shapeprior.families.airplane_propellers import biplane, glider, light_airpl
 from shapeprior.families.airplane_surfaces import Parts
 from shapeprior.families.lofts import unite
 from shapeprior.families.solids import to_mesh
-from shapeprior.mesh import TriangleMesh
+from shapeprior.geometry.mesh import TriangleMesh
 
 TYPES: tuple[tuple[float, tuple[float, float], Callable[[np.random.Generator], Parts]], ...] = (
     (0.25, (28.0, 75.0), airliner),

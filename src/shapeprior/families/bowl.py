@@ -23,7 +23,7 @@ from shapeprior.families.solids import (
     shell,
     soften,
 )
-from shapeprior.mesh import TriangleMesh
+from shapeprior.geometry.mesh import TriangleMesh
 
 
 def bowl(rng: np.random.Generator) -> TriangleMesh:

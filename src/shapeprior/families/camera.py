@@ -26,7 +26,7 @@ from shapeprior.families.camera_parts import (
 )
 from shapeprior.families.lofts import rounded_block, turned, unite
 from shapeprior.families.solids import to_mesh
-from shapeprior.mesh import TriangleMesh
+from shapeprior.geometry.mesh import TriangleMesh
 
 
 def camera(rng: np.random.Generator) -> TriangleMesh:

@@ -21,7 +21,7 @@ from shapeprior.families.solids import (
     section,
     soften,
 )
-from shapeprior.mesh import TriangleMesh
+from shapeprior.geometry.mesh import TriangleMesh
 
 
 def can(rng: np.random.Generator) -> TriangleMesh:

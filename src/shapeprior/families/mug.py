@@ -25,7 +25,7 @@ from shapeprior.families.solids import (
     sweep,
     unfolded,
 )
-from shapeprior.mesh import TriangleMesh
+from shapeprior.geometry.mesh import TriangleMesh
 
 
 def mug(rng: np.random.Generator) -> TriangleMesh:

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float
 from manifold3d import CrossSection, JoinType, Manifold
 
-from shapeprior.mesh import TriangleMesh
+from shapeprior.geometry.mesh import TriangleMesh
 
 _FAR = 50.0
 """Half the side of a square that stands for the whole plane; bodies are a few units large."""

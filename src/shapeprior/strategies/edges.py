@@ -6,9 +6,8 @@ import numpy as np
 from jaxtyping import Float
 
 from shapeprior.errors import ConfigError
-from shapeprior.face_tree import FaceTree
-from shapeprior.mesh import TriangleMesh
-from shapeprior.row_codes import row_codes
+from shapeprior.geometry.mesh import TriangleMesh, row_codes
+from shapeprior.geometry.proximity import FaceTree
 from shapeprior.signed_distance import SignedDistance
 from shapeprior.strategies.near import NearSurface
 

@@ -6,8 +6,8 @@ import numpy as np
 from jaxtyping import Float
 
 from shapeprior.errors import ConfigError
+from shapeprior.geometry.sampling import sample_surface
 from shapeprior.signed_distance import SignedDistance
-from shapeprior.surface import sample_surface
 
 
 @dataclass(frozen=True, kw_only=True)

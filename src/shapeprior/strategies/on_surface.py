@@ -6,8 +6,8 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from shapeprior.errors import MeshError
+from shapeprior.geometry.sampling import sample_surface
 from shapeprior.signed_distance import SignedDistance
-from shapeprior.surface import sample_surface
 
 STEP = 1e-4
 """How far on both sides of a point the distance is asked for, in unit-sphere radii; thinner walls get no samples."""

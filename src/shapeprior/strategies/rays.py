@@ -6,9 +6,9 @@ import numpy as np
 from jaxtyping import Float
 
 from shapeprior.errors import ConfigError
-from shapeprior.rays import RayScene
+from shapeprior.geometry.raycasting import RayScene
+from shapeprior.geometry.sampling import sample_surface
 from shapeprior.signed_distance import SignedDistance
-from shapeprior.surface import sample_surface
 
 
 @dataclass(frozen=True, kw_only=True)

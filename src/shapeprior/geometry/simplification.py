@@ -3,8 +3,7 @@
 import igl
 import numpy as np
 
-from shapeprior.mesh import TriangleMesh
-from shapeprior.row_codes import row_codes
+from shapeprior.geometry.mesh import TriangleMesh, row_codes
 
 MAX_COLLAPSED_FACES = 250_000
 """Meshes of more faces have vertices that share a cell of a grid joined first: collapsing takes 1.6 s for 100,000 faces."""

@@ -13,9 +13,8 @@ from itertools import count, islice
 from typing import Any
 
 from shapeprior.errors import ConfigError
-from shapeprior.worker_loop import Lost
-from shapeprior.worker_process import Job, Result, WorkerLimits
-from shapeprior.workers import WorkerPool
+from shapeprior.parallel.pool import WorkerPool
+from shapeprior.parallel.worker import Job, Lost, Result, WorkerLimits
 
 CONNECT_SECONDS = 20.0
 """How long a scheduler may take to answer at first, and to say goodbye."""

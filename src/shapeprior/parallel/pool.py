@@ -1,17 +1,14 @@
 """A function over many jobs in several local processes; whatever a job does to its process, the others go on."""
 
 import contextlib
-import os
 import queue
-import sys
 import threading
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from typing import Generic, TypeVar
 
-from shapeprior.worker_loop import Lost
-from shapeprior.worker_process import Job, Result, WorkerLimits, WorkerProcess, WorkerStoppedError
+from shapeprior.parallel.worker import Job, Lost, Result, WorkerLimits, WorkerProcess, WorkerStoppedError
 
 Ended = TypeVar("Ended")
 WAIT_SECONDS = 0.5
@@ -108,18 +105,3 @@ def _next(done: queue.SimpleQueue[Ended]) -> Ended:
     while True:
         with contextlib.suppress(queue.Empty):
             return done.get(timeout=WAIT_SECONDS)
-
-
-def peak_memory_gib() -> float | None:
-    """The most memory that any process has taken which this one started and which has ended; None if the system keeps none."""
-    try:
-        import resource
-    except ImportError:
-        return None
-    # In KiB, but on macOS in bytes.
-    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / (2**30 if sys.platform == "darwin" else 2**20)
-
-
-def usable_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -4,7 +4,7 @@ import igl
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from shapeprior.mesh import TriangleMesh
+from shapeprior.geometry.mesh import TriangleMesh
 
 BATCH = 200_000
 """Points a call, so that memory stays bounded; libigl uses all cores from 10,000 on."""

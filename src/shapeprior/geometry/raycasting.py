@@ -7,7 +7,7 @@ import igl
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from shapeprior.mesh import TriangleMesh
+from shapeprior.geometry.mesh import TriangleMesh
 
 OCCLUSION_EPSILON = 1e-5
 """`RayScene.occluded` ignores the face that a ray starts on: hits closer than this, in halves of the box's diagonal."""
@@ -224,17 +224,3 @@ class RayScene:
         near = np.flatnonzero(inside | ((half_chord_squared > 0) & (along < 0)))
         skipped = np.where(inside[near], 0.0, -along[near] - np.sqrt(np.maximum(half_chord_squared[near], 0.0)))
         return near, starts[near] + skipped[:, None] * units[near], units[near], skipped
-
-
-def fibonacci_directions(count: int) -> Float[np.ndarray, "count 3"]:
-    """Unit vectors spread evenly over the sphere; raises ValueError for a negative count.
-
-    The spherical Fibonacci lattice (González 2010, Measurement of areas on a sphere, doi 10.1007/s11004-009-9257-x).
-    """
-    if count < 0:
-        raise ValueError(f"the number of directions cannot be negative; got {count}")
-    golden_angle = np.pi * (3.0 - np.sqrt(5.0))
-    steps = np.arange(count, dtype=np.float64)
-    height = 1.0 - (2.0 * steps + 1.0) / max(count, 1)
-    ring = np.sqrt(1.0 - height * height)
-    return np.stack([ring * np.cos(golden_angle * steps), height, ring * np.sin(golden_angle * steps)], axis=1)

@@ -1,10 +1,13 @@
-"""Points drawn uniformly by area from the surface of a mesh."""
+"""Points drawn uniformly by area from the surface of a mesh.
+
+The regular grid of cells over the cube [−1, 1]³ of the unit frame.
+"""
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from shapeprior.errors import MeshError
-from shapeprior.mesh import TriangleMesh
+from shapeprior.geometry.mesh import TriangleMesh
 
 
 def sample_surface(
@@ -37,3 +40,23 @@ def sample_surface(
     weights = np.stack([1.0 - root, root * (1.0 - along), root * along], axis=1)
     points = np.einsum("pc,pcx->px", weights, mesh.vertices[mesh.faces[face_index]])
     return points, face_index
+
+
+def cell_centers(cells: int) -> Float[np.ndarray, "centers 3"]:
+    """Centres of cells³ equal cells of the cube [−1, 1]³, x slowest, z fastest."""
+    axis = (np.arange(cells) + 0.5) * (2.0 / cells) - 1.0
+    return np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), axis=-1).reshape(-1, 3)
+
+
+def fibonacci_directions(count: int) -> Float[np.ndarray, "count 3"]:
+    """Unit vectors spread evenly over the sphere; raises ValueError for a negative count.
+
+    The spherical Fibonacci lattice (González 2010, Measurement of areas on a sphere, doi 10.1007/s11004-009-9257-x).
+    """
+    if count < 0:
+        raise ValueError(f"the number of directions cannot be negative; got {count}")
+    golden_angle = np.pi * (3.0 - np.sqrt(5.0))
+    steps = np.arange(count, dtype=np.float64)
+    height = 1.0 - (2.0 * steps + 1.0) / max(count, 1)
+    ring = np.sqrt(1.0 - height * height)
+    return np.stack([ring * np.cos(golden_angle * steps), height, ring * np.sin(golden_angle * steps)], axis=1)

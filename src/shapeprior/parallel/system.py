@@ -1,0 +1,88 @@
+"""The machine and the libraries that figures were made with.
+
+Memory that a step gives back, kept for the next one.
+"""
+
+import ctypes
+import os
+import platform
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+LIBRARIES = ("torch", "numpy", "scipy", "libigl", "embreex", "trimesh", "open3d")
+"""Those that can change a figure."""
+
+
+def machine() -> dict[str, str | int | float | None]:
+    """Processor, cores and memory; None where the system does not say."""
+    return {"processor": processor(), "cores": os.cpu_count(), "memory_gib": _memory_gib()}
+
+
+def versions() -> dict[str, str | None]:
+    """Versions of Python, of this package and of `LIBRARIES`; None for what is not installed."""
+    return {"shapeprior": _version("shapeprior"), "python": platform.python_version()} | {
+        name: _version(name) for name in LIBRARIES
+    }
+
+
+def processor() -> str:
+    """The processor's name, as far as the system says."""
+    try:
+        # Only Linux has this file.
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+        names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    except OSError:
+        names = []
+    return (names[0] if names else "") or platform.processor() or platform.machine() or "unknown processor"
+
+
+def _memory_gib() -> float | None:
+    try:
+        return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
+    except (ValueError, OSError, AttributeError):
+        return None
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+KEPT_BYTES = 1 << 30
+"""How much freed memory stays with the process."""
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+"""What glibc's malloc.h calls the two."""
+
+
+def keep_freed_memory() -> None:
+    """Let the C library keep what is freed, for as long as the process lives; only on Linux with glibc, elsewhere nothing happens.
+
+    Every step on the CPU frees its activations. By default they go back to the system, which must then clear every page anew at
+    the next step: a tenth to a fifth of the time of a step. It is a setting of the whole process, so that the
+    command `train` makes it and the library does not.
+    """
+    if not sys.platform.startswith("linux"):
+        return
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        # Each of the two turns off the library's own guess of both.
+        mallopt(_M_TRIM_THRESHOLD, KEPT_BYTES)
+        mallopt(_M_MMAP_THRESHOLD, KEPT_BYTES)
+
+
+def peak_memory_gib() -> float | None:
+    """The most memory that any process has taken which this one started and which has ended; None if the system keeps none."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    # In KiB, but on macOS in bytes.
+    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / (2**30 if sys.platform == "darwin" else 2**20)
+
+
+def usable_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
