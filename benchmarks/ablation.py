@@ -33,13 +33,13 @@ from shapeprior.decoder import Decoder, seeded
 from shapeprior.edge_normals import edge_normal_error
 from shapeprior.encode_samples import EncodeConfig, encode_samples
 from shapeprior.errors import CompletionError
-from shapeprior.extract import ExtractConfig, extract_mesh
 from shapeprior.losses import banded_l1, clamped_l1, code_prior
 from shapeprior.metric_definitions import METRIC_DEFINITIONS
 from shapeprior.muon import Muon
 from shapeprior.precision import autocast
 from shapeprior.row_adam import RowAdam
-from shapeprior.sampling import STRATEGIES
+from shapeprior.sdf.isosurface.extract import ExtractConfig, extract_mesh
+from shapeprior.sdf.sampling import STRATEGIES
 from shapeprior.warm_start import WarmStart, coarse_grids
 
 CLAMP = 0.1

@@ -19,8 +19,8 @@ from shapeprior.errors import MeshError
 from shapeprior.evaluate import evaluate_prior
 from shapeprior.evaluate_config import EvaluateConfig
 from shapeprior.geometry.mesh import TriangleMesh
+from shapeprior.io.meshes import load_mesh, save_mesh
 from shapeprior.layouts import find_sources
-from shapeprior.mesh_io import load_mesh, save_mesh
 from shapeprior.prepare import prepare_dataset
 from shapeprior.prepare_shape import PrepareConfig
 

@@ -25,13 +25,12 @@ from scipy.spatial import KDTree
 from tables import print_machine, print_table
 
 from shapeprior.bundled import bundled_priors
-from shapeprior.crossings import Crossings
 from shapeprior.decoded_field import DecodedField
-from shapeprior.extract import ExtractConfig, Extraction, extract_mesh
-from shapeprior.follow_surface import follow_surface
 from shapeprior.geometry.mesh import TriangleMesh, keep_components
 from shapeprior.prior import ShapePrior, load
-from shapeprior.surface_grid import surface_grid
+from shapeprior.sdf.isosurface.adaptive_grid import follow_surface, surface_grid
+from shapeprior.sdf.isosurface.extract import ExtractConfig, Extraction, extract_mesh
+from shapeprior.sdf.isosurface.marching_cubes import Crossings
 
 ROUNDING = 2e-6
 """In radii: nearer to zero than this, a corner's sign depends on which points are asked together (single precision)."""
@@ -93,7 +92,7 @@ class DenseSigns:
 
     def components(self, edges: Int[np.ndarray, "edges"]) -> Int[np.ndarray, "edges"]:
         """Which part of the surface each crossed edge belongs to, by the parts of the inside and the outside on its two sides."""
-        # A face with two inside corners across from each other has two inside parts: `shapeprior.cube_cases`.
+        # A face with two inside corners across from each other has two inside parts: `shapeprior.sdf.isosurface.case_table`.
         inner = ndimage.label(self.inside, output=np.int32)[0]
         outer, parts = ndimage.label(~self.inside, structure=ndimage.generate_binary_structure(3, 2), output=np.int32)
         both = np.where(self.inside, inner, -outer).reshape(-1).astype(np.int64)

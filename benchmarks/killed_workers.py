@@ -22,7 +22,7 @@ from shapeprior.dataset import Dataset
 from shapeprior.parallel.system import peak_memory_gib
 from shapeprior.prepare import Progress, prepare_dataset
 from shapeprior.prepare_shape import PrepareConfig
-from shapeprior.sampling import SamplingConfig
+from shapeprior.sdf.sampling import SamplingConfig
 from shapeprior.synthesize import synthesize_family
 
 FAMILIES = ("can", "bowl", "mug")

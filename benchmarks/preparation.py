@@ -70,7 +70,7 @@ def main() -> None:
 
 def find_files(meshes: Path, folders: list[str] | None, every: int) -> dict[str, list[Path]]:
     """Mesh files by folder, without those that are malformed on purpose."""
-    from shapeprior.mesh_io import MESH_SUFFIXES
+    from shapeprior.io.meshes import MESH_SUFFIXES
 
     names = folders or sorted(path.name for path in meshes.iterdir() if path.is_dir() and path.name != "malformed")
     found = {name: sorted(p for p in (meshes / name).rglob("*") if p.suffix.lower() in MESH_SUFFIXES) for name in names}

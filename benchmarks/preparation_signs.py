@@ -14,12 +14,12 @@ from jaxtyping import Bool, Float
 from shapeprior.errors import MeshError
 from shapeprior.geometry.mesh import TriangleMesh
 from shapeprior.geometry.sampling import sample_surface
-from shapeprior.mesh_io import load_mesh
+from shapeprior.io.meshes import load_mesh
+from shapeprior.io.store import open_store
 from shapeprior.mesh_source import MeshSource
 from shapeprior.prepare_shape import PrepareConfig, PreparedMesh, PrepareJob, prepare_mesh, prepare_shape
 from shapeprior.records import RefusedShape
-from shapeprior.signed_distance import SHEET_HALF_THICKNESS
-from shapeprior.store import open_store
+from shapeprior.sdf.signed_distance import SHEET_HALF_THICKNESS
 
 CLEAR = 0.01
 """Signs are compared farther than this from the surface: plates are given to sheets up to there."""

@@ -15,9 +15,9 @@ from jaxtyping import Float
 
 from shapeprior.errors import MeshError
 from shapeprior.geometry.mesh import TriangleMesh
-from shapeprior.mesh_io import save_mesh
+from shapeprior.io.meshes import save_mesh
 from shapeprior.prepare_shape import PrepareConfig
-from shapeprior.signed_distance import SignedDistance
+from shapeprior.sdf.signed_distance import SignedDistance
 
 
 def distance_errors(path: Path, count: int) -> dict[str, Any]:

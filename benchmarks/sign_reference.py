@@ -5,8 +5,8 @@
 Draws the verdict on a plane through the middle of `count` of the meshes below MESHES, for checking by eye: inside orange,
 outside blue, contested points hatched, the surface black.
 
-Everything is in the unit frame: the mesh lies in a sphere of radius 1/1.03. Nothing here is shared with `shapeprior.inside` or
-`shapeprior.signed_distance`. Two things are measured at a point p:
+Everything is in the unit frame: the mesh lies in a sphere of radius 1/1.03. Nothing here is shared with `shapeprior.sdf.inside_test` or
+`shapeprior.sdf.signed_distance`. Two things are measured at a point p:
 
   S(p)  the share of 2,048 outside cameras, orthographic and evenly spread over the sphere, that see p: no face of the file
         (uncleaned, both sides of a face block) lies between. Embree, through `shapeprior.geometry.raycasting.RayScene`.
@@ -59,7 +59,7 @@ from shapeprior.geometry.mesh import TriangleMesh
 from shapeprior.geometry.raycasting import RayScene
 from shapeprior.geometry.sampling import fibonacci_directions
 from shapeprior.geometry.transforms import Similarity
-from shapeprior.mesh_io import MESH_SUFFIXES, load_mesh
+from shapeprior.io.meshes import MESH_SUFFIXES, load_mesh
 
 CAMERAS = 2048
 RESOLUTION = 96

@@ -22,7 +22,7 @@ from shapeprior.bundled import bundled_priors
 from shapeprior.dataset import Dataset
 from shapeprior.geometry.mesh import TriangleMesh
 from shapeprior.geometry.transforms import Similarity
-from shapeprior.mesh_io import load_mesh
+from shapeprior.io.meshes import load_mesh
 from shapeprior.observation import Observation
 from shapeprior.prior import ShapePrior, load
 from shapeprior.sensor_model import SensorModel

@@ -15,7 +15,7 @@ import torch
 
 from shapeprior.bundled import bundled_folder
 from shapeprior.checkpoint import RunConfig, read_checkpoint, write_checkpoint
-from shapeprior.mesh_io import write_bytes
+from shapeprior.io.files import write_bytes
 from shapeprior.model_card import write_model_card
 
 

@@ -17,7 +17,8 @@ from shapeprior.families import synthesize
 from shapeprior.geometry.camera import PinholeCamera, look_at
 from shapeprior.geometry.mesh import TriangleMesh
 from shapeprior.geometry.transforms import Similarity
-from shapeprior.mesh_io import save_mesh, write_bytes
+from shapeprior.io.files import write_bytes
+from shapeprior.io.meshes import save_mesh
 from shapeprior.views import render_depth, view_direction
 
 SEED, INDEX = 1, 3

@@ -10,7 +10,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from shapeprior.mesh_io import write_bytes
+from shapeprior.io.files import write_bytes
 from shapeprior.parallel.system import machine, versions
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))

@@ -9,10 +9,10 @@ from hypothesis import settings
 
 from shapeprior.dataset import Dataset
 from shapeprior.geometry.mesh import TriangleMesh
-from shapeprior.mesh_io import save_mesh
+from shapeprior.io.meshes import save_mesh
 from shapeprior.prepare import prepare_dataset
 from shapeprior.prepare_shape import PrepareConfig
-from shapeprior.sampling import SamplingConfig
+from shapeprior.sdf.sampling import SamplingConfig
 
 # Sums in another order are other sums: the comparisons bit for bit want one thread, and tests run side by side.
 torch.set_num_threads(1)

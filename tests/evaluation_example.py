@@ -9,7 +9,7 @@ import trimesh
 from plain_geometry import sphere
 
 from shapeprior.geometry.mesh import TriangleMesh
-from shapeprior.mesh_io import save_mesh
+from shapeprior.io.meshes import save_mesh
 
 EVIL = "</script><script>document.title = 'pwned'</script>"
 """An id that a page must not run."""

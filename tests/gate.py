@@ -14,8 +14,8 @@ from shapeprior.metric_definitions import METRIC_DEFINITIONS
 from shapeprior.metrics import MetricsConfig
 from shapeprior.prepare import prepare_dataset
 from shapeprior.prepare_shape import PrepareConfig
-from shapeprior.sampling import SamplingConfig
 from shapeprior.score_summary import find_summary
+from shapeprior.sdf.sampling import SamplingConfig
 from shapeprior.synthesize import synthesize_family
 
 STORED = Path(__file__).with_name("gate.json")

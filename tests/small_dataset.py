@@ -9,11 +9,11 @@ from plain_geometry import random_similarity, sphere
 
 from shapeprior.dataset import Dataset
 from shapeprior.geometry.mesh import TriangleMesh
+from shapeprior.io.store import Store
 from shapeprior.manifest import write_manifest
 from shapeprior.records import RefusedShape, ShapeRecord, write_record
-from shapeprior.sampling import SdfSamples, SurfaceSamples
+from shapeprior.sdf.sampling import SdfSamples, SurfaceSamples
 from shapeprior.shape_files import write_mesh_unit, write_samples
-from shapeprior.store import Store
 
 COUNT = 200
 """Samples of each shape."""

@@ -15,8 +15,8 @@ from shapeprior.baselines.view_evidence import FREE_POINTS, SURFACE_POINTS, View
 from shapeprior.errors import CompletionError
 from shapeprior.geometry.mesh import TriangleMesh
 from shapeprior.geometry.sampling import cell_centers
+from shapeprior.sdf.signed_distance import SignedDistance
 from shapeprior.shape_views import shape_view
-from shapeprior.signed_distance import SignedDistance
 
 NODES = cell_centers(CELLS)
 RADII = np.linspace(0.4, 0.85, 10)

@@ -4,7 +4,7 @@ from itertools import product
 
 import numpy as np
 
-from shapeprior.brick_cells import (
+from shapeprior.sdf.isosurface.brick_grid import (
     CELL,
     CORNER_BRICK,
     CORNER_LOCAL,
@@ -21,7 +21,7 @@ from shapeprior.brick_cells import (
     over_corners,
     spread,
 )
-from shapeprior.cube_cases import CORNER_OFFSETS
+from shapeprior.sdf.isosurface.case_table import CORNER_OFFSETS
 
 INNER = np.s_[:, :SIDE, :SIDE, :SIDE]
 

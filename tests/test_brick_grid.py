@@ -5,8 +5,7 @@ from itertools import product
 import numpy as np
 import pytest
 
-from shapeprior.brick_cells import NEGATIVE, POSITIVE, PRESUMED, SIDE, UNKNOWN
-from shapeprior.brick_grid import BrickGrid
+from shapeprior.sdf.isosurface.brick_grid import NEGATIVE, POSITIVE, PRESUMED, SIDE, UNKNOWN, BrickGrid
 
 
 def known_grid(cells: int, *, share: float, seed: int) -> tuple[BrickGrid, np.ndarray]:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from shapeprior.errors import ConfigError, ScanError
 from shapeprior.geometry.camera import PinholeCamera, has_measurement, look_at
-from shapeprior.intrinsics import camera_from_json
+from shapeprior.io.intrinsics import camera_from_json
 
 CAMERA = PinholeCamera(fx=500.0, fy=600.0, cx=31.0, cy=22.5, width=64, height=48)
 MATRIX = [[500.0, 0.0, 31.0], [0.0, 600.0, 22.5], [0.0, 0.0, 1.0]]

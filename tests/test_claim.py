@@ -8,7 +8,7 @@ import pytest
 
 from shapeprior.claim import claim, write_settings
 from shapeprior.errors import DatasetError, OutputError
-from shapeprior.store import open_store
+from shapeprior.io.store import open_store
 
 SETTINGS: dict[str, Any] = {"prepare": {"up": "y", "near": {"variances": [0.1, 0.2]}, "measure": 0.9}, "seed": 3}
 LOOSE = frozenset({"prepare.measure"})

@@ -11,7 +11,7 @@ from scipy.spatial import KDTree
 
 from shapeprior.bundled import bundled_folder, bundled_priors
 from shapeprior.dataset import Dataset
-from shapeprior.mesh_io import load_mesh
+from shapeprior.io.meshes import load_mesh
 from shapeprior.pose_io import read_pose
 from shapeprior.scan_io import read_scan
 

@@ -18,12 +18,12 @@ from processes import needs_proc, wait_until
 from worker_functions import act
 
 from shapeprior.errors import ConfigError
-from shapeprior.mesh_io import save_mesh
+from shapeprior.io.meshes import save_mesh
 from shapeprior.parallel.dask_cluster import run_on_cluster
 from shapeprior.parallel.worker import Lost, WorkerLimits
 from shapeprior.prepare import prepare_dataset
 from shapeprior.prepare_shape import PrepareConfig
-from shapeprior.sampling import SamplingConfig
+from shapeprior.sdf.sampling import SamplingConfig
 
 distributed = pytest.importorskip("distributed")
 # Dask's own loops end when they like.

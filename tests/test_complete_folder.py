@@ -15,7 +15,8 @@ from shapeprior.cli import main
 from shapeprior.complete_folder import complete_folder
 from shapeprior.complete_scan import CompletedScan
 from shapeprior.errors import CheckpointError, ConfigError, ScanError
-from shapeprior.mesh_io import load_mesh, write_bytes
+from shapeprior.io.files import write_bytes
+from shapeprior.io.meshes import load_mesh
 from shapeprior.observation import Observation
 from shapeprior.prior import load
 from shapeprior.prior_digest import prior_digest

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from shapeprior.config import check_numbers, config_from_json, config_to_json
 from shapeprior.errors import ConfigError
 from shapeprior.prepare_shape import PrepareConfig
-from shapeprior.sampling import SamplingConfig
+from shapeprior.sdf.sampling import SamplingConfig
 from shapeprior.train_config import TrainConfig
 
 

@@ -6,9 +6,9 @@ import igl
 import numpy as np
 import pytest
 
-from shapeprior.cube_cases import CORNER_OFFSETS, EDGE_CORNERS, cube_cases
-from shapeprior.extract import ExtractConfig, extract_mesh
 from shapeprior.geometry.mesh import TriangleMesh
+from shapeprior.sdf.isosurface.case_table import CORNER_OFFSETS, EDGE_CORNERS, cube_cases
+from shapeprior.sdf.isosurface.extract import ExtractConfig, extract_mesh
 
 
 def middles(edges: np.ndarray) -> np.ndarray:

@@ -23,10 +23,10 @@ from small_dataset import (
 
 from shapeprior.dataset import Dataset
 from shapeprior.errors import DatasetError
+from shapeprior.io.store import LocalStore, open_store
 from shapeprior.manifest import write_manifest
-from shapeprior.sampling import SdfSamples
+from shapeprior.sdf.sampling import SdfSamples
 from shapeprior.shape_files import mesh_name, samples_name, write_samples
-from shapeprior.store import LocalStore, open_store
 
 FORMATS_PAGE = Path(__file__).parents[1] / "docs" / "formats.md"
 IDS = ["a", "mugs/b-1.x_2", "c"]
@@ -358,7 +358,7 @@ def test_the_page_names_every_field() -> None:
 
 
 def test_the_page_numbers_the_strategies() -> None:
-    from shapeprior.sampling import STRATEGIES
+    from shapeprior.sdf.sampling import STRATEGIES
 
     page = FORMATS_PAGE.read_text(encoding="utf-8")
     assert ", ".join(f"{number} `{name}`" for number, name in enumerate(STRATEGIES)) in page

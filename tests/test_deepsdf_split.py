@@ -7,7 +7,7 @@ import pytest
 
 from shapeprior.deepsdf_split import is_split, read_split, split_sources
 from shapeprior.errors import DatasetError, MeshError
-from shapeprior.mesh_io import load_mesh
+from shapeprior.io.meshes import load_mesh
 
 CHAIR, LAMP = "03001627", "03636649"
 

@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 from scan_writers import damaged, saved
 
-from shapeprior.depth_files import read_depth, read_depth_image, read_mask
 from shapeprior.errors import ConfigError, ScanError
 from shapeprior.geometry.transforms import Similarity
+from shapeprior.io.depth_images import read_depth, read_depth_image, read_mask
 from shapeprior.scan_io import read_scan
 
 METRES = np.linspace(0.5, 3.0, 6 * 8, dtype=np.float32).reshape(6, 8)

@@ -14,10 +14,10 @@ from shapeprior.encode_samples import EncodeConfig
 from shapeprior.errors import MeshError, OutputError
 from shapeprior.geometry.mesh import TriangleMesh
 from shapeprior.geometry.transforms import Similarity
-from shapeprior.mesh_io import save_mesh
+from shapeprior.io.meshes import save_mesh
 from shapeprior.point_metrics import intersection_over_union
 from shapeprior.prior import load
-from shapeprior.signed_distance import SHEET_HALF_THICKNESS, SignedDistance
+from shapeprior.sdf.signed_distance import SHEET_HALF_THICKNESS, SignedDistance
 
 CODE = np.array([0.4, -0.9])
 FAST = EncodeConfig(steps=60, points=500)

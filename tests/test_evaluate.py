@@ -23,7 +23,7 @@ from shapeprior.evaluate_config import EvaluateConfig, chosen_baselines, evenly,
 from shapeprior.geometry.mesh import TriangleMesh
 from shapeprior.geometry.transforms import Similarity
 from shapeprior.infer_config import InferConfig
-from shapeprior.mesh_io import load_mesh
+from shapeprior.io.meshes import load_mesh
 from shapeprior.metric_definitions import METRIC_DEFINITIONS
 from shapeprior.metrics import MetricsConfig
 from shapeprior.observation import Observation
@@ -34,8 +34,8 @@ from shapeprior.prepare_shape import PrepareConfig
 from shapeprior.presets import Preset
 from shapeprior.prior import ShapePrior
 from shapeprior.records import RefusedShape
-from shapeprior.sampling import SamplingConfig
 from shapeprior.score_summary import find_summary
+from shapeprior.sdf.sampling import SamplingConfig
 from shapeprior.shape_views import ShapeView
 from shapeprior.train import train_prior
 from shapeprior.train_config import TrainConfig

@@ -10,8 +10,8 @@ from scipy.spatial import KDTree
 from skimage.measure import marching_cubes
 
 from shapeprior.errors import CompletionError, ConfigError
-from shapeprior.extract import ExtractConfig, extract_mesh
 from shapeprior.geometry.mesh import TriangleMesh
+from shapeprior.sdf.isosurface.extract import ExtractConfig, extract_mesh
 
 Field = Callable[[np.ndarray], np.ndarray]
 

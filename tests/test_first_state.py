@@ -13,7 +13,7 @@ from shapeprior.dataset import Dataset
 from shapeprior.deepsdf import DeepSdfConfig
 from shapeprior.errors import DatasetError
 from shapeprior.first_state import first_state
-from shapeprior.sampling import SdfSamples
+from shapeprior.sdf.sampling import SdfSamples
 from shapeprior.train_config import StartName, TrainConfig
 from shapeprior.triplane import TriplaneConfig
 

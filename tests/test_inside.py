@@ -25,7 +25,7 @@ from plain_geometry import (
 
 from shapeprior.geometry.cleaning import clean_mesh
 from shapeprior.geometry.mesh import TriangleMesh
-from shapeprior.inside import InsideTest
+from shapeprior.sdf.inside_test import InsideTest
 
 POINTS = points_around(np.random.default_rng(0), 1500)
 CUT = sphere(radius=0.9, subdivisions=3)

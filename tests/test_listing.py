@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from shapeprior import listing
 from shapeprior.errors import DatasetError
-from shapeprior.listing import read_json, read_text
+from shapeprior.io import files as listing
+from shapeprior.io.files import read_json, read_text
 
 
 def test_text_comes_without_its_byte_order_mark(tmp_path: Path) -> None:

@@ -18,7 +18,8 @@ from plain_geometry import box, join, random_similarity, sorted_corners, sphere,
 
 from shapeprior.errors import MeshError, OutputError
 from shapeprior.geometry.mesh import TriangleMesh
-from shapeprior.mesh_io import MESH_SUFFIXES, load_mesh, save_mesh, write_bytes
+from shapeprior.io.files import write_bytes
+from shapeprior.io.meshes import MESH_SUFFIXES, load_mesh, save_mesh
 
 SHAPE = join(sphere(radius=0.3, center=(2.0, 0.0, 0.0)), box(extents=(1.0, 2.0, 3.0)))
 TETRA = TriangleMesh(

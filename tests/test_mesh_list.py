@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shapeprior.errors import DatasetError
+from shapeprior.io.files import NAME
 from shapeprior.mesh_list import read_mesh_list
 from shapeprior.mesh_source import MeshSource
-from shapeprior.store_names import NAME
 
 ROWS = [
     {"path": "mugs/b.obj", "id": "mug/one", "category": "mug", "split": "test", "up": "Z", "unit": "mm"},

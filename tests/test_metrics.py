@@ -20,7 +20,7 @@ from shapeprior.metric_definitions import (
     SPLIT_METRICS,
 )
 from shapeprior.metrics import Metrics, MetricsConfig, Scores, SurfaceMetrics, mean_metrics
-from shapeprior.signed_distance import SignedDistance
+from shapeprior.sdf.signed_distance import SignedDistance
 from shapeprior.truth import Truth, score, score_view
 
 QUICK = MetricsConfig(surface_points=20_000, volume_points=50_000, edge_points=5000, emd_points=256)

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from shapeprior import npz_io
 from shapeprior.errors import MeshError
-from shapeprior.npz_io import read_float_arrays
+from shapeprior.io import npz as npz_io
+from shapeprior.io.npz import read_float_arrays
 
 
 def npy(array: np.ndarray, *, allow_pickle: bool = False) -> bytes:

@@ -7,7 +7,7 @@ from plain_geometry import join, keep, lathe, points_around, random_rotation, sp
 from shapeprior.geometry.mesh import TriangleMesh
 from shapeprior.geometry.proximity import FaceTree
 from shapeprior.geometry.raycasting import RayScene
-from shapeprior.pockets import CLEARANCE, NONE, OUTER, Pockets
+from shapeprior.sdf.cavities import CLEARANCE, NONE, OUTER, Pockets
 
 POINTS = points_around(np.random.default_rng(0), 1000)
 BALL = sphere(radius=0.9, subdivisions=4)

@@ -13,10 +13,10 @@ import pytest
 import trimesh
 from scan_writers import damaged, lzf_compress, pcd_bytes, saved
 
-from shapeprior import las as las_module
 from shapeprior.errors import ConfigError, ScanError
-from shapeprior.lzf import decompress
-from shapeprior.point_files import read_cloud
+from shapeprior.io import las as las_module
+from shapeprior.io.pcd import decompress
+from shapeprior.io.point_files import read_cloud
 from shapeprior.scan_io import read_scan
 
 RNG = np.random.default_rng(0)

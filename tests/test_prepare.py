@@ -18,16 +18,16 @@ from shapeprior.assign import assign_splits
 from shapeprior.dataset import Dataset
 from shapeprior.errors import ConfigError, DatasetError, MeshError, OutputError
 from shapeprior.geometry.mesh import TriangleMesh
-from shapeprior.mesh_io import load_mesh, save_mesh
+from shapeprior.io.files import source_sha256
+from shapeprior.io.meshes import load_mesh, save_mesh
+from shapeprior.io.store import open_store
 from shapeprior.mesh_source import MeshSource
 from shapeprior.prepare import left_over, prepare_dataset
-from shapeprior.prepare_shape import PrepareConfig, PrepareJob, prepare_mesh, prepare_shape, shape_rng, source_sha256
+from shapeprior.prepare_shape import PrepareConfig, PrepareJob, prepare_mesh, prepare_shape, shape_rng
 from shapeprior.records import ShapeRecord
-from shapeprior.sampling import SamplingConfig
+from shapeprior.sdf.sampling import SamplingConfig
+from shapeprior.sdf.strategies import DepthRays, StrategySettings
 from shapeprior.shape_files import SampleFile
-from shapeprior.store import open_store
-from shapeprior.strategies import StrategySettings
-from shapeprior.strategies.rays import DepthRays
 
 CONFIG = PrepareConfig(sampling=SamplingConfig.deepsdf(200), test_share=0.4)
 SHAPES = {
@@ -510,7 +510,7 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(tmp_path: Path) -> No
     )
     program = (
         "import sys; from pathlib import Path; from shapeprior.prepare import prepare_dataset\n"
-        "from shapeprior.prepare_shape import PrepareConfig; from shapeprior.sampling import SamplingConfig\n"
+        "from shapeprior.prepare_shape import PrepareConfig; from shapeprior.sdf.sampling import SamplingConfig\n"
         "config = PrepareConfig(sampling=SamplingConfig.deepsdf(20_000))\n"
         "prepare_dataset(sys.argv[1], sys.argv[2], config=config, seed=1, workers=0)\n"
     )

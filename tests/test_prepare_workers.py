@@ -9,13 +9,13 @@ from plain_geometry import box, sphere, torus
 from processes import children, needs_proc
 
 from shapeprior.dataset import Dataset
-from shapeprior.mesh_io import save_mesh
+from shapeprior.io.meshes import save_mesh
+from shapeprior.io.store import open_store
 from shapeprior.parallel.worker import WorkerLimits
 from shapeprior.prepare import prepare_dataset
 from shapeprior.prepare_shape import PrepareConfig
 from shapeprior.records import RefusedShape, ShapeRecord, read_records
-from shapeprior.sampling import SamplingConfig
-from shapeprior.store import open_store
+from shapeprior.sdf.sampling import SamplingConfig
 
 pytestmark = [pytest.mark.slow, needs_proc]
 

@@ -15,7 +15,7 @@ from shapeprior.deepsdf import DeepSdfConfig
 from shapeprior.errors import CheckpointError, CompletionError, ConfigError, OutputError
 from shapeprior.geometry.transforms import Similarity
 from shapeprior.infer_config import InferConfig
-from shapeprior.mesh_io import load_mesh
+from shapeprior.io.meshes import load_mesh
 from shapeprior.observation import Observation
 from shapeprior.presets import build_decoder
 from shapeprior.prior import load

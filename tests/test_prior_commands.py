@@ -16,7 +16,7 @@ from shapeprior.errors import CompletionError, ConfigError, ScanError
 from shapeprior.find_code import find_code, holds_mesh
 from shapeprior.geometry.mesh import TriangleMesh
 from shapeprior.geometry.transforms import Similarity
-from shapeprior.mesh_io import load_mesh, save_mesh
+from shapeprior.io.meshes import load_mesh, save_mesh
 from shapeprior.placed_scan import ViewFiles, read_placed_scan
 from shapeprior.point_metrics import chamfer_l1
 from shapeprior.prior import load

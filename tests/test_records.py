@@ -10,8 +10,8 @@ import pytest
 from small_dataset import some_record, some_refusal
 
 from shapeprior.errors import DatasetError
+from shapeprior.io.store import LocalStore
 from shapeprior.records import Record, read_record, read_records, record_name, write_record
-from shapeprior.store import LocalStore
 
 RECORDS = [
     some_record("a"),

@@ -17,7 +17,7 @@ from shapeprior.geometry.transforms import Similarity
 from shapeprior.metrics import MetricsConfig
 from shapeprior.prior import load
 from shapeprior.refine import FieldSamples, RefineConfig, refine_prepared
-from shapeprior.signed_distance import SignedDistance
+from shapeprior.sdf.signed_distance import SignedDistance
 from shapeprior.triplane import TriplaneConfig, TriplaneDecoder
 from shapeprior.truth import Truth, score
 

@@ -11,8 +11,8 @@ from fsspec.implementations.memory import MemoryFileSystem
 from fsspec.registry import known_implementations
 
 from shapeprior.errors import DatasetError, OutputError, ShapePriorError
-from shapeprior.remote_store import RemoteStore
-from shapeprior.store import open_store
+from shapeprior.io.remote_store import RemoteStore
+from shapeprior.io.store import open_store
 
 
 class Fault(Exception):

@@ -11,10 +11,9 @@ from shapeprior.config import config_from_json, config_to_json
 from shapeprior.errors import ConfigError, MeshError
 from shapeprior.geometry.cleaning import clean_mesh
 from shapeprior.geometry.mesh import TriangleMesh
-from shapeprior.sampling import MAX_SAMPLES, STRATEGIES, SamplingConfig, SdfSamples, parse_counts, sample_sdf
-from shapeprior.signed_distance import SignedDistance
-from shapeprior.strategies import StrategySettings
-from shapeprior.strategies.near import NearSurface
+from shapeprior.sdf.sampling import MAX_SAMPLES, STRATEGIES, SamplingConfig, SdfSamples, parse_counts, sample_sdf
+from shapeprior.sdf.signed_distance import SignedDistance
+from shapeprior.sdf.strategies import NearSurface, StrategySettings
 
 EXTENTS = (1.0, 0.6, 0.8)
 BALL = SignedDistance(sphere(radius=0.6, subdivisions=3))

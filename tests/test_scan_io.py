@@ -13,11 +13,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from shapeprior import scan_file
-from shapeprior.depth_files import read_depth, read_mask
 from shapeprior.errors import ConfigError, ScanError, ShapePriorError
 from shapeprior.geometry.transforms import Similarity
-from shapeprior.point_files import read_cloud
+from shapeprior.io import files as scan_file
+from shapeprior.io.depth_images import read_depth, read_mask
+from shapeprior.io.point_files import read_cloud
 from shapeprior.pose_io import read_pose
 from shapeprior.scan_io import read_scan
 

@@ -7,7 +7,7 @@ from plain_geometry import box, box_sdf, join, sphere, torus
 from shapeprior.geometry.cleaning import clean_mesh
 from shapeprior.geometry.mesh import TriangleMesh
 from shapeprior.geometry.sampling import sample_surface
-from shapeprior.seams import (
+from shapeprior.sdf.self_intersections import (
     MAX_PIECES,
     SEAM_EDGE,
     _longest_allowed,

@@ -17,9 +17,9 @@ from shapeprior.prepare_shape import prepare_mesh
 from shapeprior.presets import build_decoder, preset
 from shapeprior.prior import ShapePrior, load
 from shapeprior.refine import refine_prepared
+from shapeprior.sdf.signed_distance import SHEET_HALF_THICKNESS, SignedDistance
 from shapeprior.seen_detail import DetailConfig, seen_detail
 from shapeprior.shape_views import shape_view
-from shapeprior.signed_distance import SHEET_HALF_THICKNESS, SignedDistance
 from shapeprior.triplane import TriplaneConfig, TriplaneDecoder
 
 RADIUS = TriplaneDecoder.START_RADIUS

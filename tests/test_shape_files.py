@@ -15,6 +15,7 @@ from small_dataset import COUNT, SURFACE_COUNT, some_mesh, some_samples
 
 from shapeprior.errors import DatasetError
 from shapeprior.geometry.mesh import TriangleMesh
+from shapeprior.io.store import LocalStore
 from shapeprior.shape_files import (
     SampleFile,
     mesh_name,
@@ -24,7 +25,6 @@ from shapeprior.shape_files import (
     write_mesh_unit,
     write_samples,
 )
-from shapeprior.store import LocalStore
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from shapeprior.errors import MeshError
-from shapeprior.mesh_io import load_mesh
+from shapeprior.io.meshes import load_mesh
 from shapeprior.shapenet import MODEL_FILES, ShapeNetVersion, shapenet_sources, shapenet_version
 
 MUG, CHAIR, UNKNOWN = "03797390", "03001627", "09999999"

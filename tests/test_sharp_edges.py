@@ -9,8 +9,8 @@ from scipy.ndimage import map_coordinates
 from scipy.spatial.transform import Rotation
 
 from shapeprior.errors import ConfigError
-from shapeprior.extract import Edges, ExtractConfig, Extraction, extract_mesh
 from shapeprior.geometry.mesh import TriangleMesh
+from shapeprior.sdf.isosurface.extract import Edges, ExtractConfig, Extraction, extract_mesh
 
 Field = Callable[[np.ndarray], np.ndarray]
 

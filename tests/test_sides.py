@@ -17,13 +17,12 @@ from plain_geometry import (
     torus_sdf,
 )
 
-from shapeprior.find_sides import find_sides
 from shapeprior.geometry.cleaning import clean_mesh
 from shapeprior.geometry.mesh import TriangleMesh
 from shapeprior.geometry.proximity import FaceTree
-from shapeprior.inside import InsideTest
-from shapeprior.seams import split_at_seams
-from shapeprior.sides import FaceSides
+from shapeprior.sdf.face_sides import FaceSides, find_sides
+from shapeprior.sdf.inside_test import InsideTest
+from shapeprior.sdf.self_intersections import split_at_seams
 
 POINTS = points_around(np.random.default_rng(0), 4000)
 

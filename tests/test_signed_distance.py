@@ -31,7 +31,7 @@ from plain_geometry import (
 from shapeprior.geometry.cleaning import clean_mesh
 from shapeprior.geometry.mesh import TriangleMesh
 from shapeprior.geometry.transforms import Similarity
-from shapeprior.signed_distance import SHEET_HALF_THICKNESS, SignedDistance
+from shapeprior.sdf.signed_distance import SHEET_HALF_THICKNESS, SignedDistance
 
 SEAM = 0.03
 """How wrong a distance may be beside a seam of overlapping parts: half a piece, and a little for its corners."""

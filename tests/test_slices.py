@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from plain_geometry import box, sphere, sphere_sdf
 
-from shapeprior.signed_distance import SignedDistance
+from shapeprior.sdf.signed_distance import SignedDistance
 from shapeprior.slices import draw_slice, slice_field
 
 BALL = SignedDistance(sphere(radius=0.6, subdivisions=4))

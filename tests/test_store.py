@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from shapeprior.errors import DatasetError, OutputError
-from shapeprior.remote_store import RemoteStore
-from shapeprior.store import LocalStore, Store, open_store
+from shapeprior.io.remote_store import RemoteStore
+from shapeprior.io.store import LocalStore, Store, open_store
 
 KINDS = ["folder", "file://", "memory://"]
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shapeprior.errors import DatasetError, OutputError
-from shapeprior.store_names import check_name, one_line, unreadable, unwritable, whole_range
+from shapeprior.io.files import check_name, one_line, unreadable, unwritable, whole_range
 
 GOOD = ["a", "a/b", "A-1.b_2", "0", "_x", "a..b", "a/b/c/d", "x" * 200, "manifest.json", "samples/a.safetensors"]
 BAD = [

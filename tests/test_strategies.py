@@ -12,13 +12,17 @@ from shapeprior.errors import ConfigError, MeshError
 from shapeprior.geometry.cleaning import clean_mesh
 from shapeprior.geometry.mesh import TriangleMesh
 from shapeprior.geometry.transforms import Similarity
-from shapeprior.signed_distance import SHEET_HALF_THICKNESS, SignedDistance
-from shapeprior.strategies import StrategySettings
-from shapeprior.strategies.edges import BEND_STEP, SharpEdges
-from shapeprior.strategies.near import NearSurface
-from shapeprior.strategies.on_surface import STEP, OnSurface
-from shapeprior.strategies.rays import DepthRays
-from shapeprior.strategies.uniform import UniformBall
+from shapeprior.sdf.signed_distance import SHEET_HALF_THICKNESS, SignedDistance
+from shapeprior.sdf.strategies import (
+    BEND_STEP,
+    STEP,
+    DepthRays,
+    NearSurface,
+    OnSurface,
+    SharpEdges,
+    StrategySettings,
+    UniformBall,
+)
 
 BLOCK_SIZE = np.array([1.0, 0.6, 0.8])
 BALL = SignedDistance(sphere(radius=0.6, subdivisions=3))

@@ -13,8 +13,8 @@ from safetensors.numpy import load, save
 from small_dataset import WatchedStore
 
 from shapeprior.errors import DatasetError
-from shapeprior.store import LocalStore, open_store
-from shapeprior.tensor_file import FIRST_BYTES, MAX_HEADER_BYTES, TensorFile
+from shapeprior.io.store import LocalStore, open_store
+from shapeprior.io.tensor_file import FIRST_BYTES, MAX_HEADER_BYTES, TensorFile
 
 RNG = np.random.default_rng(4)
 TENSORS = {

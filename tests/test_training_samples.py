@@ -13,8 +13,8 @@ from small_dataset import COUNT, WatchedStore, some_record, some_samples, write_
 from shapeprior import training_samples
 from shapeprior.dataset import Dataset
 from shapeprior.errors import DatasetError
+from shapeprior.io.store import LocalStore, Store
 from shapeprior.objective import TrainingBatch
-from shapeprior.store import LocalStore, Store
 from shapeprior.training_samples import TrainingSamples
 
 WAYS = pytest.mark.parametrize("way", ["held", "mapped", "over a network"])

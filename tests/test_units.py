@@ -3,7 +3,7 @@
 import pytest
 
 from shapeprior.errors import ConfigError
-from shapeprior.mesh_io import MESH_SUFFIXES
+from shapeprior.io.meshes import MESH_SUFFIXES
 from shapeprior.units import file_unit, file_up_axis, parse_unit
 
 

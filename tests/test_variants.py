@@ -10,11 +10,11 @@ from plain_geometry import box, sphere, torus
 
 from shapeprior.dataset import Dataset
 from shapeprior.errors import DatasetError
-from shapeprior.mesh_io import save_mesh
+from shapeprior.io.meshes import save_mesh
 from shapeprior.mesh_source import MeshSource
 from shapeprior.prepare import left_over, prepare_dataset
 from shapeprior.prepare_shape import PrepareConfig
-from shapeprior.sampling import SamplingConfig
+from shapeprior.sdf.sampling import SamplingConfig
 from shapeprior.variants import stretched, with_variants
 
 CONFIG = PrepareConfig(sampling=SamplingConfig.deepsdf(300), test_share=0.4, variants=2)

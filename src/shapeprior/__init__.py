@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from shapeprior.geometry.camera import PinholeCamera as PinholeCamera
     from shapeprior.geometry.mesh import TriangleMesh as TriangleMesh
     from shapeprior.geometry.transforms import Similarity as Similarity
+    from shapeprior.io.meshes import load_mesh as load_mesh
+    from shapeprior.io.meshes import save_mesh as save_mesh
     from shapeprior.joined_views import join_views as join_views
-    from shapeprior.mesh_io import load_mesh as load_mesh
-    from shapeprior.mesh_io import save_mesh as save_mesh
     from shapeprior.observation import Observation as Observation
     from shapeprior.prepare import prepare_dataset as prepare_dataset
     from shapeprior.presets import preset as preset
@@ -41,13 +41,13 @@ _HOMES = {
     "evaluate_prior": "evaluate",
     "join_views": "joined_views",
     "load": "prior",
-    "load_mesh": "mesh_io",
+    "load_mesh": "io.meshes",
     "prepare_dataset": "prepare",
     "preset": "presets",
     "read_scan": "scan_io",
     "read_views": "scan_io",
     "recognize": "recognition",
-    "save_mesh": "mesh_io",
+    "save_mesh": "io.meshes",
     "synthesize_family": "synthesize",
     "train_encoder": "encoder_training",
     "train_prior": "train",

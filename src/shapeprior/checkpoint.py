@@ -21,7 +21,7 @@ from shapeprior.config import config_from_json, config_to_json
 from shapeprior.decoder import Decoder
 from shapeprior.deepsdf import DeepSdfConfig
 from shapeprior.errors import CheckpointError, ConfigError
-from shapeprior.mesh_io import write_bytes
+from shapeprior.io.files import write_bytes
 from shapeprior.presets import DecoderConfig
 from shapeprior.train_config import TrainConfig
 from shapeprior.triplane import TriplaneConfig

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from shapeprior.errors import DatasetError, OutputError
-from shapeprior.store import LocalStore, Store
+from shapeprior.io.store import LocalStore, Store
 
 SETTINGS = "settings.json"
 _ABSENT = "nothing"

@@ -98,7 +98,7 @@ def prepare(
     from shapeprior.parallel.worker import WorkerLimits
     from shapeprior.prepare import left_over, prepare_dataset
     from shapeprior.prepare_shape import PrepareConfig
-    from shapeprior.sampling import parse_counts
+    from shapeprior.sdf.sampling import parse_counts
     from shapeprior.units import parse_unit
 
     config = PrepareConfig(

@@ -8,12 +8,12 @@ from pathlib import Path
 
 from shapeprior.complete_scan import CompletedScan, ScanJob, complete_scan, content_sha256, kept_row
 from shapeprior.errors import ConfigError
-from shapeprior.extract import Edges
-from shapeprior.mesh_io import write_bytes
+from shapeprior.io.files import write_bytes
 from shapeprior.parallel.pool import run_jobs
 from shapeprior.parallel.worker import Lost, WorkerLimits
 from shapeprior.placement import Freedom
 from shapeprior.scan_folder import SUMMARY, find_scans
+from shapeprior.sdf.isosurface.extract import Edges
 from shapeprior.seen_detail import DetailConfig
 
 

@@ -9,8 +9,8 @@ from jaxtyping import Float
 
 from shapeprior.geometry.mesh import TriangleMesh
 from shapeprior.geometry.transforms import Similarity
+from shapeprior.io.meshes import save_mesh
 from shapeprior.latent_estimate import LatentEstimate, PlacementDeviations
-from shapeprior.mesh_io import save_mesh
 from shapeprior.support import Support
 from shapeprior.verdict import Verdict
 

@@ -12,11 +12,11 @@ import numpy as np
 from shapeprior.errors import DatasetError
 from shapeprior.geometry.mesh import TriangleMesh
 from shapeprior.geometry.transforms import Similarity
+from shapeprior.io.store import Store, open_store
 from shapeprior.manifest import read_manifest
 from shapeprior.records import READERS, RefusedShape, ShapeRecord
-from shapeprior.sampling import SdfSamples, SurfaceSamples
+from shapeprior.sdf.sampling import SdfSamples, SurfaceSamples
 from shapeprior.shape_files import SampleFile, mesh_name, random_blocks, read_mesh_unit, samples_name
-from shapeprior.store import Store, open_store
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +34,7 @@ class Dataset:
 
     @classmethod
     def open(cls, root: str | os.PathLike[str]) -> "Dataset":
-        """Read the manifest at a path or a URL (``s3://bucket/folder`` and others, see `shapeprior.store.open_store`).
+        """Read the manifest at a path or a URL (``s3://bucket/folder`` and others, see `shapeprior.io.store.open_store`).
 
         Raises DatasetError if it is missing, broken, or names files outside the data set.
         """

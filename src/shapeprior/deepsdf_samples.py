@@ -15,10 +15,10 @@ from jaxtyping import Float
 from shapeprior.deepsdf_split import SplitEntry, entry_sources, read_split
 from shapeprior.errors import ConfigError, MeshError
 from shapeprior.geometry.transforms import Similarity
+from shapeprior.io.npz import read_float_arrays
 from shapeprior.mesh_folder import files_in, subfolders
 from shapeprior.mesh_source import MeshSource
-from shapeprior.npz_io import read_float_arrays
-from shapeprior.sampling import SdfSamples
+from shapeprior.sdf.sampling import SdfSamples
 
 SAMPLES_FOLDER = "SdfSamples"
 NORMALIZATION_FOLDER = "NormalizationParameters"

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Literal, cast
 
 from shapeprior.errors import DatasetError, MeshError
-from shapeprior.listing import read_json
+from shapeprior.io.files import read_json
+from shapeprior.io.meshes import MESH_SUFFIXES
 from shapeprior.mesh_folder import files_in, mesh_files, name_below
-from shapeprior.mesh_io import MESH_SUFFIXES
 from shapeprior.mesh_source import MeshSource
 from shapeprior.shape_ids import shape_ids
 from shapeprior.shapenet import MODEL_FILES

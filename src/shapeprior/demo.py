@@ -28,13 +28,13 @@ class DemoResult:
 def run_demo(out: str | os.PathLike[str], *, seed: int = 0) -> DemoResult:
     """Read the bundled depth image, complete it, write mesh and picture to `out`. Raises OutputError."""
     from shapeprior.bundled import bundled_folder
-    from shapeprior.mesh_io import load_mesh, save_mesh
+    from shapeprior.io.meshes import load_mesh, save_mesh
     from shapeprior.metrics import MetricsConfig
     from shapeprior.pictures import comparison_picture, completion_panels, save_picture
     from shapeprior.pose_io import read_pose
     from shapeprior.prior import load
     from shapeprior.scan_io import read_scan
-    from shapeprior.signed_distance import SignedDistance
+    from shapeprior.sdf.signed_distance import SignedDistance
     from shapeprior.truth import Truth, score
 
     out, folder = Path(out), bundled_folder() / "demo"

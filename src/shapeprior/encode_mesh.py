@@ -17,12 +17,12 @@ from shapeprior.encode_samples import EncodeConfig, encode_samples
 from shapeprior.errors import ConfigError, OutputError
 from shapeprior.geometry.mesh import TriangleMesh
 from shapeprior.geometry.transforms import Similarity
+from shapeprior.io.files import write_bytes
 from shapeprior.losses import clamped_l1
-from shapeprior.mesh_io import write_bytes
 from shapeprior.mesh_source import UpAxis
 from shapeprior.prepare_shape import PrepareConfig, prepare_mesh, sample_mesh
 from shapeprior.refine import FieldSamples, RefineConfig, refine_prepared
-from shapeprior.sampling import SamplingConfig
+from shapeprior.sdf.sampling import SamplingConfig
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

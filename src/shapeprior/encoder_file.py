@@ -14,7 +14,7 @@ from shapeprior.checkpoint import sorted_header
 from shapeprior.config import config_from_json, config_to_json
 from shapeprior.encoder import EncoderConfig, ViewEncoder
 from shapeprior.errors import CheckpointError, ConfigError
-from shapeprior.mesh_io import write_bytes
+from shapeprior.io.files import write_bytes
 
 NAME = "encoder.safetensors"
 FORMAT, VERSION = "shapeprior-encoder", "1"

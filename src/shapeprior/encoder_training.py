@@ -23,10 +23,10 @@ from shapeprior.encoder import EncoderConfig, Guesses, ViewEncoder
 from shapeprior.encoder_file import write_encoder
 from shapeprior.encoder_views import Batch, ShapeViews, ViewConfig
 from shapeprior.errors import CompletionError, ConfigError, DatasetError
-from shapeprior.extract import ExtractConfig, extract_mesh
 from shapeprior.geometry.mesh import TriangleMesh
 from shapeprior.muon import Muon
 from shapeprior.precision import autocast
+from shapeprior.sdf.isosurface.extract import ExtractConfig, extract_mesh
 
 TURN_WIDTH = math.radians(6.0)
 """Of the kernel around the true turn: neighbours of the right step are nearly right."""

@@ -17,7 +17,8 @@ from shapeprior.errors import MeshError, OutputError, ShapePriorError
 from shapeprior.evaluate_config import BaselineName, Condition, EvaluateConfig, Task
 from shapeprior.evaluation_methods import PRIOR_METHOD, Prediction, predict_by_baseline, predict_by_prior
 from shapeprior.geometry.mesh import TriangleMesh
-from shapeprior.mesh_io import save_mesh, write_bytes
+from shapeprior.io.files import write_bytes
+from shapeprior.io.meshes import save_mesh
 from shapeprior.metrics import Metrics, Scores, SurfaceMetrics
 from shapeprior.observation import Observation
 from shapeprior.pictures import comparison_picture, completion_panels, save_picture

@@ -11,7 +11,7 @@ from typing import Any
 
 from shapeprior.config import config_to_json
 from shapeprior.evaluate_config import EvaluateConfig
-from shapeprior.mesh_io import write_bytes
+from shapeprior.io.files import write_bytes
 from shapeprior.metric_definitions import METRIC_DEFINITIONS
 from shapeprior.outcome_summary import summarize_outcomes
 from shapeprior.parallel.system import machine, versions

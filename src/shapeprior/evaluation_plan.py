@@ -15,12 +15,12 @@ from shapeprior.evaluate_config import BaselineName, Condition, EvaluateConfig, 
 from shapeprior.evaluate_row import RowJob
 from shapeprior.evaluation_files import training_log
 from shapeprior.evaluation_methods import BASELINES, PRIOR_METHOD, not_run
+from shapeprior.io.store import LocalStore
 from shapeprior.metric_definitions import METRIC_DEFINITIONS
 from shapeprior.prior import ShapePrior, load
 from shapeprior.prior_digest import prior_digest
 from shapeprior.records import ShapeRecord
 from shapeprior.shape_ids import shape_ids
-from shapeprior.store import LocalStore
 from shapeprior.training_grids import Run, TrainingGrids, training_grids
 
 ROW_FORMAT = 2

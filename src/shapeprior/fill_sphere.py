@@ -9,9 +9,9 @@ from torch import Tensor
 from shapeprior.decoded_field import DecodedField
 from shapeprior.decoder import Decoder
 from shapeprior.errors import CompletionError
-from shapeprior.extract import ExtractConfig, extract_mesh
 from shapeprior.geometry.mesh import TriangleMesh, components_of
 from shapeprior.geometry.transforms import UNIT_SPHERE_BUFFER, Similarity
+from shapeprior.sdf.isosurface.extract import ExtractConfig, extract_mesh
 
 RESOLUTION = 64
 LEVEL = 0.01

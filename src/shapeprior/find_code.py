@@ -13,8 +13,8 @@ from shapeprior.errors import ConfigError, MeshError
 from shapeprior.geometry.mesh import TriangleMesh
 from shapeprior.geometry.transforms import Similarity
 from shapeprior.infer_config import InferConfig
-from shapeprior.mesh_io import MESH_SUFFIXES
-from shapeprior.npz_io import read_float_arrays
+from shapeprior.io.meshes import MESH_SUFFIXES
+from shapeprior.io.npz import read_float_arrays
 from shapeprior.observation import Observation
 from shapeprior.prepare_shape import UpSetting
 from shapeprior.prior import ShapePrior

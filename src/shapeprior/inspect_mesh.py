@@ -10,11 +10,11 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from shapeprior.geometry.mesh import TriangleMesh, row_codes
-from shapeprior.mesh_io import load_mesh
+from shapeprior.io.meshes import load_mesh
 from shapeprior.pictures import Panel, comparison_picture
 from shapeprior.prepare_shape import PreparedMesh, UpSetting, prepare_mesh
 from shapeprior.render import View
-from shapeprior.signed_distance import SHEET_HALF_THICKNESS
+from shapeprior.sdf.signed_distance import SHEET_HALF_THICKNESS
 from shapeprior.slices import Plane, draw_slice, slice_field
 from shapeprior.units import file_up_axis
 

@@ -9,9 +9,9 @@ from typing import Literal, get_args
 from shapeprior.deepsdf_samples import SAMPLES_FOLDER, find_deepsdf_samples
 from shapeprior.deepsdf_split import is_split, split_sources
 from shapeprior.errors import ConfigError, DatasetError, MeshError
-from shapeprior.listing import read_json
+from shapeprior.io.files import read_json
+from shapeprior.io.meshes import MESH_SUFFIXES
 from shapeprior.mesh_folder import files_in, mesh_files, name_below, subfolders
-from shapeprior.mesh_io import MESH_SUFFIXES
 from shapeprior.mesh_list import read_mesh_list
 from shapeprior.mesh_source import MeshSource
 from shapeprior.shape_ids import shape_ids, without_suffix

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from shapeprior.errors import DatasetError
+from shapeprior.io.store import Store
 from shapeprior.records import Record, RefusedShape, ShapeRecord, read_refusal, read_shape
-from shapeprior.store import Store
 
 FORMAT = "shapeprior-dataset"
 VERSION = 2

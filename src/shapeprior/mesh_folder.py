@@ -5,7 +5,7 @@ from collections import deque
 from pathlib import Path
 
 from shapeprior.errors import MeshError
-from shapeprior.mesh_io import MESH_SUFFIXES
+from shapeprior.io.meshes import MESH_SUFFIXES
 
 JUNK_FOLDERS = {"__MACOSX"}
 """Folders that archive programs add, full of files named as the meshes are."""

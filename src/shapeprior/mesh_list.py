@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import cast, get_args
 
 from shapeprior.errors import ConfigError, DatasetError
-from shapeprior.listing import read_json, read_text
+from shapeprior.io.files import NAME, read_json, read_text
 from shapeprior.mesh_source import MeshSource, UpAxis
 from shapeprior.shape_ids import shape_ids, without_suffix
-from shapeprior.store_names import NAME
 from shapeprior.units import parse_unit
 
 COLUMNS = ("path", "id", "category", "split", "up", "unit")

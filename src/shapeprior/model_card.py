@@ -9,7 +9,7 @@ from typing import Any
 
 from shapeprior.checkpoint import RunConfig
 from shapeprior.config import config_to_json
-from shapeprior.mesh_io import write_bytes
+from shapeprior.io.files import write_bytes
 from shapeprior.parallel.system import processor
 
 TAGS = ("shape-completion", "signed-distance-function", "3d-reconstruction", "auto-decoder", "deepsdf")

@@ -23,8 +23,8 @@ from shapeprior.original_published import CATEGORIES
 from shapeprior.point_metrics import chamfer_l1
 from shapeprior.prepare_shape import prepare_mesh, shape_rng
 from shapeprior.prior import Code, ShapePrior, load
-from shapeprior.sampling import SamplingConfig, sample_sdf
-from shapeprior.signed_distance import SHEET_HALF_THICKNESS
+from shapeprior.sdf.sampling import SamplingConfig, sample_sdf
+from shapeprior.sdf.signed_distance import SHEET_HALF_THICKNESS
 from shapeprior.views import camera_around, render_depth, sample_view
 
 SAMPLES = 10_000

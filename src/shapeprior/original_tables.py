@@ -14,7 +14,7 @@ from typing import Any
 from PIL import Image
 
 from shapeprior.config import config_to_json
-from shapeprior.mesh_io import write_bytes
+from shapeprior.io.files import write_bytes
 from shapeprior.model_card import machine
 from shapeprior.original_measure import (
     PUBLISHED_RESOLUTION,

@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from shapeprior.errors import OutputError
 from shapeprior.geometry.mesh import TriangleMesh
-from shapeprior.mesh_io import write_bytes
+from shapeprior.io.files import write_bytes
 from shapeprior.observation import Observation
 from shapeprior.render import BACKGROUND, MESH_COLOR, POINT_COLOR, Color, Paint, View, render_mesh, render_points
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from shapeprior.errors import ScanError
 from shapeprior.geometry.transforms import Similarity
-from shapeprior.scan_file import read_json_object
+from shapeprior.io.files import read_json_object
 
 
 def read_pose(path: str | os.PathLike[str]) -> Similarity:

@@ -13,6 +13,9 @@ from shapeprior.claim import SETTINGS, claim, write_settings
 from shapeprior.config import config_to_json
 from shapeprior.dataset import Dataset
 from shapeprior.errors import ConfigError, DatasetError, MeshError
+from shapeprior.io.files import source_sha256
+from shapeprior.io.store import LocalStore, Store, open_store
+from shapeprior.io.tensor_file import TensorFile
 from shapeprior.layouts import Layout, find_sources
 from shapeprior.manifest import MANIFEST, write_manifest
 from shapeprior.mesh_source import MeshSource
@@ -20,19 +23,9 @@ from shapeprior.parallel.dask_cluster import run_on_cluster
 from shapeprior.parallel.pool import run_jobs
 from shapeprior.parallel.system import usable_cores
 from shapeprior.parallel.worker import Lost, WorkerLimits
-from shapeprior.prepare_shape import (
-    PrepareConfig,
-    PrepareJob,
-    prepare_shape,
-    refuse,
-    source_sha256,
-    source_unit,
-    source_up,
-)
+from shapeprior.prepare_shape import PrepareConfig, PrepareJob, prepare_shape, refuse, source_unit, source_up
 from shapeprior.records import READERS, Record, RefusedShape, ShapeRecord, read_records, record_name, write_record
 from shapeprior.shape_files import mesh_name, samples_name
-from shapeprior.store import LocalStore, Store, open_store
-from shapeprior.tensor_file import TensorFile
 from shapeprior.variants import with_variants
 
 Progress = Callable[[int, int, str], None]

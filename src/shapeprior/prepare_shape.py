@@ -3,7 +3,6 @@
 import hashlib
 import math
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Literal, get_args
 
 import numpy as np
@@ -14,13 +13,14 @@ from shapeprior.errors import ConfigError, MeshError, ShapePriorError
 from shapeprior.geometry.cleaning import CleanReport, clean_mesh
 from shapeprior.geometry.mesh import TriangleMesh
 from shapeprior.geometry.transforms import Similarity
-from shapeprior.mesh_io import load_mesh
+from shapeprior.io.files import source_sha256
+from shapeprior.io.meshes import load_mesh
+from shapeprior.io.store import Store
 from shapeprior.mesh_source import MeshSource, UpAxis
 from shapeprior.records import Record, RefusalKind, RefusedShape, ShapeRecord, Split, write_record
-from shapeprior.sampling import STRATEGIES, SamplingConfig, SdfSamples, sample_sdf
+from shapeprior.sdf.sampling import STRATEGIES, SamplingConfig, SdfSamples, sample_sdf
+from shapeprior.sdf.signed_distance import SHEET_HALF_THICKNESS, SignedDistance
 from shapeprior.shape_files import mesh_name, samples_name, write_mesh_unit, write_samples
-from shapeprior.signed_distance import SHEET_HALF_THICKNESS, SignedDistance
-from shapeprior.store import Store
 from shapeprior.units import file_unit, file_up_axis
 from shapeprior.variants import stretched
 
@@ -168,15 +168,6 @@ def shape_rng(seed: int, shape_id: str) -> np.random.Generator:
     """A generator of the shape's own: its samples do not depend on which other shapes there are, nor on who prepares it."""
     words = np.frombuffer(hashlib.sha256(shape_id.encode()).digest(), dtype="<u4").tolist()
     return np.random.default_rng([seed, *words])
-
-
-def source_sha256(path: Path) -> str:
-    """Hash of a file's bytes; empty if it cannot be read."""
-    try:
-        with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError:
-        return ""
 
 
 def source_up(source: MeshSource, config: PrepareConfig) -> UpAxis:

@@ -26,20 +26,20 @@ from shapeprior.encode_samples import EncodeConfig
 from shapeprior.encoder import ViewEncoder
 from shapeprior.encoder_file import read_encoder
 from shapeprior.errors import CheckpointError, CompletionError, ConfigError
-from shapeprior.extract import Edges, ExtractConfig, extract_mesh
 from shapeprior.geometry.mesh import TriangleMesh
 from shapeprior.geometry.transforms import Similarity
 from shapeprior.hub import hub_prior_path
 from shapeprior.infer import LatentSolver
 from shapeprior.infer_config import InferConfig
 from shapeprior.interpolate import CodePath, interpolate_codes
+from shapeprior.io.meshes import load_mesh
 from shapeprior.latent_estimate import LatentEstimate
-from shapeprior.mesh_io import load_mesh
 from shapeprior.nearest_shapes import NearbyShape, nearest_shapes
 from shapeprior.observation import Observation
 from shapeprior.placement import Freedom
 from shapeprior.prepare_shape import UpSetting
 from shapeprior.refine import RefineConfig, refine_prepared
+from shapeprior.sdf.isosurface.extract import Edges, ExtractConfig, extract_mesh
 from shapeprior.seen_detail import DetailConfig, seen_detail
 from shapeprior.strays import without_strays
 from shapeprior.support import Support
@@ -229,7 +229,7 @@ class ShapePrior:
         return nearest_shapes(self.space, self.codes, self.config.shape_ids, self._as_code(code), count=count)
 
     def extract(self, code: Code, *, resolution: int = 256, edges: Edges = "smooth") -> TriangleMesh:
-        """The closed mesh of a code, in the unit frame; see `shapeprior.extract.ExtractConfig` for `edges`.
+        """The closed mesh of a code, in the unit frame; see `shapeprior.sdf.isosurface.extract.ExtractConfig` for `edges`.
 
         Raises CompletionError if the field has no zero, ConfigError if `resolution` is below 2.
         """

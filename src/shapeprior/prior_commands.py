@@ -44,7 +44,7 @@ def encode(
     """
     from shapeprior.encode_samples import EncodeConfig
     from shapeprior.geometry.mesh import TriangleMesh
-    from shapeprior.mesh_io import save_mesh
+    from shapeprior.io.meshes import save_mesh
     from shapeprior.prior import load
     from shapeprior.refine import RefineConfig
 

@@ -10,9 +10,9 @@ from types import NoneType, UnionType
 from typing import Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from shapeprior.errors import DatasetError
+from shapeprior.io.files import NAME
+from shapeprior.io.store import Store
 from shapeprior.mesh_source import UpAxis
-from shapeprior.store import Store
-from shapeprior.store_names import NAME
 
 Split = Literal["train", "test"]
 RefusalKind = Literal["refused", "crashed", "timeout", "memory"]

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from shapeprior.config import check_numbers
 from shapeprior.decoder import Decoder, seeded
 from shapeprior.row_adam import RowAdam
-from shapeprior.sampling import SamplingConfig, sample_sdf
-from shapeprior.signed_distance import SignedDistance
+from shapeprior.sdf.sampling import SamplingConfig, sample_sdf
+from shapeprior.sdf.signed_distance import SignedDistance
 
 BETAS = (0.9, 0.98)
 """Of Adam: so few steps have no use for moments that remember a thousand."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from shapeprior.error_colors import ERROR_LIMIT, STOPS
-from shapeprior.mesh_io import write_bytes
+from shapeprior.io.files import write_bytes
 from shapeprior.report_document import PRIOR, TASKS, EvaluationDocument, Row, group_text, read_evaluation
 from shapeprior.report_gallery import error_legend, gallery
 from shapeprior.report_pictures import scene_picture

@@ -16,8 +16,8 @@ from shapeprior.errors import MeshError, ScanError
 from shapeprior.geometry.mesh import TriangleMesh
 from shapeprior.geometry.proximity import FaceTree
 from shapeprior.geometry.simplification import decimate, refine
-from shapeprior.mesh_io import load_mesh
-from shapeprior.point_files import read_cloud
+from shapeprior.io.meshes import load_mesh
+from shapeprior.io.point_files import read_cloud
 from shapeprior.report_document import EvaluationDocument, Row
 from shapeprior.report_select import ReportConfig
 

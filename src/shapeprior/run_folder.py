@@ -5,7 +5,7 @@ from pathlib import Path
 
 from shapeprior.checkpoint import RunConfig
 from shapeprior.errors import CheckpointError
-from shapeprior.mesh_io import write_bytes
+from shapeprior.io.files import write_bytes
 
 
 def claim_run_folder(run: Path, config: RunConfig) -> None:

@@ -7,17 +7,17 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-from shapeprior.depth_files import IMAGE_SUFFIXES, DepthImage, metric_depth, read_depth_image, read_mask
 from shapeprior.errors import ConfigError, ScanError
 from shapeprior.geometry.camera import PinholeCamera
 from shapeprior.geometry.transforms import Similarity
-from shapeprior.intrinsics import camera_from_json
+from shapeprior.io.depth_images import IMAGE_SUFFIXES, DepthImage, metric_depth, read_depth_image, read_mask
+from shapeprior.io.files import FilePath, check_file, read_array, refusal
+from shapeprior.io.intrinsics import camera_from_json
+from shapeprior.io.npz import read_scan_arrays
+from shapeprior.io.point_cloud import PointCloud
+from shapeprior.io.point_files import POINT_SUFFIXES, looks_like_points, read_cloud
 from shapeprior.joined_views import join_views
-from shapeprior.npz_io import read_scan_arrays
 from shapeprior.observation import Observation
-from shapeprior.point_cloud import PointCloud
-from shapeprior.point_files import POINT_SUFFIXES, looks_like_points, read_cloud
-from shapeprior.scan_file import FilePath, check_file, read_array, refusal
 
 SCAN_SUFFIXES = (*POINT_SUFFIXES, ".npy", ".npz", *IMAGE_SUFFIXES)
 """Files that may hold a scan."""
@@ -41,7 +41,7 @@ def read_scan(
 
     Args:
         path: The scan.
-        intrinsics: Of a depth image: a file for `shapeprior.intrinsics.camera_from_json`.
+        intrinsics: Of a depth image: a file for `shapeprior.io.intrinsics.camera_from_json`.
         mask: Of a depth image: PNG, TIFF or NPY, nonzero where a pixel shows the object.
         sensor: Of a point cloud: where the sensor stood, in the frame of the points; it comes before what the file states. None: as
             the file states, or else nothing is known to be free.

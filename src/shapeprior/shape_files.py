@@ -9,9 +9,9 @@ from safetensors.numpy import save
 
 from shapeprior.errors import DatasetError
 from shapeprior.geometry.mesh import TriangleMesh
-from shapeprior.sampling import SdfSamples, SurfaceSamples
-from shapeprior.store import Store
-from shapeprior.tensor_file import TensorFile
+from shapeprior.io.store import Store
+from shapeprior.io.tensor_file import TensorFile
+from shapeprior.sdf.sampling import SdfSamples, SurfaceSamples
 
 Rows = tuple[int, int]
 """First row and the one after the last."""

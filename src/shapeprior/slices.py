@@ -5,7 +5,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from shapeprior.signed_distance import SignedDistance
+from shapeprior.sdf.signed_distance import SignedDistance
 
 Plane = Literal["front", "side", "top"]
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from shapeprior.errors import ConfigError
 from shapeprior.families import synthesize
-from shapeprior.mesh_io import save_mesh
+from shapeprior.io.meshes import save_mesh
 
 
 def synthesize_family(family: str, *, count: int, out: str | os.PathLike[str], seed: int) -> list[Path]:

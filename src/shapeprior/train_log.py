@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from shapeprior.errors import OutputError
-from shapeprior.mesh_io import write_bytes
+from shapeprior.io.files import write_bytes
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,12 +21,12 @@ from shapeprior.errors import CompletionError, ShapePriorError
 from shapeprior.evaluate_config import evenly
 from shapeprior.geometry.mesh import TriangleMesh
 from shapeprior.geometry.sampling import cell_centers
+from shapeprior.io.files import write_bytes
 from shapeprior.loaded_prior import loaded
-from shapeprior.mesh_io import write_bytes
 from shapeprior.parallel.worker import Lost
 from shapeprior.prior import ShapePrior
+from shapeprior.sdf.signed_distance import SignedDistance
 from shapeprior.shape_files import read_mesh_unit
-from shapeprior.signed_distance import SignedDistance
 from shapeprior.truth import load_truth, sheet_half_thickness
 
 Run = Callable[[Callable[[Any], Any], Iterable[Any]], Generator[tuple[Any, Any], None, None]]

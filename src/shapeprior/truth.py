@@ -9,7 +9,7 @@ from shapeprior.compare_meshes import TruePoints, compare_with, require_surface
 from shapeprior.dataset import Dataset
 from shapeprior.geometry.mesh import TriangleMesh
 from shapeprior.metrics import Metrics, MetricsConfig, Scores
-from shapeprior.signed_distance import SHEET_HALF_THICKNESS, SignedDistance
+from shapeprior.sdf.signed_distance import SHEET_HALF_THICKNESS, SignedDistance
 
 
 @dataclass(frozen=True, eq=False)

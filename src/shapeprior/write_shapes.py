@@ -11,7 +11,7 @@ from torch import Tensor
 
 from shapeprior.errors import CompletionError
 from shapeprior.geometry.mesh import TriangleMesh
-from shapeprior.mesh_io import save_mesh
+from shapeprior.io.meshes import save_mesh
 from shapeprior.pictures import Panel, contact_sheet, save_picture
 from shapeprior.prior import ShapePrior
 from shapeprior.render import View

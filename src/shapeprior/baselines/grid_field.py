@@ -7,8 +7,8 @@ from jaxtyping import Float, Int
 from scipy.ndimage import map_coordinates
 from scipy.sparse import csr_array
 
-from shapeprior.extract import ExtractConfig, extract_mesh
 from shapeprior.geometry.mesh import TriangleMesh
+from shapeprior.sdf.isosurface.extract import ExtractConfig, extract_mesh
 
 CELLS = 48
 """Cells along each axis of the cube [-1, 1]³; the nodes are their centres, as in `shapeprior.geometry.sampling`."""

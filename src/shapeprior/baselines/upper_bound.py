@@ -1,8 +1,8 @@
 """The upper bound: the truth itself, through the same grid that every completion comes from."""
 
-from shapeprior.extract import ExtractConfig, extract_mesh
 from shapeprior.geometry.mesh import TriangleMesh
-from shapeprior.signed_distance import SignedDistance
+from shapeprior.sdf.isosurface.extract import ExtractConfig, extract_mesh
+from shapeprior.sdf.signed_distance import SignedDistance
 
 
 def upper_bound(distance: SignedDistance, *, resolution: int) -> TriangleMesh:

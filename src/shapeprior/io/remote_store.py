@@ -1,0 +1,173 @@
+"""A folder behind a URL, through fsspec."""
+
+import contextlib
+import mmap
+import re
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from shapeprior.errors import DatasetError, ShapePriorError
+from shapeprior.io.files import NAME, check_name, one_line, unreadable, unwritable, whole_range
+
+WHOLE_PUTS = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "oci", "oss", "memory"})
+"""Object stores: a put shows the whole object or none, and no folder need be made. Elsewhere a neighbour is renamed."""
+
+
+@dataclass(frozen=True)
+class RemoteStore:
+    """A folder behind a URL: ``s3://bucket/folder``, ``gs://``, ``abfs://``, ``sftp://``, ``https://``, ...
+
+    Credentials and other options come from where fsspec and its drivers look for them: their environment variables and
+    configuration files. http and https can only be read, and their server must answer ranges of bytes.
+    """
+
+    url: str
+
+    def connect(self) -> None:
+        """Find the driver; raises DatasetError if fsspec or the driver is missing or knows no such scheme."""
+        with self._faults("", unreadable):
+            self._open()
+
+    def read(self, name: str) -> bytes:
+        """The whole file."""
+        with self._files(name, unreadable) as (files, path):
+            return bytes(files.cat_file(path))
+
+    def read_range(self, name: str, start: int, stop: int) -> bytes:
+        """Bytes start to stop (exclusive), and no others."""
+        if start == stop:
+            return b""
+        with self._files(name, unreadable) as (files, path):
+            data = bytes(files.cat_file(path, start=start, end=stop))
+        return whole_range(self.describe(name), start, stop, data)
+
+    def size(self, name: str) -> int:
+        """Bytes of the file."""
+        with self._files(name, unreadable) as (files, path):
+            return int(files.info(path)["size"])
+
+    def exists(self, name: str) -> bool:
+        """Whether there is such a file; a server that does not answer raises DatasetError, since that is no answer."""
+        with self._files(name, unreadable) as (files, path):
+            try:
+                return files.info(path)["type"] == "file"
+            except (FileNotFoundError, NotADirectoryError):
+                return False
+
+    def write(self, name: str, data: bytes) -> None:
+        """Write or replace the file, whole or not at all."""
+        with self._files(name, unwritable) as (files, path):
+            if _schemes(files) & WHOLE_PUTS:
+                files.pipe_file(path, data)
+            else:
+                _put_beside(files, path, data)
+
+    def remove(self, name: str) -> None:
+        """Remove the file; one that is not there is fine."""
+        with self._files(name, unwritable) as (files, path), contextlib.suppress(FileNotFoundError):
+            files.rm_file(path)
+
+    def names(self, folder: str) -> list[str]:
+        """Names of all files below a folder, sorted."""
+        with self._faults(folder, unreadable):
+            files, root = self._open()
+            path = f"{root}/{self._checked(folder)}" if folder else root
+            try:
+                found = files.find(path)
+            except FileNotFoundError:
+                return []
+        # Paths come back with or without a leading slash, as the driver likes.
+        start = len(path.strip("/")) - len(folder)
+        below = (file.strip("/")[start:].lstrip("/") for file in found)
+        return sorted(name for name in below if NAME.fullmatch(name))
+
+    def memory_map(self, _name: str, /) -> mmap.mmap | None:
+        """None: ranges are read instead."""
+        return None
+
+    def describe(self, name: str) -> str:
+        """URL of the file, without a password that it may hold."""
+        url = re.sub(r"(://[^/@:]*):[^/@]*@", r"\1:***@", self.url)
+        return f"{url}{'' if url.endswith('/') else '/'}{name}" if name else url
+
+    @contextlib.contextmanager
+    def _files(self, name: str, fault: Callable[[str, Exception], ShapePriorError]) -> Iterator[tuple[Any, str]]:
+        """The file system and the path of a file in it; what goes wrong with them becomes a `fault` of the file."""
+        with self._faults(self._checked(name), fault):
+            files, root = self._open()
+            yield files, f"{root}/{name}"
+
+    @contextlib.contextmanager
+    def _faults(self, name: str, fault: Callable[[str, Exception], ShapePriorError]) -> Iterator[None]:
+        try:
+            yield
+        except ShapePriorError:
+            raise
+        # Drivers raise the exceptions of the libraries that they stand on.
+        except Exception as error:
+            raise fault(self.describe(name), error) from None
+
+    def _checked(self, name: str) -> str:
+        return check_name(name, where=self.describe(""))
+
+    def _open(self) -> tuple[Any, str]:
+        """The file system and the path of the store in it, without a slash at its end."""
+        try:
+            from fsspec.core import url_to_fs
+        except ImportError:
+            raise DatasetError(
+                f"{self.describe('')}: needs fsspec, which is missing; expected it for URLs; "
+                "`pip install 'shapeprior[remote]'`"
+            ) from None
+        try:
+            # fsspec keeps one file system a process and thread, so asking again is cheap, and safe after a fork.
+            files, root = url_to_fs(self.url)
+        except ImportError as error:
+            raise DatasetError(
+                f"{self.describe('')}: {one_line(error)}; expected the driver of this scheme; install it with pip"
+            ) from None
+        except ValueError as error:
+            raise DatasetError(
+                f"{self.describe('')}: {one_line(error)}; expected a URL that fsspec knows, such as s3://, gs://, "
+                "abfs://, sftp:// or https://; check the scheme"
+            ) from None
+        # Other processes write, too: a remembered listing may be old.
+        files.invalidate_cache()
+        return files, root.rstrip("/")
+
+
+def _put_beside(files: Any, path: str, data: bytes) -> None:
+    """Write a neighbour and rename it, where a file can be seen while it is being written."""
+    folder = path.rpartition("/")[0]
+    neighbour = f"{folder}/.{uuid.uuid4().hex}.tmp"
+    files.makedirs(folder, exist_ok=True)
+    try:
+        files.pipe_file(neighbour, data)
+        try:
+            files.mv(neighbour, path)
+        except OSError:
+            if not files.exists(path):
+                raise
+            _swap(files, neighbour, path)
+    except BaseException:
+        with contextlib.suppress(Exception):
+            files.rm_file(neighbour)
+        raise
+
+
+def _swap(files: Any, neighbour: str, path: str) -> None:
+    """Some file systems do not rename onto a file: the old one steps aside, and comes back if the new one cannot come."""
+    aside = f"{neighbour}.old"
+    files.mv(path, aside)
+    try:
+        files.mv(neighbour, path)
+    except BaseException:
+        files.mv(aside, path)
+        raise
+    files.rm_file(aside)
+
+
+def _schemes(files: Any) -> set[str]:
+    return {files.protocol} if isinstance(files.protocol, str) else set(files.protocol)

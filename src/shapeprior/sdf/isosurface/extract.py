@@ -1,0 +1,137 @@
+"""Closed meshes from a signed distance field: marching cubes where the surface can be, and nowhere else.
+
+Source of the method: Lorensen and Cline 1987, "Marching cubes"; of the cases, `shapeprior.sdf.isosurface.case_table`; of the cells that are looked
+at, `shapeprior.sdf.isosurface.adaptive_grid` and `shapeprior.sdf.isosurface.adaptive_grid`.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float
+
+from shapeprior.config import check_numbers
+from shapeprior.errors import CompletionError, ConfigError
+from shapeprior.geometry.mesh import TriangleMesh, keep_components
+from shapeprior.sdf.isosurface.adaptive_grid import follow_surface, surface_grid
+from shapeprior.sdf.isosurface.marching_cubes import Crossings
+from shapeprior.sdf.isosurface.sharp_features import keep_sharp_edges
+
+Field = Callable[[Float[np.ndarray, "points 3"]], Float[np.ndarray, "points"]]
+"""Signed distance at points of the unit frame, negative inside."""
+
+Edges = Literal["smooth", "sharp"]
+
+SHARP_STEPS = 3
+"""How often vertices are moved towards the surface if sharp edges are kept."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExtractConfig:
+    """Settings of `extract_mesh`."""
+
+    resolution: int = 256
+    """Grid cells along each axis of the cube [-1, 1]³."""
+    coarse: int = 32
+    """The first grid is halved from the last as often as it can be and has at least so many cells along each axis; details that are
+    smaller than its cells can be missed."""
+    margin: float = 1.0
+    """Cells are split with a corner up to this many half diagonals from the surface; 1 suits true distances."""
+    batch_points: int = 2**16
+    """Points in one call of the field."""
+    project: bool = True
+    """Ask the field once more at each vertex, which moves it onto the surface where the field is not linear along its edge."""
+    edges: Edges = "smooth"
+    """Whether sharp edges are kept, or cut off as marching cubes does; the field is asked five times more often around them."""
+    min_area_share: float = 0.01
+    """Connected components with less than this share of the total area are dropped; 0 keeps all."""
+    largest_only: bool = False
+    """Keep only the component with the largest area."""
+
+    def __post_init__(self) -> None:
+        check_numbers(self, at_least_one=("coarse", "batch_points"), positive=("margin",))
+        if self.resolution < 2:
+            raise ConfigError(f"resolution = {self.resolution}; expected at least 2 cells")
+        if self.edges not in ("smooth", "sharp"):
+            raise ConfigError(f"edges = {self.edges!r}; expected 'smooth' or 'sharp'")
+        if not 0 <= self.min_area_share < 1:
+            raise ConfigError(f"min_area_share = {self.min_area_share}; expected a share in [0, 1)")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Extraction:
+    """A closed mesh and what it took to find it."""
+
+    mesh: TriangleMesh
+    """Watertight, manifold and oriented outward, in the unit frame."""
+    evaluations: int
+    """How many points the field was asked for."""
+    dropped_components: int
+    """How many connected components were left out as too small."""
+
+
+def extract_mesh(field: Field, config: ExtractConfig) -> Extraction:
+    """The zero level set of `field` inside the cube [-1, 1]³, in the unit frame.
+
+    Space outside the cube counts as outside the object: a surface that leaves the cube is closed along its sides.
+    Raises CompletionError if the field has no surface inside the cube or a value that is not a number.
+    """
+    sampler = _Sampler(field, config.batch_points)
+    # Of a fine grid, each of these takes hundreds of megabytes: none outlives its use.
+    mesh = _meshed(_crossings(sampler, config), sampler, config)
+    mesh, dropped = keep_components(mesh, min_area_share=config.min_area_share, largest_only=config.largest_only)
+    return Extraction(mesh=mesh, evaluations=sampler.evaluations, dropped_components=dropped)
+
+
+def _crossings(sampler: "_Sampler", config: ExtractConfig) -> Crossings:
+    grid = surface_grid(sampler, config.resolution, coarse=config.coarse, margin=config.margin)
+    follow_surface(sampler, grid)
+    sampler.require_both_signs()
+    return Crossings.of(grid)
+
+
+def _meshed(crossings: Crossings, sampler: "_Sampler", config: ExtractConfig) -> TriangleMesh:
+    sharp = config.edges == "sharp"
+    # A tangent plane is as good as the point where it touches.
+    steps = SHARP_STEPS if sharp else 1
+    vertices = crossings.vertices(sampler if config.project else None, steps=steps)
+    mesh = TriangleMesh(vertices=vertices, faces=crossings.faces)
+    return keep_sharp_edges(mesh, crossings, sampler) if sharp else mesh
+
+
+class _Sampler:
+    """Asks the field in batches; counts the points and keeps the range of the answers."""
+
+    def __init__(self, field: Field, batch_points: int) -> None:
+        self._field = field
+        self._batch_points = batch_points
+        self.evaluations = 0
+        self.lowest = np.inf
+        self.highest = -np.inf
+
+    def __call__(self, points: Float[np.ndarray, "points 3"]) -> Float[np.ndarray, "points"]:
+        values = np.zeros(len(points))
+        for start in range(0, len(points), self._batch_points):
+            batch = points[start : start + self._batch_points]
+            values[start : start + len(batch)] = self._field(batch)
+        if not np.all(np.isfinite(values)):
+            bad = int(np.count_nonzero(~np.isfinite(values)))
+            raise CompletionError(
+                f"the field is not a finite number at {bad} of {len(points)} points; expected signed distances: the "
+                "network's weights or the latent code have diverged, use a smaller learning rate"
+            )
+        self.evaluations += len(points)
+        if len(points):
+            self.lowest, self.highest = min(self.lowest, values.min()), max(self.highest, values.max())
+        return values
+
+    def require_both_signs(self) -> None:
+        """Raises CompletionError if no surface can lie between the values seen so far."""
+        if self.lowest >= 0 or self.highest < 0:
+            sign, place = ("positive", "outside") if self.lowest >= 0 else ("negative", "inside")
+            raise CompletionError(
+                f"no surface found: the field is {sign} ({place}) everywhere in the cube [-1, 1]^3, from "
+                f"{self.lowest:.4g} to {self.highest:.4g} at {self.evaluations} points; expected both signs: check the "
+                "observation's scale and frame, or start the completion from another latent code"
+            )
