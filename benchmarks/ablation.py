@@ -27,17 +27,16 @@ from candidate_decoders import FourierDecoder
 from tables import print_machine, print_table
 from torch import Tensor
 
-from shapeprior.code_space import CodeSpace
-from shapeprior.dataset import Dataset
-from shapeprior.decoder import Decoder, seeded
+from shapeprior.datasets.dataset import Dataset
 from shapeprior.edge_normals import edge_normal_error
 from shapeprior.encode_samples import EncodeConfig, encode_samples
 from shapeprior.errors import CompletionError
-from shapeprior.losses import banded_l1, clamped_l1, code_prior
 from shapeprior.metric_definitions import METRIC_DEFINITIONS
-from shapeprior.muon import Muon
-from shapeprior.precision import autocast
-from shapeprior.row_adam import RowAdam
+from shapeprior.models.decoder import Decoder, seeded
+from shapeprior.models.device import autocast
+from shapeprior.models.latent_space import CodeSpace
+from shapeprior.models.objective import banded_l1, clamped_l1, code_prior
+from shapeprior.models.optimizers import Muon, RowAdam
 from shapeprior.sdf.isosurface.extract import ExtractConfig, extract_mesh
 from shapeprior.sdf.sampling import STRATEGIES
 from shapeprior.warm_start import WarmStart, coarse_grids

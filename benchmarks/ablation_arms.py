@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 
 from candidate_decoders import CubicTriplane, FourierDecoder, LeakyTriplane, SineDecoder, SmoothTriplane
 
-from shapeprior.decoder import Decoder
-from shapeprior.deepsdf import DeepSdfConfig, DeepSdfDecoder
-from shapeprior.triplane import TriplaneConfig, TriplaneDecoder
+from shapeprior.models.decoder import Decoder
+from shapeprior.models.deepsdf import DeepSdfConfig, DeepSdfDecoder
+from shapeprior.models.triplane import TriplaneConfig, TriplaneDecoder
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,12 +13,12 @@ from pathlib import Path
 import numpy as np
 
 from shapeprior.bundled import bundled_priors
+from shapeprior.datasets.prepare import prepare_dataset
+from shapeprior.datasets.prepare_mesh import PrepareConfig
+from shapeprior.datasets.procedural import synthesize_family
 from shapeprior.evaluate import evaluate_prior
 from shapeprior.evaluate_config import EvaluateConfig
-from shapeprior.prepare import prepare_dataset
-from shapeprior.prepare_shape import PrepareConfig
 from shapeprior.score_summary import find_summary
-from shapeprior.synthesize import synthesize_family
 
 
 def main() -> None:

@@ -7,10 +7,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from shapeprior.decoder import Decoder, seeded
-from shapeprior.deepsdf import DeepSdfConfig, DeepSdfDecoder
-from shapeprior.precision import exact
-from shapeprior.triplane import TriplaneConfig, TriplaneDecoder
+from shapeprior.models.decoder import Decoder, seeded
+from shapeprior.models.deepsdf import DeepSdfConfig, DeepSdfDecoder
+from shapeprior.models.device import exact
+from shapeprior.models.triplane import TriplaneConfig, TriplaneDecoder
 
 
 class SineDecoder(Decoder):

@@ -36,14 +36,14 @@ import torch
 from tables import print_machine, print_table
 
 from shapeprior.baselines.upper_bound import upper_bound
-from shapeprior.code_space import CodeSpace
-from shapeprior.dataset import Dataset
+from shapeprior.datasets.dataset import Dataset
 from shapeprior.encode_samples import EncodeConfig, encode_samples
 from shapeprior.errors import CompletionError
 from shapeprior.geometry.transforms import Similarity
-from shapeprior.losses import clamped_l1
 from shapeprior.metrics import Metrics, MetricsConfig, mean_metrics
-from shapeprior.presets import Preset, preset
+from shapeprior.models.latent_space import CodeSpace
+from shapeprior.models.objective import clamped_l1
+from shapeprior.models.presets import Preset, preset
 from shapeprior.prior import ShapePrior, load
 from shapeprior.refine import FieldSamples, RefineConfig, refine_prepared
 from shapeprior.seen_detail import DetailConfig

@@ -15,14 +15,14 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from shapeprior.console import evaluate_progress, say, say_summary
+from shapeprior.datasets.layouts import find_sources
+from shapeprior.datasets.prepare import prepare_dataset
+from shapeprior.datasets.prepare_mesh import PrepareConfig
 from shapeprior.errors import MeshError
 from shapeprior.evaluate import evaluate_prior
 from shapeprior.evaluate_config import EvaluateConfig
 from shapeprior.geometry.mesh import TriangleMesh
 from shapeprior.io.meshes import load_mesh, save_mesh
-from shapeprior.layouts import find_sources
-from shapeprior.prepare import prepare_dataset
-from shapeprior.prepare_shape import PrepareConfig
 
 
 def main() -> None:

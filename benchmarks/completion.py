@@ -11,7 +11,7 @@ view of 256 x 256 pixels of each shape, as `shapeprior evaluate` does, and means
            CPU seconds of the solver, the objective on one fixed set of points, Chamfer-L1, F-score, IoU;
   detail   meshes with the detail of the view, and by the code alone, for clean views and those of a consumer depth camera; seconds
            are of everything after the solver;
-  sensor   levels of `shapeprior.sensor_model`, and the clean view with 20 % outliers;
+  sensor   levels of `shapeprior.scans.simulation`, and the clean view with 20 % outliers;
   views    1, 2, 4 and 8 views together;
   upright  scale within 30 %, offset and turn about +y at random and unknown: how often the turn is within 10 degrees and the scale
            within 5 %; `fits`, which forgives a shape its own symmetry, counts completions whose F-score at 2 % in the scan's
@@ -32,21 +32,20 @@ import torch
 from scipy.spatial.transform import Rotation
 from tables import print_machine, print_table
 
-from shapeprior.dataset import Dataset
+from shapeprior.datasets.dataset import Dataset
+from shapeprior.datasets.prepare_mesh import shape_rng
 from shapeprior.errors import CompletionError
 from shapeprior.geometry.mesh import TriangleMesh
 from shapeprior.geometry.transforms import Similarity
 from shapeprior.infer_config import InferConfig
 from shapeprior.metrics import Metrics, MetricsConfig
-from shapeprior.observation import Observation
 from shapeprior.observed_samples import observed_samples
-from shapeprior.prepare_shape import shape_rng
 from shapeprior.prior import ShapePrior, load
 from shapeprior.residuals import Residuals
+from shapeprior.scans.observation import Observation, without_strays
+from shapeprior.scans.simulation import SensorModel
 from shapeprior.seen_detail import DetailConfig
-from shapeprior.sensor_model import SensorModel
 from shapeprior.shape_views import shape_view
-from shapeprior.strays import without_strays
 from shapeprior.truth import Truth, load_truth, score
 
 METRICS = MetricsConfig(surface_points=10_000, volume_points=30_000)

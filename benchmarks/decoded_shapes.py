@@ -19,11 +19,11 @@ import torch
 from tables import print_machine, print_table
 from torch import Tensor
 
-from shapeprior.dataset import Dataset
+from shapeprior.datasets.dataset import Dataset
 from shapeprior.encode_samples import EncodeConfig, encode_samples
 from shapeprior.evaluate_config import evenly
 from shapeprior.geometry.sampling import sample_surface
-from shapeprior.losses import clamped_l1
+from shapeprior.models.objective import clamped_l1
 from shapeprior.prior import ShapePrior, load
 
 CLAMP = 0.1

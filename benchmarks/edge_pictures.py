@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from shapeprior.dataset import Dataset
+from shapeprior.datasets.dataset import Dataset
 from shapeprior.encode_samples import EncodeConfig, encode_samples
 from shapeprior.pictures import Panel, contact_sheet, save_picture
 from shapeprior.prior import load

@@ -27,10 +27,10 @@ import numpy as np
 import torch
 from tables import print_machine, print_table
 
-from shapeprior.dataset import Dataset
-from shapeprior.encoder import ViewEncoder
+from shapeprior.datasets.dataset import Dataset
 from shapeprior.encoder_training import EncoderTraining, train_encoder
 from shapeprior.encoder_views import ShapeViews, ViewConfig
+from shapeprior.models.encoder import ViewEncoder
 from shapeprior.prior import load
 
 VIEWS = 8

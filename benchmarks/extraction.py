@@ -25,8 +25,8 @@ from scipy.spatial import KDTree
 from tables import print_machine, print_table
 
 from shapeprior.bundled import bundled_priors
-from shapeprior.decoded_field import DecodedField
 from shapeprior.geometry.mesh import TriangleMesh, keep_components
+from shapeprior.models.decoder import DecodedField
 from shapeprior.prior import ShapePrior, load
 from shapeprior.sdf.isosurface.adaptive_grid import follow_surface, surface_grid
 from shapeprior.sdf.isosurface.extract import ExtractConfig, Extraction, extract_mesh

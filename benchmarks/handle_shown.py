@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from tables import print_table
 
-from shapeprior.dataset import Dataset
+from shapeprior.datasets.dataset import Dataset
 from shapeprior.shape_views import shape_view
 
 SHOWN = 10

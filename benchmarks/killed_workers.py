@@ -18,12 +18,12 @@ import tempfile
 import time
 from pathlib import Path
 
-from shapeprior.dataset import Dataset
+from shapeprior.datasets.dataset import Dataset
+from shapeprior.datasets.prepare import Progress, prepare_dataset
+from shapeprior.datasets.prepare_mesh import PrepareConfig
+from shapeprior.datasets.procedural import synthesize_family
 from shapeprior.parallel.system import peak_memory_gib
-from shapeprior.prepare import Progress, prepare_dataset
-from shapeprior.prepare_shape import PrepareConfig
 from shapeprior.sdf.sampling import SamplingConfig
-from shapeprior.synthesize import synthesize_family
 
 FAMILIES = ("can", "bowl", "mug")
 

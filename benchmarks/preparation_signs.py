@@ -11,14 +11,15 @@ import numpy as np
 import sign_reference
 from jaxtyping import Bool, Float
 
+from shapeprior.datasets.manifest import RefusedShape
+from shapeprior.datasets.mesh_source import MeshSource
+from shapeprior.datasets.prepare_mesh import PrepareConfig, PreparedMesh, prepare_mesh
+from shapeprior.datasets.prepare_shape import PrepareJob, prepare_shape
 from shapeprior.errors import MeshError
 from shapeprior.geometry.mesh import TriangleMesh
 from shapeprior.geometry.sampling import sample_surface
 from shapeprior.io.meshes import load_mesh
 from shapeprior.io.store import open_store
-from shapeprior.mesh_source import MeshSource
-from shapeprior.prepare_shape import PrepareConfig, PreparedMesh, PrepareJob, prepare_mesh, prepare_shape
-from shapeprior.records import RefusedShape
 from shapeprior.sdf.signed_distance import SHEET_HALF_THICKNESS
 
 CLEAR = 0.01

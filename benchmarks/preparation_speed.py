@@ -13,10 +13,10 @@ import numpy as np
 import preparation_signs as signs
 from jaxtyping import Float
 
+from shapeprior.datasets.prepare_mesh import PrepareConfig
 from shapeprior.errors import MeshError
 from shapeprior.geometry.mesh import TriangleMesh
 from shapeprior.io.meshes import save_mesh
-from shapeprior.prepare_shape import PrepareConfig
 from shapeprior.sdf.signed_distance import SignedDistance
 
 
@@ -119,7 +119,7 @@ def throughput(path: Path, count: int, rounds: int, cache: Path | None) -> dict[
 
 def scaling(folders: list[Path], rounds: int) -> dict[int, list[float]]:
     """Wall seconds of preparing the same folders with one process and with two, in turns."""
-    from shapeprior.prepare import prepare_dataset
+    from shapeprior.datasets.prepare import prepare_dataset
 
     seconds: dict[int, list[float]] = {1: [], 2: []}
     with tempfile.TemporaryDirectory() as scratch:

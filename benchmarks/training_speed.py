@@ -19,11 +19,11 @@ from candidate_decoders import GroupedTriplane
 from tables import print_machine, print_table
 from torch.utils.flop_counter import FlopCounterMode
 
-from shapeprior.device import usable_device
-from shapeprior.objective import TrainingBatch, batch_objective
+from shapeprior.models.device import usable_device
+from shapeprior.models.objective import TrainingBatch, batch_objective
+from shapeprior.models.presets import build_decoder, preset
+from shapeprior.models.triplane import TriplaneConfig
 from shapeprior.parallel.system import keep_freed_memory
-from shapeprior.presets import build_decoder, preset
-from shapeprior.triplane import TriplaneConfig
 
 ROUNDS = 15
 GROUPED = ", grouped"

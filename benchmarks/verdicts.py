@@ -19,17 +19,16 @@ import numpy as np
 from tables import print_machine, print_table
 
 from shapeprior.bundled import bundled_priors
-from shapeprior.dataset import Dataset
+from shapeprior.datasets.dataset import Dataset
+from shapeprior.datasets.procedural import synthesize_family
 from shapeprior.geometry.mesh import TriangleMesh
 from shapeprior.geometry.transforms import Similarity
 from shapeprior.io.meshes import load_mesh
-from shapeprior.observation import Observation
 from shapeprior.prior import ShapePrior, load
-from shapeprior.sensor_model import SensorModel
+from shapeprior.scans.observation import Observation
+from shapeprior.scans.simulation import SensorModel, camera_around, render_depth
 from shapeprior.shape_views import shape_view
-from shapeprior.synthesize import synthesize_family
 from shapeprior.verdict import VerdictKind
-from shapeprior.views import camera_around, render_depth
 
 SEED = 7
 """Of the fresh shapes; training used 0."""

@@ -14,9 +14,9 @@ from pathlib import Path
 import torch
 
 from shapeprior.bundled import bundled_folder
-from shapeprior.checkpoint import RunConfig, read_checkpoint, write_checkpoint
 from shapeprior.io.files import write_bytes
-from shapeprior.model_card import write_model_card
+from shapeprior.models.checkpoint import RunConfig, read_checkpoint, write_checkpoint
+from shapeprior.models.model_card import write_model_card
 
 
 def main() -> None:

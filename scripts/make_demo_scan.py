@@ -13,13 +13,13 @@ import numpy as np
 from PIL import Image
 
 from shapeprior.bundled import bundled_folder
-from shapeprior.families import synthesize
+from shapeprior.datasets.procedural import synthesize
 from shapeprior.geometry.camera import PinholeCamera, look_at
 from shapeprior.geometry.mesh import TriangleMesh
 from shapeprior.geometry.transforms import Similarity
 from shapeprior.io.files import write_bytes
 from shapeprior.io.meshes import save_mesh
-from shapeprior.views import render_depth, view_direction
+from shapeprior.scans.simulation import render_depth, view_direction
 
 SEED, INDEX = 1, 3
 AZIMUTH_DEG, ELEVATION_DEG, DISTANCE_M = 55.0, 28.0, 0.45

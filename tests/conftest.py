@@ -7,11 +7,11 @@ import torch
 import trimesh
 from hypothesis import settings
 
-from shapeprior.dataset import Dataset
+from shapeprior.datasets.dataset import Dataset
+from shapeprior.datasets.prepare import prepare_dataset
+from shapeprior.datasets.prepare_mesh import PrepareConfig
 from shapeprior.geometry.mesh import TriangleMesh
 from shapeprior.io.meshes import save_mesh
-from shapeprior.prepare import prepare_dataset
-from shapeprior.prepare_shape import PrepareConfig
 from shapeprior.sdf.sampling import SamplingConfig
 
 # Sums in another order are other sums: the comparisons bit for bit want one thread, and tests run side by side.

@@ -3,8 +3,8 @@
 import os
 import time
 
-from shapeprior.prepare_shape import PrepareJob, prepare_shape
-from shapeprior.records import Record
+from shapeprior.datasets.manifest import Record
+from shapeprior.datasets.prepare_shape import PrepareJob, prepare_shape
 
 SLOW_SECONDS = 3.5
 """How long a slow file takes."""

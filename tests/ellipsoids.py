@@ -7,15 +7,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from shapeprior.checkpoint import RunConfig
-from shapeprior.decoder import Decoder
-from shapeprior.deepsdf import DeepSdfConfig
 from shapeprior.geometry.mesh import TriangleMesh
 from shapeprior.geometry.transforms import UNIT_SPHERE_BUFFER
-from shapeprior.observation import Observation
+from shapeprior.models.checkpoint import RunConfig
+from shapeprior.models.decoder import Decoder
+from shapeprior.models.deepsdf import DeepSdfConfig
+from shapeprior.models.presets import TrainConfig
 from shapeprior.prior import ShapePrior
-from shapeprior.train_config import TrainConfig
-from shapeprior.views import camera_around
+from shapeprior.scans.observation import Observation
+from shapeprior.scans.simulation import camera_around
 
 MIDDLE, SPREAD = 0.55, 0.15
 LONG = 1.0 / UNIT_SPHERE_BUFFER

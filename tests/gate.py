@@ -8,15 +8,15 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from shapeprior.bundled import bundled_priors
+from shapeprior.datasets.prepare import prepare_dataset
+from shapeprior.datasets.prepare_mesh import PrepareConfig
+from shapeprior.datasets.procedural import synthesize_family
 from shapeprior.evaluate import evaluate_prior
 from shapeprior.evaluate_config import EvaluateConfig
 from shapeprior.metric_definitions import METRIC_DEFINITIONS
 from shapeprior.metrics import MetricsConfig
-from shapeprior.prepare import prepare_dataset
-from shapeprior.prepare_shape import PrepareConfig
 from shapeprior.score_summary import find_summary
 from shapeprior.sdf.sampling import SamplingConfig
-from shapeprior.synthesize import synthesize_family
 
 STORED = Path(__file__).with_name("gate.json")
 SHAPES = 3

@@ -7,13 +7,12 @@ from typing import Any
 import numpy as np
 from plain_geometry import random_similarity, sphere
 
-from shapeprior.dataset import Dataset
+from shapeprior.datasets.dataset import Dataset
+from shapeprior.datasets.manifest import RefusedShape, ShapeRecord, write_manifest, write_record
+from shapeprior.datasets.shape_files import write_mesh_unit, write_samples
 from shapeprior.geometry.mesh import TriangleMesh
 from shapeprior.io.store import Store
-from shapeprior.manifest import write_manifest
-from shapeprior.records import RefusedShape, ShapeRecord, write_record
 from shapeprior.sdf.sampling import SdfSamples, SurfaceSamples
-from shapeprior.shape_files import write_mesh_unit, write_samples
 
 COUNT = 200
 """Samples of each shape."""

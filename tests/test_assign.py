@@ -7,10 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shapeprior.assign import assign_splits, keep_ids
-from shapeprior.mesh_source import MeshSource
-from shapeprior.records import Record, RefusedShape, ShapeRecord, Split
-from shapeprior.shape_ids import shape_ids, without_suffix
+from shapeprior.datasets.manifest import Record, RefusedShape, ShapeRecord, Split
+from shapeprior.datasets.mesh_source import MeshSource, shape_ids, without_suffix
+from shapeprior.datasets.splits import assign_splits, keep_ids
 
 HASH = 64 * "0"
 

@@ -10,13 +10,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from shapeprior.bounded_build import build_bounded
-from shapeprior.checkpoint import Checkpoint, RunConfig, read_checkpoint, write_checkpoint
-from shapeprior.deepsdf import DeepSdfConfig
 from shapeprior.errors import CheckpointError
-from shapeprior.presets import DecoderConfig, build_decoder, presets
-from shapeprior.train_config import TrainConfig
-from shapeprior.triplane import TriplaneConfig
+from shapeprior.models.checkpoint import Checkpoint, RunConfig, build_bounded, read_checkpoint, write_checkpoint
+from shapeprior.models.deepsdf import DeepSdfConfig
+from shapeprior.models.presets import DecoderConfig, TrainConfig, build_decoder, presets
+from shapeprior.models.triplane import TriplaneConfig
 
 DEEPSDF = DeepSdfConfig(code_size=3, width=12)
 TRIPLANE = TriplaneConfig(code_size=3, base=2, channels=(3, 2), width=4)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from shapeprior.claim import claim, write_settings
+from shapeprior.datasets.prepare import claim, write_settings
 from shapeprior.errors import DatasetError, OutputError
 from shapeprior.io.store import open_store
 

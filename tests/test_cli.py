@@ -10,10 +10,10 @@ from commands import run
 from scipy.spatial import KDTree
 
 from shapeprior.bundled import bundled_folder, bundled_priors
-from shapeprior.dataset import Dataset
+from shapeprior.datasets.dataset import Dataset
 from shapeprior.io.meshes import load_mesh
-from shapeprior.pose_io import read_pose
-from shapeprior.scan_io import read_scan
+from shapeprior.scans.placement import read_pose
+from shapeprior.scans.read import read_scan
 
 DEMO = bundled_folder() / "demo"
 

@@ -17,12 +17,12 @@ from plain_geometry import sphere
 from processes import needs_proc, wait_until
 from worker_functions import act
 
+from shapeprior.datasets.prepare import prepare_dataset
+from shapeprior.datasets.prepare_mesh import PrepareConfig
 from shapeprior.errors import ConfigError
 from shapeprior.io.meshes import save_mesh
 from shapeprior.parallel.dask_cluster import run_on_cluster
 from shapeprior.parallel.worker import Lost, WorkerLimits
-from shapeprior.prepare import prepare_dataset
-from shapeprior.prepare_shape import PrepareConfig
 from shapeprior.sdf.sampling import SamplingConfig
 
 distributed = pytest.importorskip("distributed")

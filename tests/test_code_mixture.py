@@ -10,9 +10,9 @@ from scipy.special import logsumexp
 from scipy.stats import multivariate_normal
 from torch import Tensor
 
-from shapeprior.code_mixture import CodeMixture
-from shapeprior.code_space import CodeSpace
 from shapeprior.errors import ConfigError
+from shapeprior.models.latent_density import CodeMixture
+from shapeprior.models.latent_space import CodeSpace
 from shapeprior.prior import load
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from shapeprior.code_space import FLOOR, CodeSpace
+from shapeprior.models.latent_space import FLOOR, CodeSpace
 
 
 def codes_like_training(count: int, size: int = 6) -> Tensor:

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from shapeprior.codes_between import NEIGHBOURS, SHARES, codes_between
-from shapeprior.decoder import seeded
+from shapeprior.models.decoder import seeded
+from shapeprior.models.latent_space import NEIGHBOURS, SHARES, codes_between
 
 
 def test_each_lies_between_a_code_and_one_of_its_neighbours() -> None:

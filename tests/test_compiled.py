@@ -9,7 +9,7 @@ import pytest
 from test_train import log_of
 from train_process import PRESETS, ends, start
 
-from shapeprior.dataset import Dataset
+from shapeprior.datasets.dataset import Dataset
 from shapeprior.train import train_prior
 
 pytestmark = pytest.mark.slow

@@ -17,10 +17,10 @@ from shapeprior.complete_scan import CompletedScan
 from shapeprior.errors import CheckpointError, ConfigError, ScanError
 from shapeprior.io.files import write_bytes
 from shapeprior.io.meshes import load_mesh
-from shapeprior.observation import Observation
 from shapeprior.prior import load
 from shapeprior.prior_digest import prior_digest
-from shapeprior.views import camera_around, render_depth
+from shapeprior.scans.observation import Observation
+from shapeprior.scans.simulation import camera_around, render_depth
 
 DEMO = bundled_folder() / "demo"
 

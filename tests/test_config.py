@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shapeprior.config import check_numbers, config_from_json, config_to_json
+from shapeprior.datasets.prepare_mesh import PrepareConfig
 from shapeprior.errors import ConfigError
-from shapeprior.prepare_shape import PrepareConfig
+from shapeprior.models.presets import TrainConfig
 from shapeprior.sdf.sampling import SamplingConfig
-from shapeprior.train_config import TrainConfig
 
 
 @dataclass(frozen=True, kw_only=True)

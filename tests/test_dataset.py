@@ -21,12 +21,12 @@ from small_dataset import (
     write_dataset,
 )
 
-from shapeprior.dataset import Dataset
+from shapeprior.datasets.dataset import Dataset
+from shapeprior.datasets.manifest import write_manifest
+from shapeprior.datasets.shape_files import mesh_name, samples_name, write_samples
 from shapeprior.errors import DatasetError
 from shapeprior.io.store import LocalStore, open_store
-from shapeprior.manifest import write_manifest
 from shapeprior.sdf.sampling import SdfSamples
-from shapeprior.shape_files import mesh_name, samples_name, write_samples
 
 FORMATS_PAGE = Path(__file__).parents[1] / "docs" / "formats.md"
 IDS = ["a", "mugs/b-1.x_2", "c"]
@@ -171,7 +171,7 @@ def test_a_block_reads_its_rows_only(maps: bool, tmp_path: Path) -> None:
 
 def test_opening_reads_the_manifest_only(local: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     watched = WatchedStore(local.store)
-    monkeypatch.setattr("shapeprior.dataset.open_store", lambda _: watched)
+    monkeypatch.setattr("shapeprior.datasets.dataset.open_store", lambda _: watched)
     data = Dataset.open("anywhere")
     assert data.shapes == local.shapes
     assert [name for name, _ in watched.reads] == ["manifest.json"]

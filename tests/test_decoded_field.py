@@ -5,8 +5,8 @@ import pytest
 import torch
 from ellipsoids import ellipsoid_prior
 
-from shapeprior.decoded_field import QUERY_POINTS, DecodedField
-from shapeprior.triplane import TriplaneConfig, TriplaneDecoder
+from shapeprior.models.decoder import QUERY_POINTS, DecodedField
+from shapeprior.models.triplane import TriplaneConfig, TriplaneDecoder
 
 CONFIG = TriplaneConfig(code_size=8, base=4, channels=(6, 4), width=16, volume=8)
 

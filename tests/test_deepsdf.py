@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from shapeprior.deepsdf import DeepSdfConfig, DeepSdfDecoder
 from shapeprior.errors import ConfigError
-from shapeprior.presets import build_decoder, preset
+from shapeprior.models.deepsdf import DeepSdfConfig, DeepSdfDecoder
+from shapeprior.models.presets import build_decoder, preset
 
 SMALL = DeepSdfConfig(code_size=5, width=24)
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from plain_geometry import sphere_sdf
 
-from shapeprior.deepsdf_samples import (
+from shapeprior.datasets.deepsdf_format import (
     find_deepsdf_samples,
     normalization_path,
     read_deepsdf_normalization,

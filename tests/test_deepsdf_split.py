@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from shapeprior.deepsdf_split import is_split, read_split, split_sources
+from shapeprior.datasets.deepsdf_format import is_split, read_split, split_sources
 from shapeprior.errors import DatasetError, MeshError
 from shapeprior.io.meshes import load_mesh
 

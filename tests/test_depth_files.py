@@ -14,7 +14,7 @@ from scan_writers import damaged, saved
 from shapeprior.errors import ConfigError, ScanError
 from shapeprior.geometry.transforms import Similarity
 from shapeprior.io.depth_images import read_depth, read_depth_image, read_mask
-from shapeprior.scan_io import read_scan
+from shapeprior.scans.read import read_scan
 
 METRES = np.linspace(0.5, 3.0, 6 * 8, dtype=np.float32).reshape(6, 8)
 K = np.array([[10.0, 0.0, 3.5], [0.0, 11.0, 2.5], [0.0, 0.0, 1.0]])

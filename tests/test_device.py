@@ -8,17 +8,17 @@ import numpy as np
 import pytest
 import torch
 
-from shapeprior.checkpoint import RunConfig, read_checkpoint
 from shapeprior.complete_folder import complete_folder
-from shapeprior.dataset import Dataset
-from shapeprior.device import usable_device
+from shapeprior.datasets.dataset import Dataset
+from shapeprior.datasets.procedural import synthesize
 from shapeprior.encode_samples import EncodeConfig
 from shapeprior.encoder_training import EncoderTraining, train_encoder
 from shapeprior.errors import ConfigError
-from shapeprior.families import synthesize
 from shapeprior.geometry.mesh import TriangleMesh
 from shapeprior.geometry.transforms import Similarity
-from shapeprior.presets import Preset, preset
+from shapeprior.models.checkpoint import RunConfig, read_checkpoint
+from shapeprior.models.device import usable_device
+from shapeprior.models.presets import Preset, preset
 from shapeprior.prior import load
 from shapeprior.refine import RefineConfig
 from shapeprior.shape_views import shape_view

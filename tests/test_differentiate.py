@@ -5,10 +5,10 @@ import torch
 from ellipsoids import EllipsoidDecoder
 from torch import Tensor
 
-from shapeprior.decoder import Decoder, seeded
-from shapeprior.deepsdf import DeepSdfConfig, DeepSdfDecoder
-from shapeprior.triplane import TriplaneConfig, TriplaneDecoder, grid_corners
-from shapeprior.triplane_tangents import push_through
+from shapeprior.models.decoder import Decoder, seeded
+from shapeprior.models.deepsdf import DeepSdfConfig, DeepSdfDecoder
+from shapeprior.models.triplane import TriplaneConfig, TriplaneDecoder, grid_corners
+from shapeprior.models.triplane_jacobian import push_through
 
 TRIPLANE = TriplaneConfig(code_size=6, base=4, channels=(4, 3), width=8, volume=5)
 DEEP = TriplaneConfig(code_size=6, base=3, channels=(5, 4, 3), width=8, volume=5)
@@ -109,7 +109,7 @@ def test_directions_in_bfloat16_change_derivatives_by_the_code_a_little_and_noth
     code, directions, points = (part.float() for part in setting(decoder))
     found = {}
     for kind in (torch.float32, torch.bfloat16):
-        monkeypatch.setattr("shapeprior.triplane_tangents.product_type", lambda *_, kind=kind: kind)
+        monkeypatch.setattr("shapeprior.models.triplane_jacobian.product_type", lambda *_, kind=kind: kind)
         found[kind] = decoder.differentiate(code, decoder.tangents(code, directions), points)
     exact, rounded = found.values()
     assert torch.equal(exact.value, rounded.value)

@@ -10,7 +10,7 @@ import torch
 from test_train import TINY
 
 from shapeprior import encoder_training
-from shapeprior.dataset import Dataset
+from shapeprior.datasets.dataset import Dataset
 from shapeprior.encoder_training import EncoderTraining, train_encoder
 from shapeprior.encoder_views import ShapeViews
 from shapeprior.errors import CompletionError, DatasetError

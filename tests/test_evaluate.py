@@ -15,8 +15,10 @@ from shapeprior import evaluate, evaluate_row
 from shapeprior.baselines import screened_poisson
 from shapeprior.cli import main
 from shapeprior.completion import Completion
-from shapeprior.dataset import Dataset
-from shapeprior.decoder import Decoder
+from shapeprior.datasets.dataset import Dataset
+from shapeprior.datasets.manifest import RefusedShape
+from shapeprior.datasets.prepare import prepare_dataset
+from shapeprior.datasets.prepare_mesh import PrepareConfig
 from shapeprior.errors import CompletionError, ConfigError, DatasetError, ScanError
 from shapeprior.evaluate import evaluate_prior
 from shapeprior.evaluate_config import EvaluateConfig, chosen_baselines, evenly, require_choice
@@ -26,20 +28,17 @@ from shapeprior.infer_config import InferConfig
 from shapeprior.io.meshes import load_mesh
 from shapeprior.metric_definitions import METRIC_DEFINITIONS
 from shapeprior.metrics import MetricsConfig
-from shapeprior.observation import Observation
+from shapeprior.models.decoder import Decoder
+from shapeprior.models.presets import Preset, TrainConfig
+from shapeprior.models.triplane import TriplaneConfig
 from shapeprior.parallel.worker import Lost
-from shapeprior.placement import Freedom
-from shapeprior.prepare import prepare_dataset
-from shapeprior.prepare_shape import PrepareConfig
-from shapeprior.presets import Preset
 from shapeprior.prior import ShapePrior
-from shapeprior.records import RefusedShape
+from shapeprior.scans.observation import Observation
+from shapeprior.scans.placement import Freedom
 from shapeprior.score_summary import find_summary
 from shapeprior.sdf.sampling import SamplingConfig
 from shapeprior.shape_views import ShapeView
 from shapeprior.train import train_prior
-from shapeprior.train_config import TrainConfig
-from shapeprior.triplane import TriplaneConfig
 from shapeprior.truth import load_truth, score
 
 FAST = EvaluateConfig(

@@ -10,9 +10,8 @@ import numpy as np
 import pytest
 import trimesh
 
-from shapeprior.errors import ConfigError
-from shapeprior.families import FAMILIES, synthesize
-from shapeprior.families.solids import (
+from shapeprior.datasets.procedural import FAMILIES, synthesize
+from shapeprior.datasets.procedural.solids import (
     box,
     lathe,
     polygon_plan,
@@ -23,6 +22,7 @@ from shapeprior.families.solids import (
     sweep,
     to_mesh,
 )
+from shapeprior.errors import ConfigError
 from shapeprior.geometry.mesh import TriangleMesh
 
 VESSELS = ["bowl", "can", "mug"]
@@ -124,7 +124,7 @@ def test_draws_differ_in_proportion(family: str) -> None:
 @pytest.mark.parametrize("family", VESSELS)
 def test_same_seed_and_index_give_the_same_bytes_in_another_process(family: str) -> None:
     code = (
-        "import hashlib; from shapeprior.families import synthesize;"
+        "import hashlib; from shapeprior.datasets.procedural import synthesize;"
         f"m = [synthesize('{family}', seed=3, index=i) for i in (9, 4)];"
         "print(*[hashlib.sha256(x.vertices.tobytes() + x.faces.tobytes()).hexdigest() for x in m])"
     )

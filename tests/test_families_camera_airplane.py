@@ -11,13 +11,13 @@ import pytest
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-from shapeprior.families import lofts
-from shapeprior.families.solids import to_mesh
+from shapeprior.datasets.procedural import lofts
+from shapeprior.datasets.procedural.solids import to_mesh
 from shapeprior.geometry.mesh import TriangleMesh
 
 # The package exports functions of the same names, so the modules are asked for by name.
-airplanes = importlib.import_module("shapeprior.families.airplane")
-cameras = importlib.import_module("shapeprior.families.camera")
+airplanes = importlib.import_module("shapeprior.datasets.procedural.airplane")
+cameras = importlib.import_module("shapeprior.datasets.procedural.camera")
 FAMILIES = {"airplane": airplanes.airplane, "camera": cameras.camera}
 BUILDERS = [entry[-1] for entry in (*airplanes.TYPES, *cameras.TYPES)]
 
@@ -70,7 +70,7 @@ def test_seed_decides_the_shape(family: str) -> None:
 def test_another_process_gives_the_same_bytes(family: str) -> None:
     code = (
         "import hashlib, numpy as np\n"
-        f"from shapeprior.families import {family}\n"
+        f"from shapeprior.datasets.procedural import {family}\n"
         "total = hashlib.sha256()\n"
         "for seed in range(10):\n"
         f"    mesh = {family}(np.random.default_rng(seed))\n"

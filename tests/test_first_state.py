@@ -8,14 +8,14 @@ import pytest
 import torch
 
 from shapeprior import first_state as module
-from shapeprior.checkpoint import Checkpoint, RunConfig
-from shapeprior.dataset import Dataset
-from shapeprior.deepsdf import DeepSdfConfig
+from shapeprior.datasets.dataset import Dataset
 from shapeprior.errors import DatasetError
 from shapeprior.first_state import first_state
+from shapeprior.models.checkpoint import Checkpoint, RunConfig
+from shapeprior.models.deepsdf import DeepSdfConfig
+from shapeprior.models.presets import StartName, TrainConfig
+from shapeprior.models.triplane import TriplaneConfig
 from shapeprior.sdf.sampling import SdfSamples
-from shapeprior.train_config import StartName, TrainConfig
-from shapeprior.triplane import TriplaneConfig
 
 TRIPLANE = TriplaneConfig(code_size=4, base=2, channels=(6, 4), width=16)
 

@@ -11,16 +11,16 @@ from ellipsoids import LONG, EllipsoidDecoder, axes_of, ellipsoid_prior, ellipso
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
-from shapeprior.decoder import Decoder, Differential
-from shapeprior.encoder import EncoderConfig, Guesses, ViewEncoder
 from shapeprior.errors import CompletionError, ConfigError, ScanError
 from shapeprior.geometry.transforms import Similarity
 from shapeprior.infer import LatentSolver
 from shapeprior.infer_config import InferConfig
 from shapeprior.latent_estimate import LatentEstimate
-from shapeprior.observation import Observation
-from shapeprior.placement import Freedom
+from shapeprior.models.decoder import Decoder, Differential
+from shapeprior.models.encoder import EncoderConfig, Guesses, ViewEncoder
 from shapeprior.prior import load
+from shapeprior.scans.observation import Observation
+from shapeprior.scans.placement import Freedom
 
 IDENTITY = Similarity.identity()
 CONFIG = InferConfig()

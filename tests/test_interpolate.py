@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from shapeprior.code_space import CodeSpace
 from shapeprior.errors import ConfigError
-from shapeprior.interpolate import CodePath, interpolate_codes
+from shapeprior.models.latent_space import CodePath, CodeSpace, interpolate_codes
 from shapeprior.prior import load
 
 GENERATOR = torch.Generator().manual_seed(0)

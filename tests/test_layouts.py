@@ -6,9 +6,9 @@ from typing import Literal
 
 import pytest
 
+from shapeprior.datasets.layouts import find_sources
+from shapeprior.datasets.mesh_source import MeshSource
 from shapeprior.errors import ConfigError, DatasetError, MeshError
-from shapeprior.layouts import find_sources
-from shapeprior.mesh_source import MeshSource
 
 MUG, CHAIR, BIN = "03797390", "03001627", "02747177"
 

@@ -9,7 +9,7 @@ import pytest
 from shapeprior.errors import ConfigError, ScanError
 from shapeprior.geometry.camera import LensDistortion, PinholeCamera, look_at
 from shapeprior.io.intrinsics import camera_from_json
-from shapeprior.observation import Observation
+from shapeprior.scans.observation import Observation
 
 COEFFICIENTS = {"k1": 0.12, "k2": -0.25, "p1": 0.0011, "p2": -0.0007, "k3": 0.08, "k4": 0.03, "k5": -0.01, "k6": 0.005}
 FIVE = dict(list(COEFFICIENTS.items())[:5])

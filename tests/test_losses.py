@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shapeprior.losses import banded_l1, clamped_l1, code_prior, outside
+from shapeprior.models.objective import banded_l1, clamped_l1, code_prior, outside
 
 CLAMP = 0.1
 DISTANCES = st.floats(-0.5, 0.5, width=32)

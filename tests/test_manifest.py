@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from small_dataset import SETTINGS, some_record, some_refusal
 
+from shapeprior.datasets.manifest import FORMAT, VERSION, read_manifest, write_manifest
 from shapeprior.errors import DatasetError
 from shapeprior.io.store import LocalStore
-from shapeprior.manifest import FORMAT, VERSION, read_manifest, write_manifest
 
 SHAPES = (some_record("a"), some_record("b/c", split="test", category="mug"), some_record("d", mesh_sha256=None))
 REFUSED = (some_refusal("e"), some_refusal("f", kind="memory"))

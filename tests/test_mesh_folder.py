@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from shapeprior.datasets.mesh_source import files_in, mesh_files, name_below, subfolders
 from shapeprior.errors import MeshError
-from shapeprior.mesh_folder import files_in, mesh_files, name_below, subfolders
 
 
 def touch(root: Path, *names: str) -> None:

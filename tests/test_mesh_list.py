@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shapeprior.datasets.mesh_list import read_mesh_list
+from shapeprior.datasets.mesh_source import MeshSource
 from shapeprior.errors import DatasetError
 from shapeprior.io.files import NAME
-from shapeprior.mesh_list import read_mesh_list
-from shapeprior.mesh_source import MeshSource
 
 ROWS = [
     {"path": "mugs/b.obj", "id": "mug/one", "category": "mug", "split": "test", "up": "Z", "unit": "mm"},

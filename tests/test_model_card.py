@@ -10,11 +10,11 @@ import pytest
 import yaml
 
 from shapeprior.bundled import bundled_folder
-from shapeprior.checkpoint import RunConfig
-from shapeprior.deepsdf import DeepSdfConfig
 from shapeprior.errors import OutputError
-from shapeprior.model_card import HUB_LICENSES, write_model_card
-from shapeprior.train_config import TrainConfig
+from shapeprior.models.checkpoint import RunConfig
+from shapeprior.models.deepsdf import DeepSdfConfig
+from shapeprior.models.model_card import HUB_LICENSES, write_model_card
+from shapeprior.models.presets import TrainConfig
 
 
 def config(**changes: Any) -> RunConfig:

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from shapeprior.decoder import seeded
-from shapeprior.muon import MOMENTUM, Muon, matrices, orthogonal
+from shapeprior.models.decoder import seeded
+from shapeprior.models.optimizers import MOMENTUM, Muon, matrices, orthogonal
 
 
 @pytest.mark.parametrize("shape", [(24, 24), (64, 7), (7, 64), (1, 5)])

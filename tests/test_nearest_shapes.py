@@ -6,9 +6,8 @@ import torch
 from ellipsoids import ellipsoid_prior
 from scipy.spatial.distance import mahalanobis
 
-from shapeprior.code_space import CodeSpace
 from shapeprior.errors import ConfigError
-from shapeprior.nearest_shapes import nearest_shapes
+from shapeprior.models.latent_space import CodeSpace, nearest_shapes
 from shapeprior.prior import load
 
 CODES = torch.randn((60, 4), generator=torch.Generator().manual_seed(0)) @ torch.tensor(

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from shapeprior.errors import ConfigError, ScanError
 from shapeprior.geometry.camera import PinholeCamera, look_at
 from shapeprior.geometry.transforms import Similarity
-from shapeprior.observation import Observation
+from shapeprior.scans.observation import Observation
 
 CAMERA = PinholeCamera(fx=70.0, fy=75.0, cx=31.0, cy=24.0, width=64, height=48)
 CENTER, RADIUS = np.array([2.0, -1.0, 0.5]), 0.8

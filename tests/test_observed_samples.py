@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from shapeprior.geometry.camera import PinholeCamera, look_at
-from shapeprior.observation import Observation
 from shapeprior.observed_samples import observed_samples
+from shapeprior.scans.observation import Observation
 
 RADIUS, CENTER = 0.7, np.array([0.05, -0.1, 0.1])
 POSE = look_at(np.array([1.5, 1.0, 2.0]), np.zeros(3))

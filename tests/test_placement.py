@@ -5,8 +5,8 @@ import pytest
 
 from shapeprior.errors import ScanError
 from shapeprior.geometry.transforms import UNIT_SPHERE_BUFFER, Similarity
-from shapeprior.observation import Observation
-from shapeprior.placement import first_placements
+from shapeprior.scans.observation import Observation
+from shapeprior.scans.placement import first_placements
 
 
 def seen_side(

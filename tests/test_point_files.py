@@ -17,7 +17,7 @@ from shapeprior.errors import ConfigError, ScanError
 from shapeprior.io import las as las_module
 from shapeprior.io.pcd import decompress
 from shapeprior.io.point_files import read_cloud
-from shapeprior.scan_io import read_scan
+from shapeprior.scans.read import read_scan
 
 RNG = np.random.default_rng(0)
 NORMALS = RNG.normal(size=(60, 3))

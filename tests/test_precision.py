@@ -8,11 +8,11 @@ import torch
 from test_train import TINY, checkpoint_bytes, log_of, stop_after
 from test_train import Interruption as Stop
 
-from shapeprior import precision
-from shapeprior.checkpoint import RunConfig, read_checkpoint
-from shapeprior.dataset import Dataset
-from shapeprior.deepsdf import DeepSdfConfig, DeepSdfDecoder
-from shapeprior.precision import autocast, multiplies_bfloat16
+from shapeprior.datasets.dataset import Dataset
+from shapeprior.models import device as precision
+from shapeprior.models.checkpoint import RunConfig, read_checkpoint
+from shapeprior.models.deepsdf import DeepSdfConfig, DeepSdfDecoder
+from shapeprior.models.device import autocast, multiplies_bfloat16
 from shapeprior.train import train_prior
 
 CPU = torch.device("cpu")

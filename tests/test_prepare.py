@@ -13,21 +13,22 @@ import numpy as np
 import pytest
 from plain_geometry import box, from_trimesh, join, keep, sphere, sphere_sdf, to_trimesh, torus
 
-import shapeprior.prepare_shape
-from shapeprior.assign import assign_splits
-from shapeprior.dataset import Dataset
+import shapeprior.datasets.prepare_shape
+from shapeprior.datasets.dataset import Dataset
+from shapeprior.datasets.manifest import ShapeRecord
+from shapeprior.datasets.mesh_source import MeshSource
+from shapeprior.datasets.prepare import left_over, prepare_dataset
+from shapeprior.datasets.prepare_mesh import PrepareConfig, prepare_mesh, shape_rng
+from shapeprior.datasets.prepare_shape import PrepareJob, prepare_shape
+from shapeprior.datasets.shape_files import SampleFile
+from shapeprior.datasets.splits import assign_splits
 from shapeprior.errors import ConfigError, DatasetError, MeshError, OutputError
 from shapeprior.geometry.mesh import TriangleMesh
 from shapeprior.io.files import source_sha256
 from shapeprior.io.meshes import load_mesh, save_mesh
 from shapeprior.io.store import open_store
-from shapeprior.mesh_source import MeshSource
-from shapeprior.prepare import left_over, prepare_dataset
-from shapeprior.prepare_shape import PrepareConfig, PrepareJob, prepare_mesh, prepare_shape, shape_rng
-from shapeprior.records import ShapeRecord
 from shapeprior.sdf.sampling import SamplingConfig
 from shapeprior.sdf.strategies import DepthRays, StrategySettings
-from shapeprior.shape_files import SampleFile
 
 CONFIG = PrepareConfig(sampling=SamplingConfig.deepsdf(200), test_share=0.4)
 SHAPES = {
@@ -509,8 +510,8 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(tmp_path: Path) -> No
         tmp_path / "meshes", {f"ball{number}.ply": sphere(radius=1.0 + number) for number in range(12)}
     )
     program = (
-        "import sys; from pathlib import Path; from shapeprior.prepare import prepare_dataset\n"
-        "from shapeprior.prepare_shape import PrepareConfig; from shapeprior.sdf.sampling import SamplingConfig\n"
+        "import sys; from pathlib import Path; from shapeprior.datasets.prepare import prepare_dataset\n"
+        "from shapeprior.datasets.prepare_mesh import PrepareConfig; from shapeprior.sdf.sampling import SamplingConfig\n"
         "config = PrepareConfig(sampling=SamplingConfig.deepsdf(20_000))\n"
         "prepare_dataset(sys.argv[1], sys.argv[2], config=config, seed=1, workers=0)\n"
     )
@@ -542,14 +543,14 @@ def test_what_is_prepared_is_what_trimesh_reads(tmp_path: Path) -> None:
 
 def test_a_fault_of_ours_costs_one_shape_and_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     meshes = write_meshes(tmp_path / "meshes")
-    honest = shapeprior.prepare_shape.prepare_mesh
+    honest = shapeprior.datasets.prepare_mesh.prepare_mesh
 
     def faulty(mesh_world: TriangleMesh, *, name: str, **rest: object) -> object:
         if "ring.obj" in name:
             raise RecursionError("maximum recursion depth exceeded")
         return honest(mesh_world, name=name, **rest)  # pyright: ignore[reportArgumentType]
 
-    monkeypatch.setattr("shapeprior.prepare_shape.prepare_mesh", faulty)
+    monkeypatch.setattr("shapeprior.datasets.prepare_mesh.prepare_mesh", faulty)
     data, _ = prepare(meshes, tmp_path / "out")
     (refused,) = data.refused
     assert (refused.id, refused.kind) == ("rings/ring", "crashed")

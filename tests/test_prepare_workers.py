@@ -8,13 +8,13 @@ from deadly_preparation import LARGE_GIB, SLOW_SECONDS
 from plain_geometry import box, sphere, torus
 from processes import children, needs_proc
 
-from shapeprior.dataset import Dataset
+from shapeprior.datasets.dataset import Dataset
+from shapeprior.datasets.manifest import RefusedShape, ShapeRecord, read_records
+from shapeprior.datasets.prepare import prepare_dataset
+from shapeprior.datasets.prepare_mesh import PrepareConfig
 from shapeprior.io.meshes import save_mesh
 from shapeprior.io.store import open_store
 from shapeprior.parallel.worker import WorkerLimits
-from shapeprior.prepare import prepare_dataset
-from shapeprior.prepare_shape import PrepareConfig
-from shapeprior.records import RefusedShape, ShapeRecord, read_records
 from shapeprior.sdf.sampling import SamplingConfig
 
 pytestmark = [pytest.mark.slow, needs_proc]
@@ -79,7 +79,7 @@ def test_files_that_cost_their_process_are_refused_by_cause_and_tried_again(
     calm, out = contents(tmp_path / "calm"), tmp_path / "out"
 
     with monkeypatch.context() as deadly:
-        deadly.setattr("shapeprior.prepare.prepare_shape", deadly_preparation.prepare_or_die)
+        deadly.setattr("shapeprior.datasets.prepare.prepare_shape", deadly_preparation.prepare_or_die)
         data, done = prepare(meshes, out, workers=2, limits=TIGHT)
         assert done == sorted([*SHAPES, "broken"])
         assert {refusal.id: refusal.kind for refusal in data.refused} == {

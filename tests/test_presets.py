@@ -6,11 +6,10 @@ import pytest
 import torch
 
 from shapeprior.config import config_from_json, config_to_json
-from shapeprior.deepsdf import DeepSdfConfig, DeepSdfDecoder
 from shapeprior.errors import ConfigError
-from shapeprior.presets import Preset, build_decoder, preset, presets
-from shapeprior.train_config import TrainConfig
-from shapeprior.triplane import TriplaneDecoder
+from shapeprior.models.deepsdf import DeepSdfConfig, DeepSdfDecoder
+from shapeprior.models.presets import Preset, TrainConfig, build_decoder, preset, presets
+from shapeprior.models.triplane import TriplaneDecoder
 
 
 @pytest.mark.parametrize("name", ["deepsdf-256", "triplane-64"])

@@ -10,16 +10,15 @@ import torch
 import trimesh
 from ellipsoids import EllipsoidDecoder, PositiveDecoder, axes_of, ellipsoid_prior, ellipsoid_view, off_ellipsoid
 
-from shapeprior.checkpoint import Checkpoint, RunConfig, write_checkpoint
-from shapeprior.deepsdf import DeepSdfConfig
 from shapeprior.errors import CheckpointError, CompletionError, ConfigError, OutputError
 from shapeprior.geometry.transforms import Similarity
 from shapeprior.infer_config import InferConfig
 from shapeprior.io.meshes import load_mesh
-from shapeprior.observation import Observation
-from shapeprior.presets import build_decoder
+from shapeprior.models.checkpoint import Checkpoint, RunConfig, write_checkpoint
+from shapeprior.models.deepsdf import DeepSdfConfig
+from shapeprior.models.presets import TrainConfig, build_decoder
 from shapeprior.prior import load
-from shapeprior.train_config import TrainConfig
+from shapeprior.scans.observation import Observation
 
 CODE = np.array([0.4, -0.9])
 CELL = 2.0 / 64

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from small_dataset import some_record, some_refusal
 
+from shapeprior.datasets.manifest import Record, read_record, read_records, record_name, write_record
 from shapeprior.errors import DatasetError
 from shapeprior.io.store import LocalStore
-from shapeprior.records import Record, read_record, read_records, record_name, write_record
 
 RECORDS = [
     some_record("a"),

@@ -8,8 +8,8 @@ import pytest
 import torch
 from ellipsoids import EllipsoidDecoder, ellipsoid_view, training_codes
 
-from shapeprior.code_space import CodeSpace
 from shapeprior.hypothesis import Expectation, Fitter, Hypothesis, Pose
+from shapeprior.models.latent_space import CodeSpace
 from shapeprior.observed_samples import ObservedSamples, observed_samples
 from shapeprior.residuals import Residuals, ResidualSettings
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from shapeprior.row_adam import RowAdam
+from shapeprior.models.optimizers import RowAdam
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -18,8 +18,8 @@ from shapeprior.geometry.transforms import Similarity
 from shapeprior.io import files as scan_file
 from shapeprior.io.depth_images import read_depth, read_mask
 from shapeprior.io.point_files import read_cloud
-from shapeprior.pose_io import read_pose
-from shapeprior.scan_io import read_scan
+from shapeprior.scans.placement import read_pose
+from shapeprior.scans.read import read_scan
 
 POINTS = np.random.default_rng(0).normal(size=(42, 3))
 RAW = np.arange(12, dtype=np.uint16).reshape(3, 4) * 1000

@@ -6,15 +6,15 @@ import torch
 from ellipsoids import EllipsoidDecoder, PositiveDecoder
 from torch import Tensor
 
-from shapeprior.families import synthesize
+from shapeprior.datasets.procedural import synthesize
 from shapeprior.geometry.mesh import TriangleMesh, vertex_normals
 from shapeprior.geometry.transforms import Similarity
 from shapeprior.hypothesis import Expectation, Hypothesis, Pose
 from shapeprior.infer_config import InferConfig
-from shapeprior.observation import Observation
 from shapeprior.overreach import filled_samples, overreach
 from shapeprior.prior import load
-from shapeprior.seen_through import MARGIN, REACH, SeenThrough
+from shapeprior.scans.free_space import MARGIN, REACH, SeenThrough
+from shapeprior.scans.observation import Observation
 from shapeprior.shape_views import shape_view
 
 BALL = 0.5

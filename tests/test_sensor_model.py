@@ -5,7 +5,7 @@ import pytest
 
 from shapeprior.errors import ConfigError
 from shapeprior.geometry.camera import PinholeCamera
-from shapeprior.sensor_model import QUANTUM, SensorModel
+from shapeprior.scans.simulation import QUANTUM, SensorModel
 
 CAMERA = PinholeCamera(fx=300.0, fy=300.0, cx=99.5, cy=99.5, width=200, height=200)
 FLAT = np.zeros((200, 200))

@@ -11,13 +11,11 @@ from shapeprior.errors import ConfigError, ScanError
 from shapeprior.geometry.camera import LensDistortion, PinholeCamera, look_at
 from shapeprior.geometry.mesh import TriangleMesh
 from shapeprior.geometry.transforms import Similarity
-from shapeprior.joined_views import join_views
-from shapeprior.observation import Observation
 from shapeprior.observed_samples import observed_samples
-from shapeprior.placed_scan import ViewFiles, read_placed_scan
-from shapeprior.scan_folder import find_scans
-from shapeprior.scan_io import read_views
-from shapeprior.views import render_depth
+from shapeprior.scans.folder import ViewFiles, find_scans, read_placed_scan
+from shapeprior.scans.observation import Observation, join_views
+from shapeprior.scans.read import read_views
+from shapeprior.scans.simulation import render_depth
 
 CAMERA = PinholeCamera(fx=80.0, fy=80.0, cx=31.5, cy=31.5, width=64, height=64)
 EYES = ([0.0, 0.3, 3.0], [2.5, 1.0, 0.5], [-1.5, 1.0, -2.0])

@@ -13,10 +13,7 @@ from safetensors.numpy import load_file, save_file
 from safetensors.torch import save_file as save_torch_file
 from small_dataset import COUNT, SURFACE_COUNT, some_mesh, some_samples
 
-from shapeprior.errors import DatasetError
-from shapeprior.geometry.mesh import TriangleMesh
-from shapeprior.io.store import LocalStore
-from shapeprior.shape_files import (
+from shapeprior.datasets.shape_files import (
     SampleFile,
     mesh_name,
     random_blocks,
@@ -25,6 +22,9 @@ from shapeprior.shape_files import (
     write_mesh_unit,
     write_samples,
 )
+from shapeprior.errors import DatasetError
+from shapeprior.geometry.mesh import TriangleMesh
+from shapeprior.io.store import LocalStore
 
 
 @pytest.fixture

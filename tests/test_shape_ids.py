@@ -3,8 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shapeprior.datasets.mesh_source import shape_ids, without_suffix
 from shapeprior.io.files import NAME
-from shapeprior.shape_ids import shape_ids, without_suffix
 
 
 def test_ids_are_safe_and_unique() -> None:

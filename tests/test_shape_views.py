@@ -4,10 +4,9 @@ import numpy as np
 import pytest
 from plain_geometry import sphere
 
-from shapeprior.observation import Observation
-from shapeprior.sensor_model import SensorModel
+from shapeprior.scans.observation import Observation
+from shapeprior.scans.simulation import SensorModel, camera_around
 from shapeprior.shape_views import joined, shape_view
-from shapeprior.views import camera_around
 
 SURFACE = sphere(radius=0.7, subdivisions=4)
 

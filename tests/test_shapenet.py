@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from shapeprior.datasets.shapenet import MODEL_FILES, ShapeNetVersion, shapenet_sources, shapenet_version
 from shapeprior.errors import MeshError
 from shapeprior.io.meshes import load_mesh
-from shapeprior.shapenet import MODEL_FILES, ShapeNetVersion, shapenet_sources, shapenet_version
 
 MUG, CHAIR, UNKNOWN = "03797390", "03001627", "09999999"
 

@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 from scipy.spatial import KDTree
 
-from shapeprior.observation import Observation
 from shapeprior.observed_samples import observed_samples
-from shapeprior.strays import FAR, NEIGHBOURS, ROUNDS, strays, without_strays
+from shapeprior.scans.observation import FAR, NEIGHBOURS, ROUNDS, Observation, strays, without_strays
 
 
 def slanted_sheet(slant_deg: float, seed: int = 0) -> np.ndarray:

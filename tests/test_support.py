@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from plain_geometry import box, sphere
 
-from shapeprior.observation import Observation
+from shapeprior.scans.observation import Observation
 from shapeprior.support import IMAGINED_COLOR, SEEN_COLOR, Support
 
 BALL = sphere(radius=0.8, subdivisions=4)

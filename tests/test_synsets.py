@@ -2,7 +2,7 @@
 
 import re
 
-from shapeprior.synsets import SYNSETS, category_name, is_synset
+from shapeprior.datasets.shapenet import SYNSETS, category_name, is_synset
 
 
 def test_the_table_is_that_of_both_versions() -> None:

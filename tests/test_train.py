@@ -12,16 +12,15 @@ import torch
 
 from shapeprior import learner
 from shapeprior import train as train_module
-from shapeprior.checkpoint import Checkpoint, RunConfig
-from shapeprior.dataset import Dataset
-from shapeprior.decoder import Decoder
-from shapeprior.deepsdf import DeepSdfConfig, DeepSdfDecoder
-from shapeprior.objective import Objective, TrainingBatch
-from shapeprior.presets import DecoderConfig, Preset, build_decoder
+from shapeprior.datasets.dataset import Dataset
+from shapeprior.models.checkpoint import Checkpoint, RunConfig
+from shapeprior.models.decoder import Decoder
+from shapeprior.models.deepsdf import DeepSdfConfig, DeepSdfDecoder
+from shapeprior.models.objective import Objective, TrainingBatch
+from shapeprior.models.presets import DecoderConfig, Preset, TrainConfig, build_decoder
+from shapeprior.models.triplane import TriplaneConfig
 from shapeprior.prior import load
 from shapeprior.train import EpochReport, train_prior
-from shapeprior.train_config import TrainConfig
-from shapeprior.triplane import TriplaneConfig
 
 SHORT = TrainConfig(epochs=4, shapes_per_batch=3, points_per_shape=200)
 TINY = {

@@ -17,10 +17,10 @@ from test_train_refusals import copy_data
 from train_process import PRESETS, ends, epochs_of, start
 
 from shapeprior import interruption, learner, train_log, training_samples
-from shapeprior.checkpoint import RunConfig, read_checkpoint
-from shapeprior.dataset import Dataset
+from shapeprior.datasets.dataset import Dataset
 from shapeprior.errors import DatasetError, OutputError
 from shapeprior.io import meshes as mesh_io
+from shapeprior.models.checkpoint import RunConfig, read_checkpoint
 from shapeprior.train import train_prior
 from shapeprior.train_log import EpochReport, TrainLog
 

@@ -19,14 +19,14 @@ from train_process import PRESETS, ends, epochs_of, start_two
 
 from shapeprior import learner
 from shapeprior import train as train_module
-from shapeprior.checkpoint import RunConfig, read_checkpoint
-from shapeprior.dataset import Dataset
-from shapeprior.decoder import Decoder
+from shapeprior.datasets.dataset import Dataset
+from shapeprior.datasets.shape_files import write_samples
 from shapeprior.errors import CheckpointError, ConfigError
-from shapeprior.objective import Objective, TrainingBatch
+from shapeprior.models.checkpoint import RunConfig, read_checkpoint
+from shapeprior.models.decoder import Decoder
+from shapeprior.models.objective import Objective, TrainingBatch
 from shapeprior.prior import load
 from shapeprior.ranks import Ranks
-from shapeprior.shape_files import write_samples
 from shapeprior.train import train_prior
 from shapeprior.train_log import EpochReport
 

@@ -12,13 +12,13 @@ from safetensors.torch import load_file, save_file
 from test_train import BOTH, SHORT, TINY, Interruption, checkpoint_bytes, stop_after
 
 from shapeprior import learner
-from shapeprior.checkpoint import RunConfig, read_checkpoint
-from shapeprior.dataset import Dataset
-from shapeprior.decoder import Decoder
+from shapeprior.datasets.dataset import Dataset
+from shapeprior.datasets.shape_files import write_samples
 from shapeprior.errors import CheckpointError, ConfigError, DatasetError, OutputError
-from shapeprior.objective import Objective, TrainingBatch
+from shapeprior.models.checkpoint import RunConfig, read_checkpoint
+from shapeprior.models.decoder import Decoder
+from shapeprior.models.objective import Objective, TrainingBatch
 from shapeprior.prior import load
-from shapeprior.shape_files import write_samples
 from shapeprior.train import train_prior
 
 

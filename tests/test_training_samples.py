@@ -11,10 +11,10 @@ import torch
 from small_dataset import COUNT, WatchedStore, some_record, some_samples, write_shape
 
 from shapeprior import training_samples
-from shapeprior.dataset import Dataset
+from shapeprior.datasets.dataset import Dataset
 from shapeprior.errors import DatasetError
 from shapeprior.io.store import LocalStore, Store
-from shapeprior.objective import TrainingBatch
+from shapeprior.models.objective import TrainingBatch
 from shapeprior.training_samples import TrainingSamples
 
 WAYS = pytest.mark.parametrize("way", ["held", "mapped", "over a network"])

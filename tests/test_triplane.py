@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from shapeprior.errors import ConfigError
-from shapeprior.presets import build_decoder, preset
-from shapeprior.triplane import TriplaneConfig, TriplaneDecoder
+from shapeprior.models.presets import build_decoder, preset
+from shapeprior.models.triplane import TriplaneConfig, TriplaneDecoder
 
 SMALL = TriplaneConfig(code_size=5, base=3, channels=(6, 4), width=8, volume=4)
 

@@ -2,9 +2,9 @@
 
 import pytest
 
+from shapeprior.datasets.mesh_source import file_unit, file_up_axis, parse_unit
 from shapeprior.errors import ConfigError
 from shapeprior.io.meshes import MESH_SUFFIXES
-from shapeprior.units import file_unit, file_up_axis, parse_unit
 
 
 @pytest.mark.parametrize(

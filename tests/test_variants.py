@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 from plain_geometry import box, sphere, torus
 
-from shapeprior.dataset import Dataset
+from shapeprior.datasets.dataset import Dataset
+from shapeprior.datasets.mesh_source import MeshSource
+from shapeprior.datasets.prepare import left_over, prepare_dataset
+from shapeprior.datasets.prepare_mesh import PrepareConfig
+from shapeprior.datasets.splits import stretched, with_variants
 from shapeprior.errors import DatasetError
 from shapeprior.io.meshes import save_mesh
-from shapeprior.mesh_source import MeshSource
-from shapeprior.prepare import left_over, prepare_dataset
-from shapeprior.prepare_shape import PrepareConfig
 from shapeprior.sdf.sampling import SamplingConfig
-from shapeprior.variants import stretched, with_variants
 
 CONFIG = PrepareConfig(sampling=SamplingConfig.deepsdf(300), test_share=0.4, variants=2)
 

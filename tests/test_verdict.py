@@ -8,8 +8,8 @@ from scipy.spatial.transform import Rotation
 
 from shapeprior.bundled import bundled_priors
 from shapeprior.geometry.transforms import Similarity
-from shapeprior.observation import Observation
 from shapeprior.prior import load
+from shapeprior.scans.observation import Observation
 from shapeprior.verdict import judge
 
 GOOD = {

@@ -5,7 +5,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from shapeprior.geometry.transforms import Similarity
-from shapeprior.view_frame import view_frame, view_frames
+from shapeprior.models.encoder import view_frame, view_frames
 
 RNG = np.random.default_rng(0)
 POINTS = RNG.normal(size=(300, 3)) * [0.5, 0.2, 0.3] + [3.0, -1.0, 2.0]

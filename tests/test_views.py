@@ -9,7 +9,7 @@ from shapeprior.geometry.camera import PinholeCamera, look_at
 from shapeprior.geometry.mesh import TriangleMesh
 from shapeprior.geometry.raycasting import RayScene
 from shapeprior.geometry.transforms import Similarity
-from shapeprior.views import camera_around, render_depth, render_hits, sample_view, view_direction
+from shapeprior.scans.simulation import camera_around, render_depth, render_hits, sample_view, view_direction
 
 
 def as_mesh(made: trimesh.Trimesh) -> TriangleMesh:

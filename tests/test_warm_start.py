@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from shapeprior.presets import build_decoder
-from shapeprior.triplane import TriplaneConfig
+from shapeprior.models.presets import build_decoder
+from shapeprior.models.triplane import TriplaneConfig
 from shapeprior.warm_start import SPREAD, WarmStart, coarse_grid, coarse_grids
 
 CELLS, CLAMP = 6, 0.1

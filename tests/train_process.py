@@ -10,10 +10,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
-from shapeprior.deepsdf import DeepSdfConfig
-from shapeprior.presets import Preset
-from shapeprior.train_config import TrainConfig
-from shapeprior.triplane import TriplaneConfig
+from shapeprior.models.deepsdf import DeepSdfConfig
+from shapeprior.models.presets import Preset, TrainConfig
+from shapeprior.models.triplane import TriplaneConfig
 
 PRESETS = {
     "tiny": Preset(
@@ -110,7 +109,8 @@ def epochs_of(run: Path) -> list[int]:
 def _main() -> None:
     import torch
 
-    from shapeprior import cli, presets, train
+    from shapeprior import cli, train
+    from shapeprior.models import presets
 
     if "COMPILE_WITH" in os.environ:  # Something quick stands for the compiler.
         compile_ = functools.partialmethod(torch.nn.Module.compile, backend=os.environ["COMPILE_WITH"])

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from shapeprior.prepare_shape import PrepareJob
-    from shapeprior.records import Record
+    from shapeprior.datasets.manifest import Record
+    from shapeprior.datasets.prepare_shape import PrepareJob
 
 
 def act(job: str) -> str:
@@ -62,7 +62,7 @@ def _grow(gib: float) -> None:
 
 def prepare_or_die(job: "PrepareJob") -> "Record":
     """Prepare a shape, but end the process for files that say so in their name."""
-    from shapeprior.prepare_shape import prepare_shape
+    from shapeprior.datasets.prepare_shape import prepare_shape
 
     if "deadly" in job.source.name:
         os.kill(os.getpid(), signal.SIGSEGV)

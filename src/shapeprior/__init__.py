@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from shapeprior.completion import Completion as Completion
-    from shapeprior.dataset import Dataset as Dataset
+    from shapeprior.datasets.dataset import Dataset as Dataset
+    from shapeprior.datasets.prepare import prepare_dataset as prepare_dataset
+    from shapeprior.datasets.procedural import synthesize_family as synthesize_family
     from shapeprior.encoder_training import train_encoder as train_encoder
     from shapeprior.errors import ShapePriorError as ShapePriorError
     from shapeprior.evaluate import evaluate_prior as evaluate_prior
@@ -17,38 +19,36 @@ if TYPE_CHECKING:
     from shapeprior.geometry.transforms import Similarity as Similarity
     from shapeprior.io.meshes import load_mesh as load_mesh
     from shapeprior.io.meshes import save_mesh as save_mesh
-    from shapeprior.joined_views import join_views as join_views
-    from shapeprior.observation import Observation as Observation
-    from shapeprior.prepare import prepare_dataset as prepare_dataset
-    from shapeprior.presets import preset as preset
+    from shapeprior.models.presets import preset as preset
     from shapeprior.prior import ShapePrior as ShapePrior
     from shapeprior.prior import load as load
     from shapeprior.recognition import recognize as recognize
-    from shapeprior.scan_io import read_scan as read_scan
-    from shapeprior.scan_io import read_views as read_views
-    from shapeprior.synthesize import synthesize_family as synthesize_family
+    from shapeprior.scans.observation import Observation as Observation
+    from shapeprior.scans.observation import join_views as join_views
+    from shapeprior.scans.read import read_scan as read_scan
+    from shapeprior.scans.read import read_views as read_views
     from shapeprior.train import train_prior as train_prior
 
 _HOMES = {
     "Completion": "completion",
-    "Dataset": "dataset",
-    "Observation": "observation",
+    "Dataset": "datasets.dataset",
+    "Observation": "scans.observation",
     "PinholeCamera": "geometry.camera",
     "ShapePrior": "prior",
     "ShapePriorError": "errors",
     "Similarity": "geometry.transforms",
     "TriangleMesh": "geometry.mesh",
     "evaluate_prior": "evaluate",
-    "join_views": "joined_views",
+    "join_views": "scans.observation",
     "load": "prior",
     "load_mesh": "io.meshes",
-    "prepare_dataset": "prepare",
-    "preset": "presets",
-    "read_scan": "scan_io",
-    "read_views": "scan_io",
+    "prepare_dataset": "datasets.prepare",
+    "preset": "models.presets",
+    "read_scan": "scans.read",
+    "read_views": "scans.read",
     "recognize": "recognition",
     "save_mesh": "io.meshes",
-    "synthesize_family": "synthesize",
+    "synthesize_family": "datasets.procedural",
     "train_encoder": "encoder_training",
     "train_prior": "train",
 }

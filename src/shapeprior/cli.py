@@ -45,7 +45,7 @@ def synthesize(
         count: How many meshes.
         out: Folder for the meshes, one PLY each.
     """
-    from shapeprior.synthesize import synthesize_family
+    from shapeprior.datasets.procedural import synthesize_family
 
     paths = synthesize_family(family, count=count, out=out, seed=seed)
     say(f"{len(paths)} meshes of family {family} in {out}")
@@ -95,11 +95,11 @@ def prepare(
         memory: GiB of memory that one worker may take.
     """
     from shapeprior.console import prepare_progress, say_prepared
+    from shapeprior.datasets.mesh_source import parse_unit
+    from shapeprior.datasets.prepare import left_over, prepare_dataset
+    from shapeprior.datasets.prepare_mesh import PrepareConfig
     from shapeprior.parallel.worker import WorkerLimits
-    from shapeprior.prepare import left_over, prepare_dataset
-    from shapeprior.prepare_shape import PrepareConfig
     from shapeprior.sdf.sampling import parse_counts
-    from shapeprior.units import parse_unit
 
     config = PrepareConfig(
         sampling=parse_counts(samples),
@@ -173,9 +173,9 @@ def train(
     import dataclasses
 
     from shapeprior.console import train_progress
-    from shapeprior.dataset import Dataset
+    from shapeprior.datasets.dataset import Dataset
+    from shapeprior.models.presets import preset as named_preset
     from shapeprior.parallel.system import keep_freed_memory
-    from shapeprior.presets import preset as named_preset
     from shapeprior.ranks import rank_of_environment
     from shapeprior.train import train_prior
 
@@ -211,7 +211,7 @@ def train_encoder(
         steps: Steps of training, of 48 views each.
     """
     from shapeprior.console import encoder_progress
-    from shapeprior.dataset import Dataset
+    from shapeprior.datasets.dataset import Dataset
     from shapeprior.encoder_training import EncoderTraining, train_encoder
     from shapeprior.parallel.system import keep_freed_memory
 

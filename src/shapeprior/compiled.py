@@ -2,10 +2,10 @@
 
 import torch
 
-from shapeprior.decoder import Decoder
 from shapeprior.errors import ConfigError
-from shapeprior.objective import TrainingBatch, batch_objective
-from shapeprior.train_config import TrainConfig
+from shapeprior.models.decoder import Decoder
+from shapeprior.models.objective import TrainingBatch, batch_objective
+from shapeprior.models.presets import TrainConfig
 
 
 def compile_decoder(decoder: Decoder, batch: TrainingBatch, settings: TrainConfig) -> None:

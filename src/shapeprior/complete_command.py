@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from shapeprior.complete_scan import CompletedScan
     from shapeprior.completion import Completion
     from shapeprior.geometry.transforms import Similarity
-    from shapeprior.observation import Observation
-    from shapeprior.placement import Freedom
     from shapeprior.prior import ShapePrior
+    from shapeprior.scans.observation import Observation
+    from shapeprior.scans.placement import Freedom
 
 
 def complete(
@@ -65,7 +65,7 @@ def complete(
         alternatives: Also write meshes of other answers that explain the scan nearly as well, as OUT.other1.ply and so on.
         workers: Processes for a folder; all cores if not given, and 0 for none but the command's own.
     """
-    from shapeprior.placed_scan import ViewFiles, read_placed_scan
+    from shapeprior.scans.folder import ViewFiles, read_placed_scan
     from shapeprior.seen_detail import DetailConfig
 
     freedom = None if placement == "auto" else placement
@@ -124,7 +124,7 @@ def _refuse_overwriting(out: Path, read: "Iterable[Path]") -> None:
 
 def _refuse_bad_rows(rows: "Sequence[CompletedScan]", out: Path, prior: str) -> None:
     """Raises ScanError if scans of a folder failed, else UnexplainedError if some are not explained."""
-    from shapeprior.scan_folder import SUMMARY
+    from shapeprior.scans.folder import SUMMARY
 
     table = out / SUMMARY
     failed, unexplained = ([row.scan for row in rows if row.status == kind] for kind in ("failed", "unexplained"))

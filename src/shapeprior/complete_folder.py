@@ -11,8 +11,8 @@ from shapeprior.errors import ConfigError
 from shapeprior.io.files import write_bytes
 from shapeprior.parallel.pool import run_jobs
 from shapeprior.parallel.worker import Lost, WorkerLimits
-from shapeprior.placement import Freedom
-from shapeprior.scan_folder import SUMMARY, find_scans
+from shapeprior.scans.folder import SUMMARY, find_scans
+from shapeprior.scans.placement import Freedom
 from shapeprior.sdf.isosurface.extract import Edges
 from shapeprior.seen_detail import DetailConfig
 
@@ -40,7 +40,7 @@ def complete_folder(
 ) -> list[CompletedScan]:
     """Complete every scan of a folder; writes NAME.ply and NAME.json for each to `out`, and summary.csv.
 
-    Which files are scans, and which belong to which, is said by `shapeprior.scan_folder.find_scans`. `prior` "auto" takes for each
+    Which files are scans, and which belong to which, is said by `shapeprior.scans.folder.find_scans`. `prior` "auto" takes for each
     scan the bundled prior that explains it best; `alternatives` writes other answers, too, as NAME.other1.ply and so on. Run again,
     scans whose files, prior and settings are the same are not done again, but for those that failed. With 0 workers the work is
     done in this process. Raises ScanError if there is no scan, ConfigError if `out` is a file or the folder of scans itself, or

@@ -14,14 +14,13 @@ from shapeprior.errors import CheckpointError, CompletionError, ShapePriorError
 from shapeprior.geometry.transforms import Similarity
 from shapeprior.io.files import source_sha256, write_bytes
 from shapeprior.latent_estimate import LatentEstimate
-from shapeprior.observation import Observation
-from shapeprior.placed_scan import read_placed_scan
-from shapeprior.placement import Freedom
 from shapeprior.prior import ShapePrior, load
 from shapeprior.prior_digest import prior_digest
 from shapeprior.recognition import recognize
-from shapeprior.scan_folder import FoundScan
-from shapeprior.scan_io import holds_depth
+from shapeprior.scans.folder import FoundScan, read_placed_scan
+from shapeprior.scans.observation import Observation
+from shapeprior.scans.placement import Freedom
+from shapeprior.scans.read import holds_depth
 from shapeprior.sdf.isosurface.extract import Edges
 from shapeprior.seen_detail import DetailConfig
 

@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from tqdm import tqdm
 
     from shapeprior.complete_scan import CompletedScan
-    from shapeprior.dataset import Dataset
+    from shapeprior.datasets.dataset import Dataset
+    from shapeprior.datasets.manifest import RefusedShape
     from shapeprior.metrics import Metrics
-    from shapeprior.records import RefusedShape
     from shapeprior.train import EpochReport
 
 MAX_REFUSALS = 20

@@ -31,9 +31,9 @@ def run_demo(out: str | os.PathLike[str], *, seed: int = 0) -> DemoResult:
     from shapeprior.io.meshes import load_mesh, save_mesh
     from shapeprior.metrics import MetricsConfig
     from shapeprior.pictures import comparison_picture, completion_panels, save_picture
-    from shapeprior.pose_io import read_pose
     from shapeprior.prior import load
-    from shapeprior.scan_io import read_scan
+    from shapeprior.scans.placement import read_pose
+    from shapeprior.scans.read import read_scan
     from shapeprior.sdf.signed_distance import SignedDistance
     from shapeprior.truth import Truth, score
 

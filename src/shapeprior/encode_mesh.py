@@ -11,16 +11,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from shapeprior.code_space import CodeSpace
-from shapeprior.decoder import Decoder
+from shapeprior.datasets.mesh_source import UpAxis
+from shapeprior.datasets.prepare_mesh import PrepareConfig, prepare_mesh, sample_mesh
 from shapeprior.encode_samples import EncodeConfig, encode_samples
 from shapeprior.errors import ConfigError, OutputError
 from shapeprior.geometry.mesh import TriangleMesh
 from shapeprior.geometry.transforms import Similarity
 from shapeprior.io.files import write_bytes
-from shapeprior.losses import clamped_l1
-from shapeprior.mesh_source import UpAxis
-from shapeprior.prepare_shape import PrepareConfig, prepare_mesh, sample_mesh
+from shapeprior.models.decoder import Decoder
+from shapeprior.models.latent_space import CodeSpace
+from shapeprior.models.objective import clamped_l1
 from shapeprior.refine import FieldSamples, RefineConfig, refine_prepared
 from shapeprior.sdf.sampling import SamplingConfig
 

@@ -6,11 +6,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from shapeprior.code_space import CodeSpace
 from shapeprior.config import check_numbers
-from shapeprior.decoder import Decoder, seeded
 from shapeprior.errors import CompletionError
-from shapeprior.losses import banded_l1, code_prior
+from shapeprior.models.decoder import Decoder, seeded
+from shapeprior.models.latent_space import CodeSpace
+from shapeprior.models.objective import banded_l1, code_prior
 
 
 @dataclass(frozen=True, kw_only=True)

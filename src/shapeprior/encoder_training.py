@@ -11,21 +11,17 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from shapeprior.checkpoint import RunConfig, read_checkpoint
-from shapeprior.code_space import CodeSpace
-from shapeprior.codes_between import codes_between
 from shapeprior.config import check_numbers
-from shapeprior.dataset import Dataset
-from shapeprior.decoded_field import DecodedField
-from shapeprior.decoder import Decoder
-from shapeprior.device import usable_device
-from shapeprior.encoder import EncoderConfig, Guesses, ViewEncoder
-from shapeprior.encoder_file import write_encoder
+from shapeprior.datasets.dataset import Dataset
 from shapeprior.encoder_views import Batch, ShapeViews, ViewConfig
 from shapeprior.errors import CompletionError, ConfigError, DatasetError
 from shapeprior.geometry.mesh import TriangleMesh
-from shapeprior.muon import Muon
-from shapeprior.precision import autocast
+from shapeprior.models.checkpoint import RunConfig, read_checkpoint
+from shapeprior.models.decoder import DecodedField, Decoder
+from shapeprior.models.device import autocast, usable_device
+from shapeprior.models.encoder import EncoderConfig, Guesses, ViewEncoder, write_encoder
+from shapeprior.models.latent_space import CodeSpace, codes_between
+from shapeprior.models.optimizers import Muon
 from shapeprior.sdf.isosurface.extract import ExtractConfig, extract_mesh
 
 TURN_WIDTH = math.radians(6.0)

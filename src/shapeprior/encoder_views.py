@@ -10,8 +10,8 @@ from shapeprior.config import check_numbers
 from shapeprior.errors import ConfigError
 from shapeprior.geometry.mesh import TriangleMesh
 from shapeprior.geometry.raycasting import RayScene
-from shapeprior.view_frame import view_frames
-from shapeprior.views import camera_around, render_depth, sample_view
+from shapeprior.models.encoder import view_frames
+from shapeprior.scans.simulation import camera_around, render_depth, sample_view
 
 STORED_POINTS = 768
 """Points of a view that are kept, from which each batch draws."""
@@ -34,7 +34,7 @@ class ViewConfig:
     farthest: float = 6.0
     """Largest distance."""
     any_direction: float = 0.35
-    """Share of views from anywhere on the sphere; the others are as `shapeprior.views.sample_view` takes them."""
+    """Share of views from anywhere on the sphere; the others are as `shapeprior.scans.simulation.sample_view` takes them."""
     noise: float = 0.02
     """Largest standard deviation of the noise along the rays, in unit-sphere radii; each view has one of its own."""
     strays: float = 0.05
@@ -158,7 +158,7 @@ class ShapeViews:
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Views in their view frames, and what an encoder should say of them (`shapeprior.encoder.Guesses`)."""
+    """Views in their view frames, and what an encoder should say of them (`shapeprior.models.encoder.Guesses`)."""
 
     points_view: Float[np.ndarray, "views points 3"]
     sensors_view: Float[np.ndarray, "views 3"]

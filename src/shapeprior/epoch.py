@@ -12,7 +12,7 @@ from shapeprior.batch_order import ABSENT, EpochPlan
 from shapeprior.errors import CheckpointError
 from shapeprior.interruption import Interruption
 from shapeprior.learner import Learner
-from shapeprior.objective import Objective
+from shapeprior.models.objective import Objective
 from shapeprior.ranks import Ranks
 from shapeprior.training_samples import Step, TrainingSamples
 

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from shapeprior.dataset import Dataset
+from shapeprior.datasets.dataset import Dataset
 from shapeprior.errors import ConfigError
 from shapeprior.evaluate_config import EvaluateConfig
 from shapeprior.evaluate_row import RowJob, evaluate_row, forget_case, kept_row, row_of, worst_scores

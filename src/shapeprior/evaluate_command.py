@@ -58,7 +58,7 @@ def evaluate(
         memory: GiB of memory that one worker may take.
     """
     from shapeprior.console import evaluate_progress, say_summary
-    from shapeprior.dataset import Dataset
+    from shapeprior.datasets.dataset import Dataset
     from shapeprior.evaluate import evaluate_prior
     from shapeprior.evaluate_config import EvaluateConfig, chosen_baselines
     from shapeprior.parallel.worker import WorkerLimits

@@ -9,8 +9,8 @@ import numpy as np
 from shapeprior.config import check_numbers
 from shapeprior.errors import ConfigError
 from shapeprior.metrics import MetricsConfig
-from shapeprior.placement import Freedom
-from shapeprior.sensor_model import SensorLevel
+from shapeprior.scans.placement import Freedom
+from shapeprior.scans.simulation import SensorLevel
 
 Task = Literal["codes", "full", "view"]
 """codes: training shapes by their trained codes; full: unseen shapes by codes fitted to all their samples; view: unseen shapes
@@ -26,7 +26,7 @@ class Condition:
     views: int
     """How many views together."""
     sensor: SensorLevel
-    """Through which sensor (`shapeprior.sensor_model`)."""
+    """Through which sensor (`shapeprior.scans.simulation`)."""
 
     @property
     def slug(self) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 import trimesh
 
 from shapeprior.compare_meshes import TruePoints, require_surface
-from shapeprior.dataset import Dataset
+from shapeprior.datasets.dataset import Dataset
 from shapeprior.errors import MeshError, OutputError, ShapePriorError
 from shapeprior.evaluate_config import BaselineName, Condition, EvaluateConfig, Task
 from shapeprior.evaluation_methods import PRIOR_METHOD, Prediction, predict_by_baseline, predict_by_prior
@@ -20,10 +20,10 @@ from shapeprior.geometry.mesh import TriangleMesh
 from shapeprior.io.files import write_bytes
 from shapeprior.io.meshes import save_mesh
 from shapeprior.metrics import Metrics, Scores, SurfaceMetrics
-from shapeprior.observation import Observation
 from shapeprior.pictures import comparison_picture, completion_panels, save_picture
 from shapeprior.prior import ShapePrior
-from shapeprior.sensor_model import SensorModel
+from shapeprior.scans.observation import Observation
+from shapeprior.scans.simulation import SensorModel
 from shapeprior.shape_views import ShapeView, shape_view
 from shapeprior.training_grids import TrainingGrids
 from shapeprior.truth import Truth, load_truth, score_view

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from shapeprior.config import config_to_json
+from shapeprior.datasets.manifest import RefusedShape
 from shapeprior.evaluate_config import EvaluateConfig
 from shapeprior.io.files import write_bytes
 from shapeprior.metric_definitions import METRIC_DEFINITIONS
 from shapeprior.outcome_summary import summarize_outcomes
 from shapeprior.parallel.system import machine, versions
-from shapeprior.records import RefusedShape
 from shapeprior.report_table import markdown_report
 from shapeprior.score_summary import summarize_rows
 

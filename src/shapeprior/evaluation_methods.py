@@ -14,7 +14,8 @@ from shapeprior.baselines.nearest_training_shape import nearest_training_shape
 from shapeprior.baselines.screened_poisson import DEPTH, INSTALL, has_poisson, screened_poisson
 from shapeprior.baselines.upper_bound import upper_bound
 from shapeprior.baselines.view_evidence import ViewEvidence
-from shapeprior.dataset import Dataset
+from shapeprior.datasets.dataset import Dataset
+from shapeprior.datasets.prepare_mesh import shape_rng
 from shapeprior.encode_samples import EncodeConfig, encode_samples
 from shapeprior.errors import ConfigError
 from shapeprior.evaluate_config import BaselineName, EvaluateConfig, Task
@@ -22,7 +23,6 @@ from shapeprior.geometry.mesh import TriangleMesh
 from shapeprior.geometry.sampling import cell_centers
 from shapeprior.geometry.transforms import Similarity
 from shapeprior.loaded_prior import loaded
-from shapeprior.prepare_shape import shape_rng
 from shapeprior.prior import ShapePrior
 from shapeprior.shape_views import ShapeView
 from shapeprior.training_grids import TrainingGrids

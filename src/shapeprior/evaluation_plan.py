@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import get_args
 
 from shapeprior.config import config_to_json
-from shapeprior.dataset import Dataset
+from shapeprior.datasets.dataset import Dataset
+from shapeprior.datasets.manifest import ShapeRecord
+from shapeprior.datasets.mesh_source import shape_ids
 from shapeprior.errors import DatasetError
 from shapeprior.evaluate_config import BaselineName, Condition, EvaluateConfig, Task, evenly
 from shapeprior.evaluate_row import RowJob
@@ -19,8 +21,6 @@ from shapeprior.io.store import LocalStore
 from shapeprior.metric_definitions import METRIC_DEFINITIONS
 from shapeprior.prior import ShapePrior, load
 from shapeprior.prior_digest import prior_digest
-from shapeprior.records import ShapeRecord
-from shapeprior.shape_ids import shape_ids
 from shapeprior.training_grids import Run, TrainingGrids, training_grids
 
 ROW_FORMAT = 2

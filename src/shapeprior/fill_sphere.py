@@ -6,11 +6,10 @@ from jaxtyping import Float
 from scipy.spatial import KDTree
 from torch import Tensor
 
-from shapeprior.decoded_field import DecodedField
-from shapeprior.decoder import Decoder
 from shapeprior.errors import CompletionError
 from shapeprior.geometry.mesh import TriangleMesh, components_of
 from shapeprior.geometry.transforms import UNIT_SPHERE_BUFFER, Similarity
+from shapeprior.models.decoder import DecodedField, Decoder
 from shapeprior.sdf.isosurface.extract import ExtractConfig, extract_mesh
 
 RESOLUTION = 64

@@ -9,15 +9,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from shapeprior.datasets.prepare_mesh import UpSetting
 from shapeprior.errors import ConfigError, MeshError
 from shapeprior.geometry.mesh import TriangleMesh
 from shapeprior.geometry.transforms import Similarity
 from shapeprior.infer_config import InferConfig
 from shapeprior.io.meshes import MESH_SUFFIXES
 from shapeprior.io.npz import read_float_arrays
-from shapeprior.observation import Observation
-from shapeprior.prepare_shape import UpSetting
 from shapeprior.prior import ShapePrior
+from shapeprior.scans.observation import Observation
 
 HEADER_BYTES = 1 << 16
 

@@ -8,11 +8,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from shapeprior.encoder import Guesses, ViewEncoder
 from shapeprior.geometry.transforms import Similarity
-from shapeprior.observation import Observation
-from shapeprior.placement import Freedom, up_directions
-from shapeprior.view_frame import view_frame
+from shapeprior.models.encoder import Guesses, ViewEncoder, view_frame
+from shapeprior.scans.observation import Observation
+from shapeprior.scans.placement import Freedom, up_directions
 
 MODES = 6
 """Turns that are tried of one look, at most."""

@@ -6,12 +6,12 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 
-from shapeprior.checkpoint import Checkpoint, RunConfig
-from shapeprior.dataset import Dataset
-from shapeprior.decoder import seeded
+from shapeprior.datasets.dataset import Dataset
+from shapeprior.datasets.manifest import ShapeRecord
 from shapeprior.errors import DatasetError
-from shapeprior.presets import build_decoder
-from shapeprior.records import ShapeRecord
+from shapeprior.models.checkpoint import Checkpoint, RunConfig
+from shapeprior.models.decoder import seeded
+from shapeprior.models.presets import build_decoder
 from shapeprior.warm_start import MAX_FITTED, WarmStart, coarse_grids
 
 MAX_SAMPLES = 20_000

@@ -11,9 +11,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from shapeprior.code_space import CodeSpace
-from shapeprior.decoder import Decoder
 from shapeprior.geometry.transforms import Similarity
+from shapeprior.models.decoder import Decoder
+from shapeprior.models.latent_space import CodeSpace
 from shapeprior.residuals import Residuals
 
 POSE_SCALES = (0.1, 0.1, 0.1, 0.1, 0.2, 0.2, 0.2)

@@ -8,22 +8,21 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from shapeprior.code_space import CodeSpace
-from shapeprior.decoder import Decoder
-from shapeprior.encoder import ViewEncoder
 from shapeprior.errors import CompletionError, ConfigError
 from shapeprior.fill_sphere import fill_sphere, outline
 from shapeprior.geometry.transforms import Similarity
 from shapeprior.hypothesis import DAMPING, Expectation, Fitter, Hypothesis, Pose
 from shapeprior.infer_config import InferConfig
 from shapeprior.latent_estimate import LatentEstimate, PlacementDeviations, latent_estimate
-from shapeprior.observation import Observation
+from shapeprior.models.decoder import Decoder
+from shapeprior.models.encoder import ViewEncoder
+from shapeprior.models.latent_space import CodeSpace
 from shapeprior.overreach import filled_samples, overreach
-from shapeprior.placement import Freedom, require_extent
 from shapeprior.residuals import Residuals
-from shapeprior.seen_through import SeenThrough
+from shapeprior.scans.free_space import SeenThrough
+from shapeprior.scans.observation import Observation, without_strays
+from shapeprior.scans.placement import Freedom, require_extent
 from shapeprior.starts import StartFinder, Starts
-from shapeprior.strays import without_strays
 
 UNKNOWN: dict[Freedom, tuple[int, ...]] = {
     "known": (),

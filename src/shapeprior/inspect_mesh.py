@@ -9,14 +9,14 @@ from PIL import Image, ImageDraw, ImageFont
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from shapeprior.datasets.mesh_source import file_up_axis
+from shapeprior.datasets.prepare_mesh import PreparedMesh, UpSetting, prepare_mesh
 from shapeprior.geometry.mesh import TriangleMesh, row_codes
 from shapeprior.io.meshes import load_mesh
 from shapeprior.pictures import Panel, comparison_picture
-from shapeprior.prepare_shape import PreparedMesh, UpSetting, prepare_mesh
 from shapeprior.render import View
 from shapeprior.sdf.signed_distance import SHEET_HALF_THICKNESS
 from shapeprior.slices import Plane, draw_slice, slice_field
-from shapeprior.units import file_up_axis
 
 PANEL = 420
 """Width and height of each slice, in pixels."""
@@ -36,7 +36,7 @@ class MeshInspection:
 def inspect_mesh(path: str | os.PathLike[str], *, up: UpSetting = "auto") -> MeshInspection:
     """Clean the mesh of a file, find its inside and draw both. Raises MeshError, naming the file, if it cannot be prepared.
 
-    `up` is as in `shapeprior.prepare_shape.PrepareConfig`.
+    `up` is as in `shapeprior.datasets.prepare_mesh.PrepareConfig`.
     """
     path = Path(path)
     axis = (file_up_axis(path) or "y") if up == "auto" else up

@@ -7,9 +7,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from shapeprior.decoder import Decoder
 from shapeprior.geometry.transforms import Similarity
 from shapeprior.hypothesis import Hypothesis
+from shapeprior.models.decoder import Decoder
 from shapeprior.observed_samples import ObservedSamples
 from shapeprior.verdict import Verdict, judge
 
@@ -42,7 +42,7 @@ class LatentEstimate:
     points: int
     """Observed points, 4,096 at most, which the next numbers are of."""
     left_out: float
-    """Share of observed points that lie apart from the others and have no say (`shapeprior.strays`)."""
+    """Share of observed points that lie apart from the others and have no say (`shapeprior.scans.observation`)."""
     explained: float
     """Share of observed points with |f| below 0.02."""
     violated: float

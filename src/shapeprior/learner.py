@@ -8,12 +8,11 @@ from jaxtyping import Int
 from torch import Tensor, nn
 
 from shapeprior.batch_order import BatchOrder
-from shapeprior.checkpoint import Checkpoint, RunConfig
 from shapeprior.errors import CheckpointError
-from shapeprior.muon import Muon
-from shapeprior.objective import Objective, TrainingBatch, batch_objective
+from shapeprior.models.checkpoint import Checkpoint, RunConfig
+from shapeprior.models.objective import Objective, TrainingBatch, batch_objective
+from shapeprior.models.optimizers import Muon, RowAdam
 from shapeprior.ranks import Ranks
-from shapeprior.row_adam import RowAdam
 
 FUSED = ("cpu", "cuda")
 """Devices on which torch steps all weights in one call."""

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy.spatial import KDTree
 
-from shapeprior.observation import Observation
+from shapeprior.scans.observation import Observation
 
 NEIGHBOURS = 12
 

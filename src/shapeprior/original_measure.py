@@ -13,19 +13,19 @@ import torch
 
 from shapeprior.bundled import bundled_prior_path
 from shapeprior.config import check_numbers
+from shapeprior.datasets.prepare_mesh import prepare_mesh, shape_rng
+from shapeprior.datasets.procedural import synthesize
 from shapeprior.errors import CheckpointError, CompletionError, ConfigError
-from shapeprior.families import synthesize
 from shapeprior.geometry.mesh import TriangleMesh
 from shapeprior.geometry.sampling import sample_surface
 from shapeprior.geometry.transforms import Similarity
-from shapeprior.observation import Observation
 from shapeprior.original_published import CATEGORIES
 from shapeprior.point_metrics import chamfer_l1
-from shapeprior.prepare_shape import prepare_mesh, shape_rng
 from shapeprior.prior import Code, ShapePrior, load
+from shapeprior.scans.observation import Observation
+from shapeprior.scans.simulation import camera_around, render_depth, sample_view
 from shapeprior.sdf.sampling import SamplingConfig, sample_sdf
 from shapeprior.sdf.signed_distance import SHEET_HALF_THICKNESS
-from shapeprior.views import camera_around, render_depth, sample_view
 
 SAMPLES = 10_000
 """SDF samples of an object, as published."""

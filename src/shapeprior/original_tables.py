@@ -15,7 +15,9 @@ from PIL import Image
 
 from shapeprior.config import config_to_json
 from shapeprior.io.files import write_bytes
-from shapeprior.model_card import machine
+from shapeprior.models.model_card import machine
+from shapeprior.models.presets import TrainConfig
+from shapeprior.models.triplane import TriplaneConfig
 from shapeprior.original_measure import (
     PUBLISHED_RESOLUTION,
     SAMPLES,
@@ -36,8 +38,6 @@ from shapeprior.original_published import (
 )
 from shapeprior.pictures import Panel, contact_sheet, save_picture
 from shapeprior.report_svg import number
-from shapeprior.train_config import TrainConfig
-from shapeprior.triplane import TriplaneConfig
 
 _FIGURE_POINTS = 2500
 NO_GPU = "no GPU here"

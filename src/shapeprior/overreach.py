@@ -10,11 +10,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from shapeprior.decoder import Decoder
 from shapeprior.fill_sphere import outline
 from shapeprior.geometry.mesh import vertex_normals
 from shapeprior.hypothesis import Hypothesis
-from shapeprior.seen_through import SeenThrough
+from shapeprior.models.decoder import Decoder
+from shapeprior.scans.free_space import SeenThrough
 
 SAMPLES = 16_384
 """Free points of the view that are asked for, at most."""

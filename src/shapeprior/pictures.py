@@ -13,8 +13,8 @@ from PIL import Image, ImageDraw, ImageFont
 from shapeprior.errors import OutputError
 from shapeprior.geometry.mesh import TriangleMesh
 from shapeprior.io.files import write_bytes
-from shapeprior.observation import Observation
 from shapeprior.render import BACKGROUND, MESH_COLOR, POINT_COLOR, Color, Paint, View, render_mesh, render_points
+from shapeprior.scans.observation import Observation
 
 PICTURED_POINTS = 2500
 """Points of a view in a picture, at most."""

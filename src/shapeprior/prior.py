@@ -14,36 +14,31 @@ from torch import Tensor
 from torch.nn.utils import parametrize
 
 from shapeprior.bundled import bundled_prior_path, bundled_priors
-from shapeprior.checkpoint import RunConfig, read_checkpoint
-from shapeprior.code_mixture import CodeMixture
-from shapeprior.code_space import CodeSpace
 from shapeprior.completion import Completion
-from shapeprior.decoded_field import DecodedField
-from shapeprior.decoder import Decoder
-from shapeprior.device import usable_device
+from shapeprior.datasets.mesh_source import file_up_axis
+from shapeprior.datasets.prepare_mesh import UpSetting
 from shapeprior.encode_mesh import EncodedMesh, encode_mesh, encoding_preparation
 from shapeprior.encode_samples import EncodeConfig
-from shapeprior.encoder import ViewEncoder
-from shapeprior.encoder_file import read_encoder
 from shapeprior.errors import CheckpointError, CompletionError, ConfigError
 from shapeprior.geometry.mesh import TriangleMesh
 from shapeprior.geometry.transforms import Similarity
 from shapeprior.hub import hub_prior_path
 from shapeprior.infer import LatentSolver
 from shapeprior.infer_config import InferConfig
-from shapeprior.interpolate import CodePath, interpolate_codes
 from shapeprior.io.meshes import load_mesh
 from shapeprior.latent_estimate import LatentEstimate
-from shapeprior.nearest_shapes import NearbyShape, nearest_shapes
-from shapeprior.observation import Observation
-from shapeprior.placement import Freedom
-from shapeprior.prepare_shape import UpSetting
+from shapeprior.models.checkpoint import RunConfig, read_checkpoint
+from shapeprior.models.decoder import DecodedField, Decoder
+from shapeprior.models.device import usable_device
+from shapeprior.models.encoder import ViewEncoder, read_encoder
+from shapeprior.models.latent_density import CodeMixture
+from shapeprior.models.latent_space import CodePath, CodeSpace, NearbyShape, interpolate_codes, nearest_shapes
 from shapeprior.refine import RefineConfig, refine_prepared
+from shapeprior.scans.observation import Observation, without_strays
+from shapeprior.scans.placement import Freedom
 from shapeprior.sdf.isosurface.extract import Edges, ExtractConfig, extract_mesh
 from shapeprior.seen_detail import DetailConfig, seen_detail
-from shapeprior.strays import without_strays
 from shapeprior.support import Support
-from shapeprior.units import file_up_axis
 
 LOOKED_AT = 8192
 """Points of a view that the detail and the support of its completion are made of, at most."""
@@ -217,15 +212,15 @@ class ShapePrior:
     def interpolate(
         self, first: Code, last: Code, *, steps: int = 7, path: CodePath = "straight"
     ) -> Float[Tensor, "steps code"]:
-        """Codes from one code to another, both included; see `shapeprior.interpolate.interpolate_codes`."""
+        """Codes from one code to another, both included; see `shapeprior.models.latent_space.interpolate_codes`."""
         return interpolate_codes(self.space, self._as_code(first), self._as_code(last), steps=steps, path=path)
 
     def sample(self, count: int, *, temperature: float = 1.0, seed: int = 0) -> Float[Tensor, "count code"]:
-        """New codes; see `shapeprior.code_mixture.CodeMixture.sample`."""
+        """New codes; see `shapeprior.models.latent_density.CodeMixture.sample`."""
         return self.mixture.sample(count, temperature=temperature, seed=seed)
 
     def nearest(self, code: Code, *, count: int = 5) -> list[NearbyShape]:
-        """The training shapes with the nearest codes; see `shapeprior.nearest_shapes.nearest_shapes`."""
+        """The training shapes with the nearest codes; see `shapeprior.models.latent_space.nearest_shapes`."""
         return nearest_shapes(self.space, self.codes, self.config.shape_ids, self._as_code(code), count=count)
 
     def extract(self, code: Code, *, resolution: int = 256, edges: Edges = "smooth") -> TriangleMesh:

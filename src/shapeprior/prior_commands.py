@@ -95,10 +95,10 @@ def nearest(
         pose: JSON with the object's placement in a scan, scan from unit frame.
         up: The axis that points up in a mesh; auto takes what the file format says, or else y.
     """
-    from shapeprior.dataset import Dataset
+    from shapeprior.datasets.dataset import Dataset
     from shapeprior.find_code import find_code
-    from shapeprior.placed_scan import ViewFiles, read_placed_scan
     from shapeprior.prior import load
+    from shapeprior.scans.folder import ViewFiles, read_placed_scan
     from shapeprior.surface_distances import surface_distances
 
     loaded = load(prior)

@@ -9,8 +9,8 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor, distributed, nn
 
-from shapeprior.device import usable_device
 from shapeprior.errors import CheckpointError, ConfigError
+from shapeprior.models.device import usable_device
 
 BACKENDS = {"cpu": "gloo", "cuda": "nccl"}
 """What processes talk through, by their kind of device."""

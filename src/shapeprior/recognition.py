@@ -8,9 +8,9 @@ from shapeprior.bundled import bundled_priors
 from shapeprior.errors import CompletionError, ConfigError
 from shapeprior.geometry.transforms import Similarity
 from shapeprior.latent_estimate import LatentEstimate
-from shapeprior.observation import Observation
-from shapeprior.placement import Freedom
 from shapeprior.prior import ShapePrior, load
+from shapeprior.scans.observation import Observation
+from shapeprior.scans.placement import Freedom
 
 ORDER = {"explained": 0, "doubtful": 1, "unexplained": 2}
 

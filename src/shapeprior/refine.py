@@ -9,8 +9,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from shapeprior.config import check_numbers
-from shapeprior.decoder import Decoder, seeded
-from shapeprior.row_adam import RowAdam
+from shapeprior.models.decoder import Decoder, seeded
+from shapeprior.models.optimizers import RowAdam
 from shapeprior.sdf.sampling import SamplingConfig, sample_sdf
 from shapeprior.sdf.signed_distance import SignedDistance
 

@@ -18,7 +18,7 @@ from shapeprior.geometry.mesh import TriangleMesh
 from shapeprior.geometry.raycasting import RayScene
 from shapeprior.geometry.transforms import Similarity
 from shapeprior.lighting import ground_shade, shade
-from shapeprior.views import camera_around, render_hits, view_direction
+from shapeprior.scans.simulation import camera_around, render_hits, view_direction
 
 Color = tuple[float, float, float]
 """Red, green, blue in 0 to 1, sRGB."""

@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from shapeprior.datasets.manifest import RefusedShape
 from shapeprior.outcome_summary import outcomes_markdown
-from shapeprior.records import RefusedShape
 
 TASKS = {
     "codes": "Training shapes by their codes",

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from shapeprior.decoder import Decoder, seeded
+from shapeprior.models.decoder import Decoder, seeded
 from shapeprior.observed_samples import ObservedSamples
 
 

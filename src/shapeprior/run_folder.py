@@ -3,9 +3,9 @@
 import json
 from pathlib import Path
 
-from shapeprior.checkpoint import RunConfig
 from shapeprior.errors import CheckpointError
 from shapeprior.io.files import write_bytes
+from shapeprior.models.checkpoint import RunConfig
 
 
 def claim_run_folder(run: Path, config: RunConfig) -> None:

@@ -9,11 +9,10 @@ from scipy.spatial import KDTree
 from torch import Tensor
 
 from shapeprior.config import check_numbers
-from shapeprior.decoded_field import DecodedField
-from shapeprior.decoder import Decoder
 from shapeprior.errors import ConfigError
-from shapeprior.observation import Observation
+from shapeprior.models.decoder import DecodedField, Decoder
 from shapeprior.refine import FieldSamples, RefineConfig
+from shapeprior.scans.observation import Observation
 
 NEIGHBOURS = 8
 """Observed points that are taken together."""

@@ -6,17 +6,16 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
+from shapeprior.datasets.prepare_mesh import shape_rng
 from shapeprior.geometry.mesh import TriangleMesh
 from shapeprior.geometry.transforms import Similarity
-from shapeprior.observation import Observation
-from shapeprior.prepare_shape import shape_rng
-from shapeprior.sensor_model import SensorModel
-from shapeprior.views import camera_around, render_depth, sample_view
+from shapeprior.scans.observation import Observation
+from shapeprior.scans.simulation import SensorModel, camera_around, render_depth, sample_view
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ShapeView:
-    """What cameras saw of a shape, in its unit frame, and where they stood (see `shapeprior.views.view_direction`)."""
+    """What cameras saw of a shape, in its unit frame, and where they stood (see `shapeprior.scans.simulation.view_direction`)."""
 
     observation: Observation
     azimuths_deg: tuple[float, ...]

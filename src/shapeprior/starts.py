@@ -7,17 +7,17 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from shapeprior.code_space import CodeSpace
-from shapeprior.decoder import Decoder, seeded
-from shapeprior.encoder import ViewEncoder
 from shapeprior.first_look import Look, first_looks
 from shapeprior.geometry.transforms import Similarity
 from shapeprior.hypothesis import Expectation, Fitter, Hypothesis, Pose
 from shapeprior.infer_config import InferConfig
-from shapeprior.observation import Observation
+from shapeprior.models.decoder import Decoder, seeded
+from shapeprior.models.encoder import ViewEncoder
+from shapeprior.models.latent_space import CodeSpace
 from shapeprior.observed_samples import ObservedSamples, observed_samples
-from shapeprior.placement import Freedom, first_placements, first_turns
 from shapeprior.residuals import Residuals
+from shapeprior.scans.observation import Observation
+from shapeprior.scans.placement import Freedom, first_placements, first_turns
 
 ROUGH_CODES = 16
 """Training codes to start from, at most, of a decoder that has no quick look at them."""

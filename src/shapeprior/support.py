@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float, UInt8
 from scipy.spatial import KDTree
 
 from shapeprior.geometry.mesh import TriangleMesh, vertex_normals
-from shapeprior.observation import Observation
+from shapeprior.scans.observation import Observation
 
 SEEN = 0.03
 """Vertices this near to an observed point, in unit-sphere radii, were seen; of sparse scans, within four spacings of it, and

@@ -9,19 +9,18 @@ from pathlib import Path
 import torch
 
 from shapeprior.batch_order import BatchOrder
-from shapeprior.checkpoint import RunConfig, read_checkpoint, write_checkpoint
 from shapeprior.compiled import compile_decoder
-from shapeprior.dataset import Dataset
+from shapeprior.datasets.dataset import Dataset
 from shapeprior.epoch import own_steps, train_epoch
 from shapeprior.errors import CheckpointError, ConfigError, DatasetError
 from shapeprior.first_state import first_state
 from shapeprior.interruption import Interruption
 from shapeprior.learner import Learner
-from shapeprior.model_card import write_model_card
-from shapeprior.presets import Preset
+from shapeprior.models.checkpoint import RunConfig, read_checkpoint, write_checkpoint
+from shapeprior.models.model_card import write_model_card
+from shapeprior.models.presets import Preset, TrainConfig
 from shapeprior.ranks import Ranks, joined_ranks
 from shapeprior.run_folder import claim_run_folder
-from shapeprior.train_config import TrainConfig
 from shapeprior.train_log import EpochReport, TrainLog
 from shapeprior.training_samples import HELD_BYTES, TrainingSamples
 

@@ -9,11 +9,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from shapeprior.dataset import Dataset
+from shapeprior.datasets.dataset import Dataset
+from shapeprior.datasets.manifest import READERS, ShapeRecord
+from shapeprior.datasets.shape_files import Rows, SampleFile, samples_name
 from shapeprior.errors import DatasetError
-from shapeprior.objective import TrainingBatch
-from shapeprior.records import READERS, ShapeRecord
-from shapeprior.shape_files import Rows, SampleFile, samples_name
+from shapeprior.models.objective import TrainingBatch
 
 HELD_BYTES = 1 << 30
 """Samples that take no more than this, in a process, are held on the device; others are read when their turn comes."""

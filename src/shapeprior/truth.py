@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float
 
 from shapeprior.compare_meshes import TruePoints, compare_with, require_surface
-from shapeprior.dataset import Dataset
+from shapeprior.datasets.dataset import Dataset
 from shapeprior.geometry.mesh import TriangleMesh
 from shapeprior.metrics import Metrics, MetricsConfig, Scores
 from shapeprior.sdf.signed_distance import SHEET_HALF_THICKNESS, SignedDistance

@@ -6,9 +6,8 @@ import numpy as np
 
 from shapeprior.errors import CompletionError, ConfigError
 from shapeprior.geometry.mesh import TriangleMesh
-from shapeprior.observation import Observation
 from shapeprior.observed_samples import observed_samples
-from shapeprior.strays import without_strays
+from shapeprior.scans.observation import Observation, without_strays
 
 INSTALL = "pip install 'shapeprior[poisson]'"
 """What makes it available."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from shapeprior.observation import Observation
+from shapeprior.scans.observation import Observation
 
 SURFACE_POINTS = 3000
 FREE_POINTS = 6000

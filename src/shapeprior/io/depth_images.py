@@ -47,7 +47,7 @@ def read_depth(path: FilePath, *, depth_scale: float | None = None) -> Float[np.
             metres unless it is given.
 
     Raises:
-        ScanError: as `shapeprior.scan_io.read_scan` does, also if no pixel holds a measurement.
+        ScanError: as `shapeprior.scans.read.read_scan` does, also if no pixel holds a measurement.
         ConfigError: the depth scale is not positive, or the format needs a library that is not installed.
     """
     path = Path(path)

@@ -27,7 +27,7 @@ NPZ_KEYS = ("points", "xyz", "normals", "sensor", "weights")
 def read_cloud(path: FilePath) -> PointCloud:
     """A point cloud with all that its file says of it: docs/formats.md has the formats and what is read of each.
 
-    Raises ScanError as `shapeprior.scan_io.read_scan` does, also for NaN or infinite coordinates; ConfigError if the format needs a
+    Raises ScanError as `shapeprior.scans.read.read_scan` does, also for NaN or infinite coordinates; ConfigError if the format needs a
     library that is not installed.
     """
     with np.errstate(all="ignore"):  # Numbers that are not finite, or too large, are found by checks.

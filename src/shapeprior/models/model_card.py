@@ -1,0 +1,142 @@
+"""README.md of a run folder, as model hubs expect it: YAML front matter, then what was trained on what."""
+
+import json
+import os
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from shapeprior.config import config_to_json
+from shapeprior.io.files import write_bytes
+from shapeprior.models.checkpoint import RunConfig
+from shapeprior.parallel.system import processor
+
+TAGS = ("shape-completion", "signed-distance-function", "3d-reconstruction", "auto-decoder", "deepsdf")
+HUB_LICENSES = (
+    *("apache-2.0", "mit", "bsd-2-clause", "bsd-3-clause", "cc0-1.0", "unlicense", "mpl-2.0"),
+    *("gpl-3.0", "lgpl-3.0", "agpl-3.0"),
+    *("cc-by-4.0", "cc-by-sa-4.0", "cc-by-nc-4.0", "cc-by-nc-sa-4.0", "cc-by-nc-nd-4.0"),
+)
+"""Names that the Hub knows; any other licence is "other" with its name beside it."""
+MAX_CATEGORIES = 20
+
+
+def write_model_card(
+    run: Path,
+    config: RunConfig,
+    *,
+    seconds: float,
+    license: str | None = None,
+    metrics: Mapping[str, float] | None = None,
+) -> Path:
+    """Write README.md, atomically, over one that may be there. Raises OutputError.
+
+    `seconds` is the training time, `license` what the user says of the weights (nothing is claimed without), `metrics` are
+    scores by name. The machine is described by its processor and cores alone: no names, no paths.
+    """
+    parts = [
+        _front_matter(config, license),
+        _introduction(config),
+        "## Training data\n\n" + _data(config),
+        "## Training\n\n" + _training(config, seconds),
+    ]
+    if metrics:
+        rows = [(name, f"{value:.4g}") for name, value in metrics.items()]
+        parts.append("## Scores\n\n" + _table(("score", "value"), rows))
+    parts.append(
+        "## Licence\n\n" + (f"{_one_line(license)}\n" if license else "The maker of these weights stated none.\n")
+    )
+    path = run / "README.md"
+    write_bytes(path, "\n".join(parts).encode())
+    return path
+
+
+def _front_matter(config: RunConfig, license_line: str | None) -> str:
+    lines = ["---", "library_name: shapeprior", "pipeline_tag: other", "tags:"]
+    # JSON's strings are YAML's, so that no text of the user's can say anything else.
+    lines += [f"- {json.dumps(tag)}" for tag in (*TAGS, config.decoder.kind)]
+    if license_line:
+        known = _one_line(license_line).lower()
+        if known in HUB_LICENSES:
+            lines.append(f"license: {known}")
+        else:
+            lines += ["license: other", f"license_name: {json.dumps(_one_line(license_line))}"]
+    return "\n".join([*lines, "---", ""])
+
+
+def _introduction(config: RunConfig) -> str:
+    what = ", ".join(_categories(config)) or "one category of objects"
+    return (
+        f"# Shape prior: {what}\n\n"
+        "Completes one partial view of an object, a depth image or a piece of a point cloud, into a closed mesh. The decoder maps\n"
+        f"a code of {config.decoder.code_size} numbers and a point to a signed distance (DeepSDF, Park et al., CVPR 2019).\n\n"
+        "```python\nimport shapeprior\n\n"
+        'prior = shapeprior.load("this/folder")  # or "owner/name", once downloaded\n'
+        'prior.complete(shapeprior.read_scan("scan.ply")).save("object.glb")  # +y up\n```\n\n'
+        "`checkpoint.safetensors` holds the weights and a code for each training shape, `config.json` the settings.\n"
+    )
+
+
+def _data(config: RunConfig) -> str:
+    rows = [("training shapes", str(len(config.shape_ids)))]
+    if categories := _categories(config):
+        rows.append(("categories", ", ".join(categories)))
+    settings = config.dataset.get("settings")
+    return _table(("", ""), rows + list(_flat(settings if isinstance(settings, Mapping) else {})))
+
+
+def _training(config: RunConfig, seconds: float) -> str:
+    rows = [*_flat({"decoder": config_to_json(config.decoder)}), *_flat(config_to_json(config.train))]
+    rows += [("seed", str(config.seed)), ("training time", _duration(seconds)), ("machine", machine())]
+    return _table(("setting", "value"), rows)
+
+
+def machine() -> str:
+    """The processor and how many cores this process may use; a machine's name says nothing to others."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return f"{_one_line(processor())}, {cores} {'core' if cores == 1 else 'cores'}"
+
+
+def _categories(config: RunConfig) -> list[str]:
+    """The categories that the data set states, or the folders that the shapes' ids begin with."""
+    stated = config.dataset.get("categories")
+    found: Iterable[str]
+    if isinstance(stated, list | tuple):
+        found = {str(name) for name in stated if name}
+    else:
+        found = {shape_id.split("/")[0] for shape_id in config.shape_ids if "/" in shape_id}
+    names = sorted(found)
+    return (
+        names if len(names) <= MAX_CATEGORIES else [*names[:MAX_CATEGORIES], f"and {len(names) - MAX_CATEGORIES} more"]
+    )
+
+
+def _flat(value: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, str]]:
+    """Settings as rows, nested names with a dot between."""
+    for name, item in value.items():
+        if isinstance(item, Mapping):
+            yield from _flat(item, f"{prefix}{name}.")
+        elif isinstance(item, list | tuple):
+            yield f"{prefix}{name}", ", ".join(map(str, item))
+        else:
+            yield f"{prefix}{name}", str(item)
+
+
+def _table(head: tuple[str, str], rows: Iterable[tuple[str, str]]) -> str:
+    lines = [head, ("---", "---"), *((_cell(name), _cell(value)) for name, value in rows)]
+    return "".join(f"| {name} | {value} |\n" for name, value in lines)
+
+
+def _cell(text: str) -> str:
+    return _one_line(text).replace("|", "\\|")
+
+
+def _one_line(text: str) -> str:
+    return re.sub(r"\s+", " ", text).strip()
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"

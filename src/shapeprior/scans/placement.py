@@ -1,0 +1,115 @@
+"""First guesses of where and how large an object is, from one view of it.
+
+Where an object lies in a scan: a similarity from a JSON file.
+"""
+
+import os
+import reprlib
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float
+from scipy.spatial.transform import Rotation
+
+from shapeprior.errors import ScanError
+from shapeprior.geometry.transforms import UNIT_SPHERE_BUFFER, Similarity
+from shapeprior.io.files import read_json_object
+from shapeprior.scans.observation import Observation
+
+Freedom = Literal["known", "aligned", "upright", "free"]
+"""What is unknown of where an object lies: nothing; scale and offset; these and the turn about +y; these and every turn."""
+TURNS = 12
+"""Turns about +y to start from where that is unknown; the next one is 15 degrees away at most."""
+GROWTHS = (1.0, 1.2)
+"""How much larger than its visible part the object may be."""
+RECESSIONS = (0.15, 0.45)
+"""How far behind the centre of the visible part the object's centre may lie, in radii of the visible part."""
+
+
+def first_placements(view_world: Observation) -> list[Similarity]:
+    """Candidates for `T_unit_world` of a view whose axes are the unit frame's.
+
+    A view shows the near side, so the object reaches farther from the sensor than its points do: each candidate makes
+    it larger than the visible part by one factor and moves its centre away from the sensor by another. Raises ScanError if all
+    points lie in one place.
+    """
+    points = view_world.points_world
+    # Stray points must not decide the size.
+    low, high = np.percentile(points, [1.0, 99.0], axis=0)
+    center = 0.5 * (low + high)
+    # As the unit frame is defined: the farthest point, not the box's corner, where round objects have nothing.
+    radius = float(np.percentile(np.linalg.norm(points - center, axis=1), 99.0))
+    if not radius > 0.0:
+        raise _in_one_place(len(points))
+    away = np.zeros(3)
+    if view_world.origins_world is not None:
+        away = center - view_world.origins_world.mean(axis=0)
+        away = away / max(float(np.linalg.norm(away)), 1e-12)
+    recessions = RECESSIONS if away.any() else (0.0,)
+    candidates = []
+    for growth in GROWTHS:
+        for recession in recessions:
+            middle = center + recession * radius * away
+            scale = 1.0 / (radius * growth * UNIT_SPHERE_BUFFER)
+            candidates.append(Similarity(scale=scale, rotation=np.eye(3), offset=-scale * middle))
+    return candidates
+
+
+def require_extent(points: Float[np.ndarray, "points 3"]) -> None:
+    """Raises ScanError if all points lie in one place, which shows no size."""
+    if not np.ptp(points, axis=0).max() > 1e-12 * np.abs(points).max():
+        raise _in_one_place(len(points))
+
+
+def _in_one_place(count: int) -> ScanError:
+    return ScanError(
+        f"all {count} points lie in one place; expected the visible part of an object; pass its placement, or scan again"
+    )
+
+
+def first_turns(freedom: Freedom) -> list[np.ndarray]:
+    """Rotations of the unit frame to start from: one, equal steps about +y, or the sixty of an icosahedron, no rotation being
+    farther than 45 degrees from one of these."""
+    if freedom == "free":
+        return list(Rotation.create_group("I").as_matrix())
+    turns = TURNS if freedom == "upright" else 1
+    return list(Rotation.from_rotvec(np.outer(np.arange(turns) * (2.0 * np.pi / turns), [0.0, 1.0, 0.0])).as_matrix())
+
+
+def up_directions(count: int = 64) -> list[np.ndarray]:
+    """Rotations that turn evenly spread directions to +y: what may be up, if nothing is known of it.
+
+    On a Fibonacci lattice (Swinbank and Purser 2006, "Fibonacci grids: a novel approach to global modelling").
+    """
+    height = 1.0 - (2.0 * np.arange(count) + 1.0) / count
+    angle = np.arange(count) * np.pi * (3.0 - np.sqrt(5.0))
+    level = np.sqrt(1.0 - height**2)
+    directions = np.column_stack([level * np.cos(angle), height, level * np.sin(angle)])
+    return [Rotation.align_vectors([[0.0, 1.0, 0.0]], [direction])[0].as_matrix() for direction in directions]
+
+
+def read_pose(path: str | os.PathLike[str]) -> Similarity:
+    """Similarity from JSON: scale, rotation (three rows) and offset, or a 4 x 4 matrix in rows.
+
+    Raises ScanError if the file holds neither, or not a right-handed similarity.
+    """
+    path = Path(path)
+    value = read_json_object(path)
+    try:
+        if "matrix" in value:
+            matrix = np.asarray(value["matrix"], dtype=np.float64)
+            if matrix.shape != (4, 4):
+                raise ValueError(f"a matrix of shape {matrix.shape}, not 4 x 4")
+            return Similarity.from_matrix(matrix)
+        rotation, offset = np.shape(np.asarray(value["rotation"])), np.shape(np.asarray(value["offset"]))
+        if (rotation, offset) != ((3, 3), (3,)):
+            raise ValueError(f"rotation and offset of shapes {rotation} and {offset}, not (3, 3) and (3,)")
+        return Similarity.from_json(value)
+    except KeyError as error:
+        found = "the keys " + (", ".join(reprlib.repr(key) for key in list(value)[:12]) or "none")
+        expected = "the keys scale, rotation and offset, or matrix (4 x 4): write one of them"
+        raise ScanError(f"{path}: found {found}; expected {expected}") from error
+    except (ValueError, TypeError, OverflowError) as error:
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise ScanError(f"{path}: found no pose ({reason}); expected a right-handed similarity: check it") from error
