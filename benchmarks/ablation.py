@@ -27,9 +27,9 @@ from candidate_decoders import FourierDecoder
 from tables import print_machine, print_table
 from torch import Tensor
 
+from shapeprior.completion.encoding import EncodeConfig, encode_samples
 from shapeprior.datasets.dataset import Dataset
 from shapeprior.edge_normals import edge_normal_error
-from shapeprior.encode_samples import EncodeConfig, encode_samples
 from shapeprior.errors import CompletionError
 from shapeprior.metric_definitions import METRIC_DEFINITIONS
 from shapeprior.models.decoder import Decoder, seeded
@@ -39,7 +39,7 @@ from shapeprior.models.objective import banded_l1, clamped_l1, code_prior
 from shapeprior.models.optimizers import Muon, RowAdam
 from shapeprior.sdf.isosurface.extract import ExtractConfig, extract_mesh
 from shapeprior.sdf.sampling import STRATEGIES
-from shapeprior.warm_start import WarmStart, coarse_grids
+from shapeprior.training.initialization import WarmStart, coarse_grids
 
 CLAMP = 0.1
 

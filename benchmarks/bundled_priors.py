@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from shapeprior.bundled import bundled_priors
+from shapeprior.completion.registry import bundled_priors
 from shapeprior.datasets.prepare import prepare_dataset
 from shapeprior.datasets.prepare_mesh import PrepareConfig
 from shapeprior.datasets.procedural import synthesize_family

@@ -36,19 +36,19 @@ import torch
 from tables import print_machine, print_table
 
 from shapeprior.baselines.upper_bound import upper_bound
+from shapeprior.completion.encoding import EncodeConfig, encode_samples
+from shapeprior.completion.prior import ShapePrior
+from shapeprior.completion.refinement import DetailConfig, FieldSamples, RefineConfig, refine_prepared
+from shapeprior.completion.registry import load
 from shapeprior.datasets.dataset import Dataset
-from shapeprior.encode_samples import EncodeConfig, encode_samples
 from shapeprior.errors import CompletionError
 from shapeprior.geometry.transforms import Similarity
 from shapeprior.metrics import Metrics, MetricsConfig, mean_metrics
 from shapeprior.models.latent_space import CodeSpace
 from shapeprior.models.objective import clamped_l1
 from shapeprior.models.presets import Preset, preset
-from shapeprior.prior import ShapePrior, load
-from shapeprior.refine import FieldSamples, RefineConfig, refine_prepared
-from shapeprior.seen_detail import DetailConfig
 from shapeprior.shape_views import shape_view
-from shapeprior.train import train_prior
+from shapeprior.training.train import train_prior
 from shapeprior.truth import Truth, load_truth, score
 
 COLUMNS = [

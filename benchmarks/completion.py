@@ -32,19 +32,19 @@ import torch
 from scipy.spatial.transform import Rotation
 from tables import print_machine, print_table
 
+from shapeprior.completion.config import InferConfig
+from shapeprior.completion.prior import ShapePrior
+from shapeprior.completion.refinement import DetailConfig
+from shapeprior.completion.registry import load
+from shapeprior.completion.residuals import Residuals, observed_samples
 from shapeprior.datasets.dataset import Dataset
 from shapeprior.datasets.prepare_mesh import shape_rng
 from shapeprior.errors import CompletionError
 from shapeprior.geometry.mesh import TriangleMesh
 from shapeprior.geometry.transforms import Similarity
-from shapeprior.infer_config import InferConfig
 from shapeprior.metrics import Metrics, MetricsConfig
-from shapeprior.observed_samples import observed_samples
-from shapeprior.prior import ShapePrior, load
-from shapeprior.residuals import Residuals
 from shapeprior.scans.observation import Observation, without_strays
 from shapeprior.scans.simulation import SensorModel
-from shapeprior.seen_detail import DetailConfig
 from shapeprior.shape_views import shape_view
 from shapeprior.truth import Truth, load_truth, score
 

@@ -19,12 +19,13 @@ import torch
 from tables import print_machine, print_table
 from torch import Tensor
 
+from shapeprior.completion.encoding import EncodeConfig, encode_samples
+from shapeprior.completion.prior import ShapePrior
+from shapeprior.completion.registry import load
 from shapeprior.datasets.dataset import Dataset
-from shapeprior.encode_samples import EncodeConfig, encode_samples
 from shapeprior.evaluate_config import evenly
 from shapeprior.geometry.sampling import sample_surface
 from shapeprior.models.objective import clamped_l1
-from shapeprior.prior import ShapePrior, load
 
 CLAMP = 0.1
 NEAR = 0.02

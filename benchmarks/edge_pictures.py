@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from shapeprior.completion.encoding import EncodeConfig, encode_samples
+from shapeprior.completion.refinement import FieldSamples, RefineConfig, refine_prepared
+from shapeprior.completion.registry import load
 from shapeprior.datasets.dataset import Dataset
-from shapeprior.encode_samples import EncodeConfig, encode_samples
-from shapeprior.pictures import Panel, contact_sheet, save_picture
-from shapeprior.prior import load
-from shapeprior.refine import FieldSamples, RefineConfig, refine_prepared
 from shapeprior.truth import load_truth
+from shapeprior.visualization.pictures import Panel, contact_sheet, save_picture
 
 
 def main() -> None:

@@ -27,11 +27,11 @@ import numpy as np
 import torch
 from tables import print_machine, print_table
 
+from shapeprior.completion.registry import load
 from shapeprior.datasets.dataset import Dataset
-from shapeprior.encoder_training import EncoderTraining, train_encoder
-from shapeprior.encoder_views import ShapeViews, ViewConfig
 from shapeprior.models.encoder import ViewEncoder
-from shapeprior.prior import load
+from shapeprior.training.encoder_views import ShapeViews, ViewConfig
+from shapeprior.training.train_encoder import EncoderTraining, train_encoder
 
 VIEWS = 8
 

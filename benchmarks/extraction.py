@@ -24,10 +24,10 @@ from scipy import ndimage
 from scipy.spatial import KDTree
 from tables import print_machine, print_table
 
-from shapeprior.bundled import bundled_priors
+from shapeprior.completion.prior import ShapePrior
+from shapeprior.completion.registry import bundled_priors, load
 from shapeprior.geometry.mesh import TriangleMesh, keep_components
 from shapeprior.models.decoder import DecodedField
-from shapeprior.prior import ShapePrior, load
 from shapeprior.sdf.isosurface.adaptive_grid import follow_surface, surface_grid
 from shapeprior.sdf.isosurface.extract import ExtractConfig, Extraction, extract_mesh
 from shapeprior.sdf.isosurface.marching_cubes import Crossings

@@ -3,7 +3,7 @@
     OMP_NUM_THREADS=1 python benchmarks/training_speed.py --presets deepsdf-256 triplane-64 "triplane-64, grouped"
     python benchmarks/training_speed.py --device cuda --presets deepsdf-256 deepsdf-512 triplane-64
 
-The last is the default with the generator's layers as torch has them (`GroupedTriplane`). A step is one of `shapeprior.train`:
+The last is the default with the generator's layers as torch has them (`GroupedTriplane`). A step is one of `shapeprior.training.train`:
 samples are there, forward, backward, Adam. Its products are three times those of the forward pass, which torch counts. The
 machine's throughput is that of a product of 2,048 x 256 by 256 x 256 numbers in the same type, on a GPU of 8,192 x 8,192 by
 as many. Medians of interleaved rounds; CPU time on the CPU, wall time on a GPU, which is waited for.

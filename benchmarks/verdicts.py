@@ -18,17 +18,17 @@ from pathlib import Path
 import numpy as np
 from tables import print_machine, print_table
 
-from shapeprior.bundled import bundled_priors
+from shapeprior.completion.estimate import VerdictKind
+from shapeprior.completion.prior import ShapePrior
+from shapeprior.completion.registry import bundled_priors, load
 from shapeprior.datasets.dataset import Dataset
 from shapeprior.datasets.procedural import synthesize_family
 from shapeprior.geometry.mesh import TriangleMesh
 from shapeprior.geometry.transforms import Similarity
 from shapeprior.io.meshes import load_mesh
-from shapeprior.prior import ShapePrior, load
 from shapeprior.scans.observation import Observation
 from shapeprior.scans.simulation import SensorModel, camera_around, render_depth
 from shapeprior.shape_views import shape_view
-from shapeprior.verdict import VerdictKind
 
 SEED = 7
 """Of the fresh shapes; training used 0."""

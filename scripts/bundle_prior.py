@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from shapeprior.bundled import bundled_folder
+from shapeprior.completion.registry import bundled_folder
 from shapeprior.io.files import write_bytes
 from shapeprior.models.checkpoint import RunConfig, read_checkpoint, write_checkpoint
 from shapeprior.models.model_card import write_model_card

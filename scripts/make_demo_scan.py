@@ -12,7 +12,7 @@ import json
 import numpy as np
 from PIL import Image
 
-from shapeprior.bundled import bundled_folder
+from shapeprior.completion.registry import bundled_folder
 from shapeprior.datasets.procedural import synthesize
 from shapeprior.geometry.camera import PinholeCamera, look_at
 from shapeprior.geometry.mesh import TriangleMesh

@@ -7,13 +7,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from shapeprior.completion.prior import ShapePrior
 from shapeprior.geometry.mesh import TriangleMesh
 from shapeprior.geometry.transforms import UNIT_SPHERE_BUFFER
 from shapeprior.models.checkpoint import RunConfig
 from shapeprior.models.decoder import Decoder
 from shapeprior.models.deepsdf import DeepSdfConfig
 from shapeprior.models.presets import TrainConfig
-from shapeprior.prior import ShapePrior
 from shapeprior.scans.observation import Observation
 from shapeprior.scans.simulation import camera_around
 

@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from shapeprior.bundled import bundled_priors
+from shapeprior.completion.registry import bundled_priors
 from shapeprior.datasets.prepare import prepare_dataset
 from shapeprior.datasets.prepare_mesh import PrepareConfig
 from shapeprior.datasets.procedural import synthesize_family

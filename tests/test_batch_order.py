@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shapeprior.batch_order import ABSENT, BatchOrder
+from shapeprior.training.batches import ABSENT, BatchOrder
 
 sizes = st.integers(1, 60)
 

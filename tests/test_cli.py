@@ -9,7 +9,7 @@ import pytest
 from commands import run
 from scipy.spatial import KDTree
 
-from shapeprior.bundled import bundled_folder, bundled_priors
+from shapeprior.completion.registry import bundled_folder, bundled_priors
 from shapeprior.datasets.dataset import Dataset
 from shapeprior.io.meshes import load_mesh
 from shapeprior.scans.placement import read_pose

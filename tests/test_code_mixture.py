@@ -10,10 +10,10 @@ from scipy.special import logsumexp
 from scipy.stats import multivariate_normal
 from torch import Tensor
 
+from shapeprior.completion.registry import load
 from shapeprior.errors import ConfigError
 from shapeprior.models.latent_density import CodeMixture
 from shapeprior.models.latent_space import CodeSpace
-from shapeprior.prior import load
 
 
 def clusters(count: int, size: int = 5, centres: int = 3, *, seed: int = 0) -> Tensor:

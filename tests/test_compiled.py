@@ -10,7 +10,7 @@ from test_train import log_of
 from train_process import PRESETS, ends, start
 
 from shapeprior.datasets.dataset import Dataset
-from shapeprior.train import train_prior
+from shapeprior.training.train import train_prior
 
 pytestmark = pytest.mark.slow
 

@@ -10,15 +10,13 @@ import numpy as np
 import pytest
 from scipy.spatial import KDTree
 
-from shapeprior.bundled import bundled_folder
 from shapeprior.cli import main
-from shapeprior.complete_folder import complete_folder
-from shapeprior.complete_scan import CompletedScan
+from shapeprior.completion.batch import complete_folder
+from shapeprior.completion.registry import bundled_folder, load, prior_digest
+from shapeprior.completion.scan_job import CompletedScan
 from shapeprior.errors import CheckpointError, ConfigError, ScanError
 from shapeprior.io.files import write_bytes
 from shapeprior.io.meshes import load_mesh
-from shapeprior.prior import load
-from shapeprior.prior_digest import prior_digest
 from shapeprior.scans.observation import Observation
 from shapeprior.scans.simulation import camera_around, render_depth
 
@@ -228,7 +226,7 @@ def test_a_run_that_is_interrupted_keeps_its_table_and_no_row_that_is_not_its_me
             raise KeyboardInterrupt
         write_bytes(path, data)
 
-    monkeypatch.setattr("shapeprior.complete_scan.write_bytes", interrupted)
+    monkeypatch.setattr("shapeprior.completion.scan_job.write_bytes", interrupted)
     with pytest.raises(KeyboardInterrupt):
         complete(scans, tmp_path / "out", resolution=24)
     monkeypatch.undo()

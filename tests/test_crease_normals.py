@@ -3,8 +3,8 @@
 import numpy as np
 import trimesh
 
-from shapeprior.crease_normals import crease_normals
 from shapeprior.geometry.mesh import TriangleMesh
+from shapeprior.visualization.lighting import crease_normals
 
 
 def convert(source: trimesh.Trimesh) -> TriangleMesh:

@@ -8,21 +8,21 @@ import numpy as np
 import pytest
 import torch
 
-from shapeprior.complete_folder import complete_folder
+from shapeprior.completion.batch import complete_folder
+from shapeprior.completion.encoding import EncodeConfig
+from shapeprior.completion.refinement import RefineConfig
+from shapeprior.completion.registry import load
 from shapeprior.datasets.dataset import Dataset
 from shapeprior.datasets.procedural import synthesize
-from shapeprior.encode_samples import EncodeConfig
-from shapeprior.encoder_training import EncoderTraining, train_encoder
 from shapeprior.errors import ConfigError
 from shapeprior.geometry.mesh import TriangleMesh
 from shapeprior.geometry.transforms import Similarity
 from shapeprior.models.checkpoint import RunConfig, read_checkpoint
 from shapeprior.models.device import usable_device
 from shapeprior.models.presets import Preset, preset
-from shapeprior.prior import load
-from shapeprior.refine import RefineConfig
 from shapeprior.shape_views import shape_view
-from shapeprior.train import train_prior
+from shapeprior.training.train import train_prior
+from shapeprior.training.train_encoder import EncoderTraining, train_encoder
 
 GPU = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else None
 on_gpu = pytest.mark.skipif(GPU is None, reason="no GPU that PyTorch can use")

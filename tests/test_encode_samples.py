@@ -5,10 +5,10 @@ import torch
 from ellipsoids import EllipsoidDecoder, training_codes
 from torch import Tensor
 
-from shapeprior.encode_samples import EncodeConfig, encode_samples
+from shapeprior.completion.encoding import EncodeConfig, encode_samples
+from shapeprior.completion.registry import load
 from shapeprior.errors import CompletionError, ConfigError
 from shapeprior.models.latent_space import CodeSpace
-from shapeprior.prior import load
 
 CODES = torch.tensor([[0.4, -0.9], [-1.2, 1.3], [0.0, 0.0], [1.5, 0.7]])
 FAST = EncodeConfig(steps=100, points=256)

@@ -12,10 +12,8 @@ import torch
 import trimesh
 from scipy.spatial.transform import Rotation
 
-from shapeprior.encoder_training import EncoderTraining, fit_encoder
-from shapeprior.encoder_views import STORED_POINTS, ShapeViews, ViewConfig
+from shapeprior.completion.initialization import first_looks, likely_turns
 from shapeprior.errors import CheckpointError, ConfigError
-from shapeprior.first_look import first_looks, likely_turns
 from shapeprior.geometry.mesh import TriangleMesh
 from shapeprior.geometry.transforms import Similarity
 from shapeprior.models.encoder import (
@@ -29,6 +27,8 @@ from shapeprior.models.encoder import (
 )
 from shapeprior.scans.observation import Observation
 from shapeprior.scans.placement import up_directions
+from shapeprior.training.encoder_views import STORED_POINTS, ShapeViews, ViewConfig
+from shapeprior.training.train_encoder import EncoderTraining, fit_encoder
 
 SMALL = EncoderConfig(code_size=3, points=64, width=32, whole=48, turns=36)
 CLEAN = ViewConfig(noise=0.0, strays=0.0, cropped=0.0, no_sensor=0.0, two_views=0.0, tilted=0.0, fallen=0.0)

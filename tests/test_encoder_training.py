@@ -9,14 +9,14 @@ import pytest
 import torch
 from test_train import TINY
 
-from shapeprior import encoder_training
+from shapeprior.completion.registry import load
 from shapeprior.datasets.dataset import Dataset
-from shapeprior.encoder_training import EncoderTraining, train_encoder
-from shapeprior.encoder_views import ShapeViews
 from shapeprior.errors import CompletionError, DatasetError
 from shapeprior.geometry.mesh import TriangleMesh
-from shapeprior.prior import load
-from shapeprior.train import train_prior
+from shapeprior.training import train_encoder as encoder_training
+from shapeprior.training.encoder_views import ShapeViews
+from shapeprior.training.train import train_prior
+from shapeprior.training.train_encoder import EncoderTraining, train_encoder
 
 RECIPE = EncoderTraining(steps=1, batch=2, points=16, views_each=1, least=0)
 

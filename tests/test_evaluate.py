@@ -14,7 +14,9 @@ from plain_geometry import sphere_sdf
 from shapeprior import evaluate, evaluate_row
 from shapeprior.baselines import screened_poisson
 from shapeprior.cli import main
-from shapeprior.completion import Completion
+from shapeprior.completion.config import InferConfig
+from shapeprior.completion.prior import ShapePrior
+from shapeprior.completion.result import Completion
 from shapeprior.datasets.dataset import Dataset
 from shapeprior.datasets.manifest import RefusedShape
 from shapeprior.datasets.prepare import prepare_dataset
@@ -24,7 +26,6 @@ from shapeprior.evaluate import evaluate_prior
 from shapeprior.evaluate_config import EvaluateConfig, chosen_baselines, evenly, require_choice
 from shapeprior.geometry.mesh import TriangleMesh
 from shapeprior.geometry.transforms import Similarity
-from shapeprior.infer_config import InferConfig
 from shapeprior.io.meshes import load_mesh
 from shapeprior.metric_definitions import METRIC_DEFINITIONS
 from shapeprior.metrics import MetricsConfig
@@ -32,13 +33,12 @@ from shapeprior.models.decoder import Decoder
 from shapeprior.models.presets import Preset, TrainConfig
 from shapeprior.models.triplane import TriplaneConfig
 from shapeprior.parallel.worker import Lost
-from shapeprior.prior import ShapePrior
 from shapeprior.scans.observation import Observation
 from shapeprior.scans.placement import Freedom
 from shapeprior.score_summary import find_summary
 from shapeprior.sdf.sampling import SamplingConfig
 from shapeprior.shape_views import ShapeView
-from shapeprior.train import train_prior
+from shapeprior.training.train import train_prior
 from shapeprior.truth import load_truth, score
 
 FAST = EvaluateConfig(

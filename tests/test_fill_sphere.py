@@ -6,7 +6,7 @@ import torch
 from ellipsoids import LONG, EllipsoidDecoder, PositiveDecoder
 from torch import Tensor
 
-from shapeprior.fill_sphere import fill_sphere, outline
+from shapeprior.completion.constraints import fill_sphere, outline
 from shapeprior.geometry.transforms import UNIT_SPHERE_BUFFER
 
 CODE = torch.tensor([0.3, -0.4])

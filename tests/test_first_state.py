@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 import torch
 
-from shapeprior import first_state as module
 from shapeprior.datasets.dataset import Dataset
 from shapeprior.errors import DatasetError
-from shapeprior.first_state import first_state
 from shapeprior.models.checkpoint import Checkpoint, RunConfig
 from shapeprior.models.deepsdf import DeepSdfConfig
 from shapeprior.models.presets import StartName, TrainConfig
 from shapeprior.models.triplane import TriplaneConfig
 from shapeprior.sdf.sampling import SdfSamples
+from shapeprior.training import initialization as module
+from shapeprior.training.initialization import first_state
 
 TRIPLANE = TriplaneConfig(code_size=4, base=2, channels=(6, 4), width=16)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from gate import MARGINS, RELATIVE, faults, measured, read_stored
 
-from shapeprior.bundled import bundled_priors
+from shapeprior.completion.registry import bundled_priors
 from shapeprior.metric_definitions import METRIC_DEFINITIONS
 
 

@@ -6,10 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from shapeprior.bundled import bundled_folder
+from shapeprior.completion.registry import bundled_folder, hub_cache, hub_prior_path, load
 from shapeprior.errors import CheckpointError
-from shapeprior.hub import hub_cache, hub_prior_path
-from shapeprior.prior import load
 
 OLD, NEW = "a" * 40, "0123456789abcdef" * 2 + "01234567"
 

@@ -11,14 +11,14 @@ from ellipsoids import LONG, EllipsoidDecoder, axes_of, ellipsoid_prior, ellipso
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
+from shapeprior.completion.config import InferConfig
+from shapeprior.completion.estimate import LatentEstimate
+from shapeprior.completion.registry import load
+from shapeprior.completion.solver import LatentSolver
 from shapeprior.errors import CompletionError, ConfigError, ScanError
 from shapeprior.geometry.transforms import Similarity
-from shapeprior.infer import LatentSolver
-from shapeprior.infer_config import InferConfig
-from shapeprior.latent_estimate import LatentEstimate
 from shapeprior.models.decoder import Decoder, Differential
 from shapeprior.models.encoder import EncoderConfig, Guesses, ViewEncoder
-from shapeprior.prior import load
 from shapeprior.scans.observation import Observation
 from shapeprior.scans.placement import Freedom
 

@@ -8,8 +8,8 @@ from plain_geometry import box, join, keep, lathe, sphere
 
 from shapeprior.errors import MeshError
 from shapeprior.geometry.mesh import TriangleMesh
-from shapeprior.inspect_mesh import PANEL, count_holes, inspect_mesh
 from shapeprior.io.meshes import save_mesh
+from shapeprior.visualization.inspection import PANEL, count_holes, inspect_mesh
 
 
 @pytest.mark.parametrize(

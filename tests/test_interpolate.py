@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from shapeprior.completion.registry import load
 from shapeprior.errors import ConfigError
 from shapeprior.models.latent_space import CodePath, CodeSpace, interpolate_codes
-from shapeprior.prior import load
 
 GENERATOR = torch.Generator().manual_seed(0)
 CODES = torch.randn((40, 6), generator=GENERATOR) * torch.logspace(0, -1, 6) + 3.0

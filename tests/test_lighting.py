@@ -6,7 +6,7 @@ import trimesh
 
 from shapeprior.geometry.mesh import TriangleMesh
 from shapeprior.geometry.raycasting import RayScene
-from shapeprior.lighting import ground_shade, shade
+from shapeprior.visualization.lighting import ground_shade, shade
 
 WHITE = np.ones(3)
 UP, DOWN = np.array([0.0, 1.0, 0.0]), np.array([0.0, -1.0, 0.0])

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from shapeprior.bundled import bundled_folder
+from shapeprior.completion.registry import bundled_folder
 from shapeprior.errors import OutputError
 from shapeprior.models.checkpoint import RunConfig
 from shapeprior.models.deepsdf import DeepSdfConfig

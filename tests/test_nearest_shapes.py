@@ -6,9 +6,9 @@ import torch
 from ellipsoids import ellipsoid_prior
 from scipy.spatial.distance import mahalanobis
 
+from shapeprior.completion.registry import load
 from shapeprior.errors import ConfigError
 from shapeprior.models.latent_space import CodeSpace, nearest_shapes
-from shapeprior.prior import load
 
 CODES = torch.randn((60, 4), generator=torch.Generator().manual_seed(0)) @ torch.tensor(
     [[2.0, 0.3, 0.0, 0.1], [0.0, 1.0, 0.5, 0.0], [0.0, 0.0, 0.7, 0.2], [0.1, 0.0, 0.0, 0.5]]

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from shapeprior.completion.residuals import observed_samples
 from shapeprior.geometry.camera import PinholeCamera, look_at
-from shapeprior.observed_samples import observed_samples
 from shapeprior.scans.observation import Observation
 
 RADIUS, CENTER = 0.7, np.array([0.05, -0.1, 0.1])

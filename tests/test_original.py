@@ -7,11 +7,11 @@ import pytest
 from PIL import Image
 from test_report import read_page
 
+from shapeprior.completion.registry import load
 from shapeprior.errors import ConfigError
 from shapeprior.original_measure import MeasuredPrior, OriginalConfig, measure_prior, read_made_by, training_seeds
 from shapeprior.original_published import CATEGORIES, CHAMFER_X1000, INFERENCE, PARAMETERS, SHAPES, Published
 from shapeprior.original_tables import times_table, training_table, write_original_tables
-from shapeprior.prior import load
 
 TINY = OriginalConfig(categories=("bowl",), count=1, resolutions=(24, 40))
 

@@ -9,8 +9,8 @@ from PIL import Image
 
 from shapeprior.errors import OutputError
 from shapeprior.geometry.mesh import TriangleMesh
-from shapeprior.pictures import Panel, comparison_picture, contact_sheet, save_picture
-from shapeprior.render import View
+from shapeprior.visualization.pictures import Panel, comparison_picture, contact_sheet, save_picture
+from shapeprior.visualization.render import View
 
 SOURCE = trimesh.creation.icosphere(subdivisions=2, radius=0.5)
 BALL = TriangleMesh(

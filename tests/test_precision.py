@@ -13,7 +13,7 @@ from shapeprior.models import device as precision
 from shapeprior.models.checkpoint import RunConfig, read_checkpoint
 from shapeprior.models.deepsdf import DeepSdfConfig, DeepSdfDecoder
 from shapeprior.models.device import autocast, multiplies_bfloat16
-from shapeprior.train import train_prior
+from shapeprior.training.train import train_prior
 
 CPU = torch.device("cpu")
 

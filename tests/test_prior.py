@@ -10,14 +10,14 @@ import torch
 import trimesh
 from ellipsoids import EllipsoidDecoder, PositiveDecoder, axes_of, ellipsoid_prior, ellipsoid_view, off_ellipsoid
 
+from shapeprior.completion.config import InferConfig
+from shapeprior.completion.registry import load
 from shapeprior.errors import CheckpointError, CompletionError, ConfigError, OutputError
 from shapeprior.geometry.transforms import Similarity
-from shapeprior.infer_config import InferConfig
 from shapeprior.io.meshes import load_mesh
 from shapeprior.models.checkpoint import Checkpoint, RunConfig, write_checkpoint
 from shapeprior.models.deepsdf import DeepSdfConfig
 from shapeprior.models.presets import TrainConfig, build_decoder
-from shapeprior.prior import load
 from shapeprior.scans.observation import Observation
 
 CODE = np.array([0.4, -0.9])

@@ -7,8 +7,10 @@ import trimesh
 from plain_geometry import box_sdf
 from torch import Tensor
 
+from shapeprior.completion.encoding import EncodeConfig
+from shapeprior.completion.refinement import FieldSamples, RefineConfig, refine_prepared
+from shapeprior.completion.registry import load
 from shapeprior.datasets.procedural import synthesize
-from shapeprior.encode_samples import EncodeConfig
 from shapeprior.errors import ConfigError
 from shapeprior.geometry.mesh import TriangleMesh
 from shapeprior.geometry.transforms import Similarity
@@ -16,8 +18,6 @@ from shapeprior.metrics import MetricsConfig
 from shapeprior.models.decoder import Decoder
 from shapeprior.models.deepsdf import DeepSdfConfig, DeepSdfDecoder
 from shapeprior.models.triplane import TriplaneConfig, TriplaneDecoder
-from shapeprior.prior import load
-from shapeprior.refine import FieldSamples, RefineConfig, refine_prepared
 from shapeprior.sdf.signed_distance import SignedDistance
 from shapeprior.truth import Truth, score
 

@@ -7,8 +7,8 @@ from scipy.ndimage import binary_erosion
 
 from shapeprior.errors import ConfigError
 from shapeprior.geometry.mesh import TriangleMesh
-from shapeprior.render import BACKGROUND, View, render_mesh, render_points
 from shapeprior.scans.simulation import view_direction
+from shapeprior.visualization.render import BACKGROUND, View, render_mesh, render_points
 
 PAPER = np.round(255 * np.array(BACKGROUND)).astype(np.uint8)
 SMALL = View(width=96, height=96)

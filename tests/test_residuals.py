@@ -8,10 +8,9 @@ import pytest
 import torch
 from ellipsoids import EllipsoidDecoder, ellipsoid_view, training_codes
 
-from shapeprior.hypothesis import Expectation, Fitter, Hypothesis, Pose
+from shapeprior.completion.fitting import Expectation, Fitter, Hypothesis, Pose
+from shapeprior.completion.residuals import ObservedSamples, Residuals, ResidualSettings, observed_samples
 from shapeprior.models.latent_space import CodeSpace
-from shapeprior.observed_samples import ObservedSamples, observed_samples
-from shapeprior.residuals import Residuals, ResidualSettings
 
 SETTINGS = ResidualSettings(shell=0.012, huber=0.02, free_weight=0.7)
 LIKE = torch.zeros(1, dtype=torch.float64)

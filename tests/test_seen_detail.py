@@ -8,6 +8,9 @@ import torch
 from ellipsoids import ellipsoid_prior, ellipsoid_view
 from torch import Tensor
 
+from shapeprior.completion.prior import ShapePrior
+from shapeprior.completion.refinement import DetailConfig, refine_prepared, seen_detail
+from shapeprior.completion.registry import load
 from shapeprior.datasets.prepare_mesh import prepare_mesh
 from shapeprior.datasets.procedural import synthesize
 from shapeprior.errors import ConfigError
@@ -15,11 +18,8 @@ from shapeprior.geometry.mesh import TriangleMesh
 from shapeprior.geometry.transforms import Similarity
 from shapeprior.models.presets import build_decoder, preset
 from shapeprior.models.triplane import TriplaneConfig, TriplaneDecoder
-from shapeprior.prior import ShapePrior, load
-from shapeprior.refine import refine_prepared
 from shapeprior.scans.observation import Observation
 from shapeprior.sdf.signed_distance import SHEET_HALF_THICKNESS, SignedDistance
-from shapeprior.seen_detail import DetailConfig, seen_detail
 from shapeprior.shape_views import shape_view
 
 RADIUS = TriplaneDecoder.START_RADIUS

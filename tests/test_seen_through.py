@@ -6,13 +6,13 @@ import torch
 from ellipsoids import EllipsoidDecoder, PositiveDecoder
 from torch import Tensor
 
+from shapeprior.completion.config import InferConfig
+from shapeprior.completion.constraints import filled_samples, overreach
+from shapeprior.completion.fitting import Expectation, Hypothesis, Pose
+from shapeprior.completion.registry import load
 from shapeprior.datasets.procedural import synthesize
 from shapeprior.geometry.mesh import TriangleMesh, vertex_normals
 from shapeprior.geometry.transforms import Similarity
-from shapeprior.hypothesis import Expectation, Hypothesis, Pose
-from shapeprior.infer_config import InferConfig
-from shapeprior.overreach import filled_samples, overreach
-from shapeprior.prior import load
 from shapeprior.scans.free_space import MARGIN, REACH, SeenThrough
 from shapeprior.scans.observation import Observation
 from shapeprior.shape_views import shape_view

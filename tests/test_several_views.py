@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from shapeprior.completion.residuals import observed_samples
 from shapeprior.errors import ConfigError, ScanError
 from shapeprior.geometry.camera import LensDistortion, PinholeCamera, look_at
 from shapeprior.geometry.mesh import TriangleMesh
 from shapeprior.geometry.transforms import Similarity
-from shapeprior.observed_samples import observed_samples
 from shapeprior.scans.folder import ViewFiles, find_scans, read_placed_scan
 from shapeprior.scans.observation import Observation, join_views
 from shapeprior.scans.read import read_views

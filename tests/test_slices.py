@@ -5,7 +5,7 @@ import pytest
 from plain_geometry import box, sphere, sphere_sdf
 
 from shapeprior.sdf.signed_distance import SignedDistance
-from shapeprior.slices import draw_slice, slice_field
+from shapeprior.visualization.inspection import draw_slice, slice_field
 
 BALL = SignedDistance(sphere(radius=0.6, subdivisions=4))
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.spatial import KDTree
 
-from shapeprior.observed_samples import observed_samples
+from shapeprior.completion.residuals import observed_samples
 from shapeprior.scans.observation import FAR, NEIGHBOURS, ROUNDS, Observation, strays, without_strays
 
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from plain_geometry import box, sphere
 
+from shapeprior.completion.result import IMAGINED_COLOR, SEEN_COLOR, Support
 from shapeprior.scans.observation import Observation
-from shapeprior.support import IMAGINED_COLOR, SEEN_COLOR, Support
 
 BALL = sphere(radius=0.8, subdivisions=4)
 EYE = np.array([0.0, 0.0, 4.0])

@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from shapeprior import learner
-from shapeprior import train as train_module
+from shapeprior.completion.registry import load
 from shapeprior.datasets.dataset import Dataset
 from shapeprior.models.checkpoint import Checkpoint, RunConfig
 from shapeprior.models.decoder import Decoder
@@ -19,8 +18,9 @@ from shapeprior.models.deepsdf import DeepSdfConfig, DeepSdfDecoder
 from shapeprior.models.objective import Objective, TrainingBatch
 from shapeprior.models.presets import DecoderConfig, Preset, TrainConfig, build_decoder
 from shapeprior.models.triplane import TriplaneConfig
-from shapeprior.prior import load
-from shapeprior.train import EpochReport, train_prior
+from shapeprior.training import learner
+from shapeprior.training import train as train_module
+from shapeprior.training.train import EpochReport, train_prior
 
 SHORT = TrainConfig(epochs=4, shapes_per_batch=3, points_per_shape=200)
 TINY = {

@@ -16,13 +16,16 @@ from test_train import checkpoint_bytes, log_of
 from test_train_refusals import copy_data
 from train_process import PRESETS, ends, epochs_of, start
 
-from shapeprior import interruption, learner, train_log, training_samples
 from shapeprior.datasets.dataset import Dataset
 from shapeprior.errors import DatasetError, OutputError
 from shapeprior.io import meshes as mesh_io
 from shapeprior.models.checkpoint import RunConfig, read_checkpoint
-from shapeprior.train import train_prior
-from shapeprior.train_log import EpochReport, TrainLog
+from shapeprior.training import batches as training_samples
+from shapeprior.training import learner
+from shapeprior.training import run as interruption
+from shapeprior.training import run as train_log
+from shapeprior.training.run import EpochReport, TrainLog
+from shapeprior.training.train import train_prior
 
 TINY, LONG = PRESETS["tiny"], PRESETS["long"]
 

@@ -17,18 +17,18 @@ from processes import kill, wait_until
 from test_train_refusals import copy_data
 from train_process import PRESETS, ends, epochs_of, start_two
 
-from shapeprior import learner
-from shapeprior import train as train_module
+from shapeprior.completion.registry import load
 from shapeprior.datasets.dataset import Dataset
 from shapeprior.datasets.shape_files import write_samples
 from shapeprior.errors import CheckpointError, ConfigError
 from shapeprior.models.checkpoint import RunConfig, read_checkpoint
 from shapeprior.models.decoder import Decoder
 from shapeprior.models.objective import Objective, TrainingBatch
-from shapeprior.prior import load
-from shapeprior.ranks import Ranks
-from shapeprior.train import train_prior
-from shapeprior.train_log import EpochReport
+from shapeprior.training import learner
+from shapeprior.training import train as train_module
+from shapeprior.training.distributed import Ranks
+from shapeprior.training.run import EpochReport
+from shapeprior.training.train import train_prior
 
 
 class Stop(Exception):

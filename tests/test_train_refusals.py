@@ -11,15 +11,15 @@ import torch
 from safetensors.torch import load_file, save_file
 from test_train import BOTH, SHORT, TINY, Interruption, checkpoint_bytes, stop_after
 
-from shapeprior import learner
+from shapeprior.completion.registry import load
 from shapeprior.datasets.dataset import Dataset
 from shapeprior.datasets.shape_files import write_samples
 from shapeprior.errors import CheckpointError, ConfigError, DatasetError, OutputError
 from shapeprior.models.checkpoint import RunConfig, read_checkpoint
 from shapeprior.models.decoder import Decoder
 from shapeprior.models.objective import Objective, TrainingBatch
-from shapeprior.prior import load
-from shapeprior.train import train_prior
+from shapeprior.training import learner
+from shapeprior.training.train import train_prior
 
 
 def copy_data(data: Dataset, root: Path) -> Dataset:

@@ -10,12 +10,12 @@ import pytest
 import torch
 from small_dataset import COUNT, WatchedStore, some_record, some_samples, write_shape
 
-from shapeprior import training_samples
 from shapeprior.datasets.dataset import Dataset
 from shapeprior.errors import DatasetError
 from shapeprior.io.store import LocalStore, Store
 from shapeprior.models.objective import TrainingBatch
-from shapeprior.training_samples import TrainingSamples
+from shapeprior.training import batches as training_samples
+from shapeprior.training.batches import TrainingSamples
 
 WAYS = pytest.mark.parametrize("way", ["held", "mapped", "over a network"])
 

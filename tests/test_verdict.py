@@ -6,11 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from shapeprior.bundled import bundled_priors
+from shapeprior.completion.estimate import judge
+from shapeprior.completion.registry import bundled_priors, load
 from shapeprior.geometry.transforms import Similarity
-from shapeprior.prior import load
 from shapeprior.scans.observation import Observation
-from shapeprior.verdict import judge
 
 GOOD = {
     "points": 3000,

@@ -6,7 +6,7 @@ import torch
 
 from shapeprior.models.presets import build_decoder
 from shapeprior.models.triplane import TriplaneConfig
-from shapeprior.warm_start import SPREAD, WarmStart, coarse_grid, coarse_grids
+from shapeprior.training.initialization import SPREAD, WarmStart, coarse_grid, coarse_grids
 
 CELLS, CLAMP = 6, 0.1
 AXIS = (np.arange(CELLS) + 0.5) / CELLS * 2.0 - 1.0

@@ -109,8 +109,9 @@ def epochs_of(run: Path) -> list[int]:
 def _main() -> None:
     import torch
 
-    from shapeprior import cli, train
+    from shapeprior import cli
     from shapeprior.models import presets
+    from shapeprior.training import train
 
     if "COMPILE_WITH" in os.environ:  # Something quick stands for the compiler.
         compile_ = functools.partialmethod(torch.nn.Module.compile, backend=os.environ["COMPILE_WITH"])

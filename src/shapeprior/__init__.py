@@ -7,11 +7,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from shapeprior.completion import Completion as Completion
+    from shapeprior.completion.prior import ShapePrior as ShapePrior
+    from shapeprior.completion.registry import load as load
+    from shapeprior.completion.registry import recognize as recognize
+    from shapeprior.completion.result import Completion as Completion
     from shapeprior.datasets.dataset import Dataset as Dataset
     from shapeprior.datasets.prepare import prepare_dataset as prepare_dataset
     from shapeprior.datasets.procedural import synthesize_family as synthesize_family
-    from shapeprior.encoder_training import train_encoder as train_encoder
     from shapeprior.errors import ShapePriorError as ShapePriorError
     from shapeprior.evaluate import evaluate_prior as evaluate_prior
     from shapeprior.geometry.camera import PinholeCamera as PinholeCamera
@@ -20,37 +22,35 @@ if TYPE_CHECKING:
     from shapeprior.io.meshes import load_mesh as load_mesh
     from shapeprior.io.meshes import save_mesh as save_mesh
     from shapeprior.models.presets import preset as preset
-    from shapeprior.prior import ShapePrior as ShapePrior
-    from shapeprior.prior import load as load
-    from shapeprior.recognition import recognize as recognize
     from shapeprior.scans.observation import Observation as Observation
     from shapeprior.scans.observation import join_views as join_views
     from shapeprior.scans.read import read_scan as read_scan
     from shapeprior.scans.read import read_views as read_views
-    from shapeprior.train import train_prior as train_prior
+    from shapeprior.training.train import train_prior as train_prior
+    from shapeprior.training.train_encoder import train_encoder as train_encoder
 
 _HOMES = {
-    "Completion": "completion",
+    "Completion": "completion.result",
     "Dataset": "datasets.dataset",
     "Observation": "scans.observation",
     "PinholeCamera": "geometry.camera",
-    "ShapePrior": "prior",
+    "ShapePrior": "completion.prior",
     "ShapePriorError": "errors",
     "Similarity": "geometry.transforms",
     "TriangleMesh": "geometry.mesh",
     "evaluate_prior": "evaluate",
     "join_views": "scans.observation",
-    "load": "prior",
+    "load": "completion.registry",
     "load_mesh": "io.meshes",
     "prepare_dataset": "datasets.prepare",
     "preset": "models.presets",
     "read_scan": "scans.read",
     "read_views": "scans.read",
-    "recognize": "recognition",
+    "recognize": "completion.registry",
     "save_mesh": "io.meshes",
     "synthesize_family": "datasets.procedural",
-    "train_encoder": "encoder_training",
-    "train_prior": "train",
+    "train_encoder": "training.train_encoder",
+    "train_prior": "training.train",
 }
 __all__ = sorted(_HOMES)
 

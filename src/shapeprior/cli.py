@@ -136,8 +136,8 @@ def inspect(mesh: Positional[Path], *, out: Path | None = None, up: Literal["aut
         up: The axis that points up; auto takes what the file format says, or else y.
     """
     from shapeprior.console import say_figures
-    from shapeprior.inspect_mesh import inspect_mesh
-    from shapeprior.pictures import save_picture
+    from shapeprior.visualization.inspection import inspect_mesh
+    from shapeprior.visualization.pictures import save_picture
 
     found = inspect_mesh(mesh, up=up)
     say_figures(found.figures)
@@ -176,8 +176,8 @@ def train(
     from shapeprior.datasets.dataset import Dataset
     from shapeprior.models.presets import preset as named_preset
     from shapeprior.parallel.system import keep_freed_memory
-    from shapeprior.ranks import rank_of_environment
-    from shapeprior.train import train_prior
+    from shapeprior.training.distributed import rank_of_environment
+    from shapeprior.training.train import train_prior
 
     keep_freed_memory()
     recipe = named_preset(preset)
@@ -212,8 +212,8 @@ def train_encoder(
     """
     from shapeprior.console import encoder_progress
     from shapeprior.datasets.dataset import Dataset
-    from shapeprior.encoder_training import EncoderTraining, train_encoder
     from shapeprior.parallel.system import keep_freed_memory
+    from shapeprior.training.train_encoder import EncoderTraining, train_encoder
 
     keep_freed_memory()
     with encoder_progress() as progress:

@@ -12,10 +12,10 @@ from shapeprior.prior_commands import Device, Files, Seed
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from shapeprior.complete_scan import CompletedScan
-    from shapeprior.completion import Completion
+    from shapeprior.completion.prior import ShapePrior
+    from shapeprior.completion.result import Completion
+    from shapeprior.completion.scan_job import CompletedScan
     from shapeprior.geometry.transforms import Similarity
-    from shapeprior.prior import ShapePrior
     from shapeprior.scans.observation import Observation
     from shapeprior.scans.placement import Freedom
 
@@ -65,8 +65,8 @@ def complete(
         alternatives: Also write meshes of other answers that explain the scan nearly as well, as OUT.other1.ply and so on.
         workers: Processes for a folder; all cores if not given, and 0 for none but the command's own.
     """
+    from shapeprior.completion.refinement import DetailConfig
     from shapeprior.scans.folder import ViewFiles, read_placed_scan
-    from shapeprior.seen_detail import DetailConfig
 
     freedom = None if placement == "auto" else placement
     if not scans:
@@ -78,7 +78,7 @@ def complete(
     _refuse_overwriting(out, read)
     detail = DetailConfig(steps=0) if code_only else DetailConfig()
     if len(scans) == 1 and scans[0].is_dir():
-        from shapeprior.complete_folder import complete_folder
+        from shapeprior.completion.batch import complete_folder
         from shapeprior.console import complete_progress, say_completed
         from shapeprior.parallel.system import usable_cores
 
@@ -173,8 +173,7 @@ def _chosen_prior(
     device: str,
 ) -> "tuple[ShapePrior, str]":
     """The prior of this name, or the bundled one that explains the view best, and its name."""
-    from shapeprior.prior import load
-    from shapeprior.recognition import recognize
+    from shapeprior.completion.registry import load, recognize
 
     if name != "auto":
         return load(name, device=device), name

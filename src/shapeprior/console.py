@@ -11,11 +11,11 @@ if TYPE_CHECKING:
 
     from tqdm import tqdm
 
-    from shapeprior.complete_scan import CompletedScan
+    from shapeprior.completion.scan_job import CompletedScan
     from shapeprior.datasets.dataset import Dataset
     from shapeprior.datasets.manifest import RefusedShape
     from shapeprior.metrics import Metrics
-    from shapeprior.train import EpochReport
+    from shapeprior.training.train import EpochReport
 
 MAX_REFUSALS = 20
 """Refusals of one kind that are listed one by one."""

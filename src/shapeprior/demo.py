@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from shapeprior.completion import Completion
+    from shapeprior.completion.result import Completion
     from shapeprior.metrics import Metrics
 
 
@@ -27,15 +27,14 @@ class DemoResult:
 
 def run_demo(out: str | os.PathLike[str], *, seed: int = 0) -> DemoResult:
     """Read the bundled depth image, complete it, write mesh and picture to `out`. Raises OutputError."""
-    from shapeprior.bundled import bundled_folder
+    from shapeprior.completion.registry import bundled_folder, load
     from shapeprior.io.meshes import load_mesh, save_mesh
     from shapeprior.metrics import MetricsConfig
-    from shapeprior.pictures import comparison_picture, completion_panels, save_picture
-    from shapeprior.prior import load
     from shapeprior.scans.placement import read_pose
     from shapeprior.scans.read import read_scan
     from shapeprior.sdf.signed_distance import SignedDistance
     from shapeprior.truth import Truth, score
+    from shapeprior.visualization.pictures import comparison_picture, completion_panels, save_picture
 
     out, folder = Path(out), bundled_folder() / "demo"
     settings = json.loads((folder / "demo.json").read_text(encoding="utf-8"))

@@ -11,6 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from shapeprior.completion.prior import ShapePrior
+from shapeprior.completion.registry import load
 from shapeprior.datasets.dataset import Dataset
 from shapeprior.errors import ConfigError
 from shapeprior.evaluate_config import EvaluateConfig
@@ -22,7 +24,6 @@ from shapeprior.parallel.dask_cluster import run_on_cluster
 from shapeprior.parallel.pool import run_jobs
 from shapeprior.parallel.system import usable_cores
 from shapeprior.parallel.worker import Lost, WorkerLimits
-from shapeprior.prior import ShapePrior, load
 from shapeprior.training_grids import Run
 
 LIMITS = WorkerLimits(timeout=600.0)

@@ -12,6 +12,7 @@ from typing import Any
 import trimesh
 
 from shapeprior.compare_meshes import TruePoints, require_surface
+from shapeprior.completion.prior import ShapePrior
 from shapeprior.datasets.dataset import Dataset
 from shapeprior.errors import MeshError, OutputError, ShapePriorError
 from shapeprior.evaluate_config import BaselineName, Condition, EvaluateConfig, Task
@@ -20,13 +21,12 @@ from shapeprior.geometry.mesh import TriangleMesh
 from shapeprior.io.files import write_bytes
 from shapeprior.io.meshes import save_mesh
 from shapeprior.metrics import Metrics, Scores, SurfaceMetrics
-from shapeprior.pictures import comparison_picture, completion_panels, save_picture
-from shapeprior.prior import ShapePrior
 from shapeprior.scans.observation import Observation
 from shapeprior.scans.simulation import SensorModel
 from shapeprior.shape_views import ShapeView, shape_view
 from shapeprior.training_grids import TrainingGrids
 from shapeprior.truth import Truth, load_truth, score_view
+from shapeprior.visualization.pictures import comparison_picture, completion_panels, save_picture
 
 SHOWN_POINTS = 20_000
 """Points of a view that are written beside the meshes, at most."""

@@ -14,16 +14,16 @@ from shapeprior.baselines.nearest_training_shape import nearest_training_shape
 from shapeprior.baselines.screened_poisson import DEPTH, INSTALL, has_poisson, screened_poisson
 from shapeprior.baselines.upper_bound import upper_bound
 from shapeprior.baselines.view_evidence import ViewEvidence
+from shapeprior.completion.encoding import EncodeConfig, encode_samples
+from shapeprior.completion.prior import ShapePrior
+from shapeprior.completion.registry import loaded
 from shapeprior.datasets.dataset import Dataset
 from shapeprior.datasets.prepare_mesh import shape_rng
-from shapeprior.encode_samples import EncodeConfig, encode_samples
 from shapeprior.errors import ConfigError
 from shapeprior.evaluate_config import BaselineName, EvaluateConfig, Task
 from shapeprior.geometry.mesh import TriangleMesh
 from shapeprior.geometry.sampling import cell_centers
 from shapeprior.geometry.transforms import Similarity
-from shapeprior.loaded_prior import loaded
-from shapeprior.prior import ShapePrior
 from shapeprior.shape_views import ShapeView
 from shapeprior.training_grids import TrainingGrids
 from shapeprior.truth import Truth
@@ -112,7 +112,7 @@ class Prediction:
     mesh_unit: TriangleMesh
     """In the unit frame of the true shape."""
     verdict: str | None = None
-    """What the prior itself says of it (`shapeprior.verdict`)."""
+    """What the prior itself says of it (`shapeprior.completion.estimate`)."""
     explained: float | None = None
     """Share of the observed points that it explains, by the prior's own field."""
     placement: PlacementDifference | None = None

@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import get_args
 
+from shapeprior.completion.prior import ShapePrior
+from shapeprior.completion.registry import load, prior_digest
 from shapeprior.config import config_to_json
 from shapeprior.datasets.dataset import Dataset
 from shapeprior.datasets.manifest import ShapeRecord
@@ -19,8 +21,6 @@ from shapeprior.evaluation_files import training_log
 from shapeprior.evaluation_methods import BASELINES, PRIOR_METHOD, not_run
 from shapeprior.io.store import LocalStore
 from shapeprior.metric_definitions import METRIC_DEFINITIONS
-from shapeprior.prior import ShapePrior, load
-from shapeprior.prior_digest import prior_digest
 from shapeprior.training_grids import Run, TrainingGrids, training_grids
 
 ROW_FORMAT = 2

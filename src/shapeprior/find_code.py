@@ -9,14 +9,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from shapeprior.completion.config import InferConfig
+from shapeprior.completion.prior import ShapePrior
 from shapeprior.datasets.prepare_mesh import UpSetting
 from shapeprior.errors import ConfigError, MeshError
 from shapeprior.geometry.mesh import TriangleMesh
 from shapeprior.geometry.transforms import Similarity
-from shapeprior.infer_config import InferConfig
 from shapeprior.io.meshes import MESH_SUFFIXES
 from shapeprior.io.npz import read_float_arrays
-from shapeprior.prior import ShapePrior
 from shapeprior.scans.observation import Observation
 
 HEADER_BYTES = 1 << 16

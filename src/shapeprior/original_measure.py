@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from shapeprior.bundled import bundled_prior_path
+from shapeprior.completion.prior import Code, ShapePrior
+from shapeprior.completion.registry import bundled_prior_path, load
 from shapeprior.config import check_numbers
 from shapeprior.datasets.prepare_mesh import prepare_mesh, shape_rng
 from shapeprior.datasets.procedural import synthesize
@@ -21,7 +22,6 @@ from shapeprior.geometry.sampling import sample_surface
 from shapeprior.geometry.transforms import Similarity
 from shapeprior.original_published import CATEGORIES
 from shapeprior.point_metrics import chamfer_l1
-from shapeprior.prior import Code, ShapePrior, load
 from shapeprior.scans.observation import Observation
 from shapeprior.scans.simulation import camera_around, render_depth, sample_view
 from shapeprior.sdf.sampling import SamplingConfig, sample_sdf

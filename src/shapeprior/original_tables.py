@@ -36,8 +36,8 @@ from shapeprior.original_published import (
     SHAPES,
     WORK,
 )
-from shapeprior.pictures import Panel, contact_sheet, save_picture
 from shapeprior.report_svg import number
+from shapeprior.visualization.pictures import Panel, contact_sheet, save_picture
 
 _FIGURE_POINTS = 2500
 NO_GPU = "no GPU here"

@@ -42,11 +42,11 @@ def encode(
         steps: Steps of the fit, 200 if not given.
         resolution: Cells along each axis of the unit cube.
     """
-    from shapeprior.encode_samples import EncodeConfig
+    from shapeprior.completion.encoding import EncodeConfig
+    from shapeprior.completion.refinement import RefineConfig
+    from shapeprior.completion.registry import load
     from shapeprior.geometry.mesh import TriangleMesh
     from shapeprior.io.meshes import save_mesh
-    from shapeprior.prior import load
-    from shapeprior.refine import RefineConfig
 
     if refine and mesh_out is None:
         raise ConfigError("--refine without --mesh; expected a mesh to write: the code stays as it is; add --mesh FILE")
@@ -95,9 +95,9 @@ def nearest(
         pose: JSON with the object's placement in a scan, scan from unit frame.
         up: The axis that points up in a mesh; auto takes what the file format says, or else y.
     """
+    from shapeprior.completion.registry import load
     from shapeprior.datasets.dataset import Dataset
     from shapeprior.find_code import find_code
-    from shapeprior.prior import load
     from shapeprior.scans.folder import ViewFiles, read_placed_scan
     from shapeprior.surface_distances import surface_distances
 
@@ -153,8 +153,8 @@ def interpolate(
         up: The axis that points up in mesh files; auto takes what the file format says, or else y.
         resolution: Cells along each axis of the unit cube.
     """
+    from shapeprior.completion.registry import load
     from shapeprior.find_code import find_code
-    from shapeprior.prior import load
     from shapeprior.write_shapes import write_shapes
 
     loaded = load(prior)
@@ -185,7 +185,7 @@ def sample(
         temperature: 1 draws from the density; less draws more usual shapes, more stranger ones.
         resolution: Cells along each axis of the unit cube.
     """
-    from shapeprior.prior import load
+    from shapeprior.completion.registry import load
     from shapeprior.write_shapes import write_shapes
 
     loaded = load(prior)

@@ -8,9 +8,9 @@ from jaxtyping import Float
 
 from shapeprior.error_colors import error_colors
 from shapeprior.geometry.proximity import FaceTree
-from shapeprior.pictures import Panel, comparison_picture
-from shapeprior.render import Paint, View
 from shapeprior.report_scenes import Scene
+from shapeprior.visualization.pictures import Panel, comparison_picture
+from shapeprior.visualization.render import Paint, View
 
 _QUALITY = 88
 """Of WebP."""

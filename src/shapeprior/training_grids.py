@@ -15,6 +15,8 @@ from jaxtyping import Float
 from shapeprior.baselines.grid_field import CELLS, CLAMP
 from shapeprior.baselines.linear_model import COMPONENTS, LinearModel, stacked
 from shapeprior.baselines.upper_bound import upper_bound
+from shapeprior.completion.prior import ShapePrior
+from shapeprior.completion.registry import loaded
 from shapeprior.datasets.dataset import Dataset
 from shapeprior.datasets.shape_files import read_mesh_unit
 from shapeprior.errors import CompletionError, ShapePriorError
@@ -22,10 +24,8 @@ from shapeprior.evaluate_config import evenly
 from shapeprior.geometry.mesh import TriangleMesh
 from shapeprior.geometry.sampling import cell_centers
 from shapeprior.io.files import write_bytes
-from shapeprior.loaded_prior import loaded
 from shapeprior.models.decoder import QUERY_POINTS
 from shapeprior.parallel.worker import Lost
-from shapeprior.prior import ShapePrior
 from shapeprior.sdf.signed_distance import SignedDistance
 from shapeprior.truth import load_truth, sheet_half_thickness
 

@@ -9,12 +9,12 @@ import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
+from shapeprior.completion.prior import ShapePrior
 from shapeprior.errors import CompletionError
 from shapeprior.geometry.mesh import TriangleMesh
 from shapeprior.io.meshes import save_mesh
-from shapeprior.pictures import Panel, contact_sheet, save_picture
-from shapeprior.prior import ShapePrior
-from shapeprior.render import View
+from shapeprior.visualization.pictures import Panel, contact_sheet, save_picture
+from shapeprior.visualization.render import View
 
 PANEL = 320
 """Width of each picture, in pixels."""

@@ -4,9 +4,9 @@ import importlib
 
 import numpy as np
 
+from shapeprior.completion.residuals import observed_samples
 from shapeprior.errors import CompletionError, ConfigError
 from shapeprior.geometry.mesh import TriangleMesh
-from shapeprior.observed_samples import observed_samples
 from shapeprior.scans.observation import Observation, without_strays
 
 INSTALL = "pip install 'shapeprior[poisson]'"

@@ -107,7 +107,7 @@ class Decoder(nn.Module, ABC):
         return changes
 
     def start_from(self, mean: Float[Tensor, "cells"], basis: Float[Tensor, "code cells"]) -> None:
-        """Begin with a field that is linear in the code, before training (`shapeprior.warm_start.WarmStart`).
+        """Begin with a field that is linear in the code, before training (`shapeprior.training.initialization.WarmStart`).
 
         Decoders without a coarse field of their own have no use for it.
         """

@@ -1,0 +1,213 @@
+"""The code of a full mesh: prepared and sampled as for training, then fitted with the decoder frozen.
+
+Codes of whole shapes: the field is known all around, the decoder is frozen (DeepSDF, equation 10).
+"""
+
+import io
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from shapeprior.completion.refinement import FieldSamples, RefineConfig, refine_prepared
+from shapeprior.config import check_numbers
+from shapeprior.datasets.mesh_source import UpAxis
+from shapeprior.datasets.prepare_mesh import PrepareConfig, prepare_mesh, sample_mesh
+from shapeprior.errors import CompletionError, ConfigError, OutputError
+from shapeprior.geometry.mesh import TriangleMesh
+from shapeprior.geometry.transforms import Similarity
+from shapeprior.io.files import write_bytes
+from shapeprior.models.decoder import Decoder, seeded
+from shapeprior.models.latent_space import CodeSpace
+from shapeprior.models.objective import banded_l1, clamped_l1, code_prior
+from shapeprior.sdf.sampling import SamplingConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncodeConfig:
+    """Settings of the fit."""
+
+    steps: int = 200
+    """Adam steps."""
+    points: int = 1024
+    """Samples of each shape in a step, drawn afresh; all of them if there are fewer."""
+    rate: float = 0.2
+    """Adam's learning rate in whitened code coordinates at the start; it falls to 0 along half a cosine."""
+    prior_weight: float = 1e-4
+    """Weight of the mean squared whitened coordinate. Small: what is known all around needs little guessing."""
+    shapes: int = 16
+    """Shapes fitted at once; bounds the memory."""
+
+    def __post_init__(self) -> None:
+        check_numbers(
+            self, at_least_one=("steps", "points", "shapes"), positive=("rate",), not_negative=("prior_weight",)
+        )
+
+
+def encode_samples(
+    decoder: Decoder,
+    space: CodeSpace,
+    points_unit: Float[Tensor, "shapes points 3"],
+    sdf: Float[Tensor, "shapes points"],
+    *,
+    clamp: float,
+    config: EncodeConfig,
+    seed: int,
+) -> Float[Tensor, "shapes code"]:
+    """The code of each shape, from samples of its field as in training; all shapes are fitted side by side.
+
+    `points_unit` and `sdf` are samples in the unit frame, distances in unit-sphere radii, negative inside; `clamp` is that of
+    training (the paper's delta). Each shape starts at the mean training code, and its result does not depend on the other
+    shapes beyond rounding. The work is done on the decoder's device and in its type; the codes lie where `space` does.
+    Raises CompletionError if the samples or a fitted code are not all finite, ValueError if there are no samples.
+    """
+    if points_unit.shape[1] == 0:
+        raise ValueError("no samples of the shapes; expected at least one each")
+    # Losses may hide a NaN: compared with it, everything is beyond the clamp.
+    if not (torch.isfinite(points_unit).all() and torch.isfinite(sdf).all()):
+        raise CompletionError(
+            "the samples hold NaN or infinity; expected finite points and distances; prepare them again"
+        )
+    training = decoder.training
+    decoder.eval()
+    try:
+        codes = [
+            _fitted(decoder, space, (points, distances), clamp, config, seeded(seed))
+            for points, distances in zip(points_unit.split(config.shapes), sdf.split(config.shapes), strict=True)
+            if len(points)
+        ]
+    finally:
+        decoder.train(training)
+    return torch.cat(codes) if codes else space.mean.new_zeros((0, len(space.mean)))
+
+
+def _fitted(
+    decoder: Decoder,
+    space: CodeSpace,
+    samples: tuple[Tensor, Tensor],
+    clamp: float,
+    config: EncodeConfig,
+    generator: torch.Generator,
+) -> Float[Tensor, "shapes code"]:
+    """The codes of one batch of shapes, from their points and distances."""
+    weight = next(decoder.parameters())
+    mean, axes = space.mean.to(weight), space.axes.to(weight)
+    points_unit, sdf = (part.to(weight) for part in samples)
+    count, total = min(config.points, points_unit.shape[1]), points_unit.shape[1]
+    whitened = mean.new_zeros((len(points_unit), len(mean)), requires_grad=True)
+    optimizer = torch.optim.Adam([whitened], lr=config.rate)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, config.steps)
+    objective = mean.new_zeros(len(points_unit))
+    for _ in range(config.steps):
+        # The same rows of every shape, so that a shape's result does not depend on its place in the batch.
+        rows = torch.randint(total, (count,), generator=generator) if count < total else torch.arange(total)
+        rows = rows.to(weight.device)
+        error = banded_l1(decoder(mean + whitened @ axes, points_unit[:, rows]), sdf[:, rows], clamp).mean(dim=1)
+        objective = error + config.prior_weight * code_prior(whitened) / whitened.shape[1]
+        # Only the codes' gradients are asked for: the decoder stays as it is.
+        (whitened.grad,) = torch.autograd.grad(objective.sum(), [whitened])
+        optimizer.step()
+        schedule.step()
+    codes = (mean + whitened.detach() @ axes).to(space.mean)
+    # NaN weights may leave the codes where they were.
+    if not (torch.isfinite(codes).all() and torch.isfinite(objective).all()):
+        raise CompletionError("the fit of a code ended without finite numbers; expected weights that were trained")
+    return codes
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class EncodedMesh:
+    """The code that fits a mesh best, and where the mesh lies."""
+
+    code: Float[np.ndarray, "code"]
+    T_unit_world: Similarity
+    """Maps the mesh's own frame to the unit frame."""
+    error: float
+    """Mean |f − s| at the samples, both clamped as in training (DeepSDF, equation 4), in unit-sphere radii."""
+    mesh_unit: TriangleMesh
+    """The mesh as it was prepared: cleaned, upright, in the unit frame."""
+    refined: tuple[Tensor, ...] | None = None
+    """What the decoder prepared of the code, refined to the mesh (`shapeprior.completion.refinement`), for `ShapePrior.extract_prepared`; None
+    if that was not asked for."""
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write `code` (code), `T_unit_world` (4, 4) and `error` () as an NPZ file, atomically. Raises OutputError."""
+        path = Path(path)
+        if path.suffix.lower() != ".npz":
+            raise OutputError(f"{path}: suffix '{path.suffix}'; expected .npz; name the code so")
+        buffer = io.BytesIO()
+        np.savez(buffer, code=self.code, T_unit_world=self.T_unit_world.matrix(), error=np.array(self.error))
+        write_bytes(path, buffer.getvalue())
+        return path
+
+
+def encode_mesh(
+    decoder: Decoder,
+    space: CodeSpace,
+    mesh_world: TriangleMesh,
+    *,
+    name: str,
+    up: UpAxis,
+    clamp: float,
+    config: EncodeConfig,
+    prepare: PrepareConfig,
+    seed: int,
+    refine: RefineConfig | None = None,
+) -> EncodedMesh:
+    """Clean, turn upright, normalise, sign, sample and fit a mesh; `seed` decides the samples and their order.
+
+    With `refine`, the prepared decoder is fitted as well, to more samples, which holds details that no code does; code and error
+    stay.
+
+    Raises MeshError, naming `name`, for what preparation would refuse.
+    """
+    prepared = prepare_mesh(mesh_world, name=name, up=up, sheet_half_thickness=prepare.sheet_half_thickness)
+    samples, _ = sample_mesh(prepared, prepare, name=name, rng=np.random.default_rng(seed))
+    points_unit, sdf = (torch.from_numpy(np.float32(part))[None] for part in (samples.points_unit, samples.sdf))
+    code = encode_samples(decoder, space, points_unit, sdf, clamp=clamp, config=config, seed=seed)
+    device = next(decoder.parameters()).device
+    code, points_unit, sdf = code.to(device), points_unit.to(device), sdf.to(device)
+    with torch.no_grad():
+        first = decoder.prepare(code)
+        predicted = decoder.query(first, points_unit)
+    refined = None
+    if refine is not None:
+        rng = np.random.default_rng([seed, 1])
+        known = FieldSamples.of_shape(prepared.distance, refine.samples, clamp, rng=rng, like=sdf)
+        refined = refine_prepared(decoder, first, known, config=refine, seed=seed)
+    return EncodedMesh(
+        code=code[0].cpu().double().numpy(),
+        T_unit_world=prepared.T_unit_world,
+        error=float(clamped_l1(predicted, sdf, clamp).mean()),
+        mesh_unit=prepared.mesh_unit,
+        refined=refined,
+    )
+
+
+def encoding_preparation(dataset: dict[str, Any], *, samples: int = 10_000) -> PrepareConfig:
+    """How a mesh is prepared for a prior: what its data set's settings say of sheets, with DeepSDF's mix of samples.
+
+    `dataset` is that of a run's config. What it does not say, or says wrongly, is as in preparation by default.
+    """
+    settings = dataset.get("settings")
+    stated = settings.get("prepare") if isinstance(settings, dict) else None
+    usual = PrepareConfig(sampling=SamplingConfig.deepsdf(samples))
+
+    def number(name: str) -> float:
+        value = stated.get(name) if isinstance(stated, dict) else None
+        return float(value) if isinstance(value, int | float) else getattr(usual, name)
+
+    try:
+        return replace(
+            usual,
+            sheet_half_thickness=number("sheet_half_thickness"),
+            min_confidence=number("min_confidence"),
+            min_inside_share=number("min_inside_share"),
+        )
+    except ConfigError:
+        return usual
