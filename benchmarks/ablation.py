@@ -29,9 +29,9 @@ from torch import Tensor
 
 from shapeprior.completion.encoding import EncodeConfig, encode_samples
 from shapeprior.datasets.dataset import Dataset
-from shapeprior.edge_normals import edge_normal_error
 from shapeprior.errors import CompletionError
-from shapeprior.metric_definitions import METRIC_DEFINITIONS
+from shapeprior.evaluation.mesh_metrics import edge_normal_error
+from shapeprior.evaluation.metrics import METRIC_DEFINITIONS
 from shapeprior.models.decoder import Decoder, seeded
 from shapeprior.models.device import autocast
 from shapeprior.models.latent_space import CodeSpace

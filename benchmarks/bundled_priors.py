@@ -16,9 +16,9 @@ from shapeprior.completion.registry import bundled_priors
 from shapeprior.datasets.prepare import prepare_dataset
 from shapeprior.datasets.prepare_mesh import PrepareConfig
 from shapeprior.datasets.procedural import synthesize_family
-from shapeprior.evaluate import evaluate_prior
-from shapeprior.evaluate_config import EvaluateConfig
-from shapeprior.score_summary import find_summary
+from shapeprior.evaluation.config import EvaluateConfig
+from shapeprior.evaluation.evaluate import evaluate_prior
+from shapeprior.evaluation.summary import find_summary
 
 
 def main() -> None:

@@ -35,21 +35,20 @@ import numpy as np
 import torch
 from tables import print_machine, print_table
 
-from shapeprior.baselines.upper_bound import upper_bound
 from shapeprior.completion.encoding import EncodeConfig, encode_samples
 from shapeprior.completion.prior import ShapePrior
 from shapeprior.completion.refinement import DetailConfig, FieldSamples, RefineConfig, refine_prepared
 from shapeprior.completion.registry import load
 from shapeprior.datasets.dataset import Dataset
 from shapeprior.errors import CompletionError
+from shapeprior.evaluation.baselines import upper_bound
+from shapeprior.evaluation.ground_truth import Truth, load_truth, score, shape_view
+from shapeprior.evaluation.metrics import Metrics, MetricsConfig, mean_metrics
 from shapeprior.geometry.transforms import Similarity
-from shapeprior.metrics import Metrics, MetricsConfig, mean_metrics
 from shapeprior.models.latent_space import CodeSpace
 from shapeprior.models.objective import clamped_l1
 from shapeprior.models.presets import Preset, preset
-from shapeprior.shape_views import shape_view
 from shapeprior.training.train import train_prior
-from shapeprior.truth import Truth, load_truth, score
 
 COLUMNS = [
     "epochs", "cpu_s", "loss", "all_fit", "full_fit", "full_chamfer_l1", "full_iou", "full_edge_normal_deg",

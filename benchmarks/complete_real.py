@@ -14,13 +14,13 @@ from pathlib import Path
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from shapeprior.console import evaluate_progress, say, say_summary
+from shapeprior.cli.console import evaluate_progress, say, say_summary
 from shapeprior.datasets.layouts import find_sources
 from shapeprior.datasets.prepare import prepare_dataset
 from shapeprior.datasets.prepare_mesh import PrepareConfig
 from shapeprior.errors import MeshError
-from shapeprior.evaluate import evaluate_prior
-from shapeprior.evaluate_config import EvaluateConfig
+from shapeprior.evaluation.config import EvaluateConfig
+from shapeprior.evaluation.evaluate import evaluate_prior
 from shapeprior.geometry.mesh import TriangleMesh
 from shapeprior.io.meshes import load_mesh, save_mesh
 

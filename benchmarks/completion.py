@@ -40,13 +40,12 @@ from shapeprior.completion.residuals import Residuals, observed_samples
 from shapeprior.datasets.dataset import Dataset
 from shapeprior.datasets.prepare_mesh import shape_rng
 from shapeprior.errors import CompletionError
+from shapeprior.evaluation.ground_truth import Truth, load_truth, score, shape_view
+from shapeprior.evaluation.metrics import Metrics, MetricsConfig
 from shapeprior.geometry.mesh import TriangleMesh
 from shapeprior.geometry.transforms import Similarity
-from shapeprior.metrics import Metrics, MetricsConfig
 from shapeprior.scans.observation import Observation, without_strays
 from shapeprior.scans.simulation import SensorModel
-from shapeprior.shape_views import shape_view
-from shapeprior.truth import Truth, load_truth, score
 
 METRICS = MetricsConfig(surface_points=10_000, volume_points=30_000)
 KNOWN = Similarity.identity()

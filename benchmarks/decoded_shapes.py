@@ -23,7 +23,7 @@ from shapeprior.completion.encoding import EncodeConfig, encode_samples
 from shapeprior.completion.prior import ShapePrior
 from shapeprior.completion.registry import load
 from shapeprior.datasets.dataset import Dataset
-from shapeprior.evaluate_config import evenly
+from shapeprior.evaluation.config import evenly
 from shapeprior.geometry.sampling import sample_surface
 from shapeprior.models.objective import clamped_l1
 

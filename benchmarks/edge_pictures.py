@@ -15,7 +15,7 @@ from shapeprior.completion.encoding import EncodeConfig, encode_samples
 from shapeprior.completion.refinement import FieldSamples, RefineConfig, refine_prepared
 from shapeprior.completion.registry import load
 from shapeprior.datasets.dataset import Dataset
-from shapeprior.truth import load_truth
+from shapeprior.evaluation.ground_truth import load_truth
 from shapeprior.visualization.pictures import Panel, contact_sheet, save_picture
 
 

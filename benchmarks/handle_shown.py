@@ -16,7 +16,7 @@ import numpy as np
 from tables import print_table
 
 from shapeprior.datasets.dataset import Dataset
-from shapeprior.shape_views import shape_view
+from shapeprior.evaluation.ground_truth import shape_view
 
 SHOWN = 10
 

@@ -23,12 +23,12 @@ from shapeprior.completion.prior import ShapePrior
 from shapeprior.completion.registry import bundled_priors, load
 from shapeprior.datasets.dataset import Dataset
 from shapeprior.datasets.procedural import synthesize_family
+from shapeprior.evaluation.ground_truth import shape_view
 from shapeprior.geometry.mesh import TriangleMesh
 from shapeprior.geometry.transforms import Similarity
 from shapeprior.io.meshes import load_mesh
 from shapeprior.scans.observation import Observation
 from shapeprior.scans.simulation import SensorModel, camera_around, render_depth
-from shapeprior.shape_views import shape_view
 
 SEED = 7
 """Of the fresh shapes; training used 0."""

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from shapeprior.cli import main
+from shapeprior.cli.main import main
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:

@@ -11,11 +11,10 @@ from shapeprior.completion.registry import bundled_priors
 from shapeprior.datasets.prepare import prepare_dataset
 from shapeprior.datasets.prepare_mesh import PrepareConfig
 from shapeprior.datasets.procedural import synthesize_family
-from shapeprior.evaluate import evaluate_prior
-from shapeprior.evaluate_config import EvaluateConfig
-from shapeprior.metric_definitions import METRIC_DEFINITIONS
-from shapeprior.metrics import MetricsConfig
-from shapeprior.score_summary import find_summary
+from shapeprior.evaluation.config import EvaluateConfig
+from shapeprior.evaluation.evaluate import evaluate_prior
+from shapeprior.evaluation.metrics import METRIC_DEFINITIONS, MetricsConfig
+from shapeprior.evaluation.summary import find_summary
 from shapeprior.sdf.sampling import SamplingConfig
 
 STORED = Path(__file__).with_name("gate.json")

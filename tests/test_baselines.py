@@ -5,18 +5,27 @@ import pytest
 from plain_geometry import sphere
 from scipy.interpolate import RegularGridInterpolator
 
-from shapeprior.baselines.grid_field import CELLS, CLAMP, GridField, node_weights
-from shapeprior.baselines.linear_model import LinearModel, stacked
-from shapeprior.baselines.mean_shape import mean_shape
-from shapeprior.baselines.nearest_training_shape import nearest_training_shape
-from shapeprior.baselines.screened_poisson import _closed, screened_poisson
-from shapeprior.baselines.upper_bound import upper_bound
-from shapeprior.baselines.view_evidence import FREE_POINTS, SURFACE_POINTS, ViewEvidence
 from shapeprior.errors import CompletionError
+from shapeprior.evaluation.baselines import (
+    CELLS,
+    CLAMP,
+    FREE_POINTS,
+    SURFACE_POINTS,
+    GridField,
+    LinearModel,
+    ViewEvidence,
+    _closed,
+    mean_shape,
+    nearest_training_shape,
+    node_weights,
+    screened_poisson,
+    stacked,
+    upper_bound,
+)
+from shapeprior.evaluation.ground_truth import shape_view
 from shapeprior.geometry.mesh import TriangleMesh
 from shapeprior.geometry.sampling import cell_centers
 from shapeprior.sdf.signed_distance import SignedDistance
-from shapeprior.shape_views import shape_view
 
 NODES = cell_centers(CELLS)
 RADII = np.linspace(0.4, 0.85, 10)

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from shapeprior.cli import COMMANDS, main
+from shapeprior.cli.main import COMMANDS, main
 
 COMMAND_LINE = {
     "demo": {"--out"},

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy.spatial import KDTree
 
-from shapeprior.cli import main
+from shapeprior.cli.main import main
 from shapeprior.completion.batch import complete_folder
 from shapeprior.completion.registry import bundled_folder, load, prior_digest
 from shapeprior.completion.scan_job import CompletedScan

@@ -15,12 +15,12 @@ from shapeprior.completion.registry import load
 from shapeprior.datasets.dataset import Dataset
 from shapeprior.datasets.procedural import synthesize
 from shapeprior.errors import ConfigError
+from shapeprior.evaluation.ground_truth import shape_view
 from shapeprior.geometry.mesh import TriangleMesh
 from shapeprior.geometry.transforms import Similarity
 from shapeprior.models.checkpoint import RunConfig, read_checkpoint
 from shapeprior.models.device import usable_device
 from shapeprior.models.presets import Preset, preset
-from shapeprior.shape_views import shape_view
 from shapeprior.training.train import train_prior
 from shapeprior.training.train_encoder import EncoderTraining, train_encoder
 

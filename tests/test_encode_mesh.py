@@ -12,10 +12,10 @@ from plain_geometry import random_similarity
 from shapeprior.completion.encoding import EncodeConfig, EncodedMesh, encoding_preparation
 from shapeprior.completion.registry import load
 from shapeprior.errors import MeshError, OutputError
+from shapeprior.evaluation.point_metrics import intersection_over_union
 from shapeprior.geometry.mesh import TriangleMesh
 from shapeprior.geometry.transforms import Similarity
 from shapeprior.io.meshes import save_mesh
-from shapeprior.point_metrics import intersection_over_union
 from shapeprior.sdf.signed_distance import SHEET_HALF_THICKNESS, SignedDistance
 
 CODE = np.array([0.4, -0.9])

@@ -11,9 +11,7 @@ import pytest
 from ellipsoids import PositiveDecoder, ellipsoid_prior
 from plain_geometry import sphere_sdf
 
-from shapeprior import evaluate, evaluate_row
-from shapeprior.baselines import screened_poisson
-from shapeprior.cli import main
+from shapeprior.cli.main import main
 from shapeprior.completion.config import InferConfig
 from shapeprior.completion.prior import ShapePrior
 from shapeprior.completion.result import Completion
@@ -22,24 +20,25 @@ from shapeprior.datasets.manifest import RefusedShape
 from shapeprior.datasets.prepare import prepare_dataset
 from shapeprior.datasets.prepare_mesh import PrepareConfig
 from shapeprior.errors import CompletionError, ConfigError, DatasetError, ScanError
-from shapeprior.evaluate import evaluate_prior
-from shapeprior.evaluate_config import EvaluateConfig, chosen_baselines, evenly, require_choice
+from shapeprior.evaluation import baselines as screened_poisson
+from shapeprior.evaluation import evaluate
+from shapeprior.evaluation import row as evaluate_row
+from shapeprior.evaluation.config import EvaluateConfig, chosen_baselines, evenly, require_choice
+from shapeprior.evaluation.evaluate import evaluate_prior
+from shapeprior.evaluation.ground_truth import ShapeView, load_truth, score
+from shapeprior.evaluation.metrics import METRIC_DEFINITIONS, MetricsConfig
+from shapeprior.evaluation.summary import find_summary
 from shapeprior.geometry.mesh import TriangleMesh
 from shapeprior.geometry.transforms import Similarity
 from shapeprior.io.meshes import load_mesh
-from shapeprior.metric_definitions import METRIC_DEFINITIONS
-from shapeprior.metrics import MetricsConfig
 from shapeprior.models.decoder import Decoder
 from shapeprior.models.presets import Preset, TrainConfig
 from shapeprior.models.triplane import TriplaneConfig
 from shapeprior.parallel.worker import Lost
 from shapeprior.scans.observation import Observation
 from shapeprior.scans.placement import Freedom
-from shapeprior.score_summary import find_summary
 from shapeprior.sdf.sampling import SamplingConfig
-from shapeprior.shape_views import ShapeView
 from shapeprior.training.train import train_prior
-from shapeprior.truth import load_truth, score
 
 FAST = EvaluateConfig(
     tasks=("view",),

@@ -6,7 +6,7 @@ import pytest
 from gate import MARGINS, RELATIVE, faults, measured, read_stored
 
 from shapeprior.completion.registry import bundled_priors
-from shapeprior.metric_definitions import METRIC_DEFINITIONS
+from shapeprior.evaluation.metrics import METRIC_DEFINITIONS
 
 
 @pytest.mark.slow

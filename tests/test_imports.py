@@ -22,7 +22,7 @@ def run_python(program: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize("arguments", [["--help"], ["prepare", "--help"], ["train", "--help"]], ids=" ".join)
 def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
     result = run_python(
-        f"import sys\nsys.argv = ['shapeprior', *{arguments}]\nfrom shapeprior.cli import main\n"
+        f"import sys\nsys.argv = ['shapeprior', *{arguments}]\nfrom shapeprior.cli.main import main\n"
         "try:\n    main()\nexcept SystemExit as end:\n    assert not end.code, end.code\n"
         "heavy = {'torch', 'igl', 'trimesh', 'scipy', 'PIL', 'embreex', 'manifold3d', 'laspy', 'OpenEXR'} & sys.modules.keys()\n"
         "if heavy:\n    sys.exit('loaded ' + ', '.join(sorted(heavy)))\n"

@@ -8,20 +8,23 @@ import numpy as np
 import pytest
 import trimesh
 
-from shapeprior.compare_meshes import TruePoints, compare_meshes
-from shapeprior.edge_normals import edge_normal_error
 from shapeprior.errors import ConfigError, MeshError
-from shapeprior.geometry.mesh import TriangleMesh
-from shapeprior.metric_definitions import (
+from shapeprior.evaluation.ground_truth import Truth, score, score_view
+from shapeprior.evaluation.mesh_metrics import TruePoints, compare_meshes, edge_normal_error
+from shapeprior.evaluation.metrics import (
     FSCORE_05_THRESHOLD,
     FSCORE_1_THRESHOLD,
     FSCORE_2_THRESHOLD,
     METRIC_DEFINITIONS,
     SPLIT_METRICS,
+    Metrics,
+    MetricsConfig,
+    Scores,
+    SurfaceMetrics,
+    mean_metrics,
 )
-from shapeprior.metrics import Metrics, MetricsConfig, Scores, SurfaceMetrics, mean_metrics
+from shapeprior.geometry.mesh import TriangleMesh
 from shapeprior.sdf.signed_distance import SignedDistance
-from shapeprior.truth import Truth, score, score_view
 
 QUICK = MetricsConfig(surface_points=20_000, volume_points=50_000, edge_points=5000, emd_points=256)
 FEW = MetricsConfig(surface_points=2000, volume_points=4000, edge_points=4000, emd_points=64)

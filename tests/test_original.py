@@ -9,9 +9,22 @@ from test_report import read_page
 
 from shapeprior.completion.registry import load
 from shapeprior.errors import ConfigError
-from shapeprior.original_measure import MeasuredPrior, OriginalConfig, measure_prior, read_made_by, training_seeds
-from shapeprior.original_published import CATEGORIES, CHAMFER_X1000, INFERENCE, PARAMETERS, SHAPES, Published
-from shapeprior.original_tables import times_table, training_table, write_original_tables
+from shapeprior.evaluation.reproduction.measure import (
+    MeasuredPrior,
+    OriginalConfig,
+    measure_prior,
+    read_made_by,
+    training_seeds,
+)
+from shapeprior.evaluation.reproduction.published import (
+    CATEGORIES,
+    CHAMFER_X1000,
+    INFERENCE,
+    PARAMETERS,
+    SHAPES,
+    Published,
+)
+from shapeprior.evaluation.reproduction.tables import times_table, training_table, write_original_tables
 
 TINY = OriginalConfig(categories=("bowl",), count=1, resolutions=(24, 40))
 

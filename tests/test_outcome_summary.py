@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from shapeprior.evaluation_methods import PlacementDifference
+from shapeprior.evaluation.methods import PlacementDifference
+from shapeprior.evaluation.summary import outcomes_html, outcomes_markdown, summarize_outcomes
 from shapeprior.geometry.transforms import Similarity
-from shapeprior.outcome_summary import outcomes_html, outcomes_markdown, summarize_outcomes
 
 
 def row(

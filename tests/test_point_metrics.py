@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scipy.optimize import linprog
 from scipy.spatial.distance import cdist
 
-from shapeprior.point_metrics import (
+from shapeprior.evaluation.point_metrics import (
     chamfer_l1,
     chamfer_l2_x1000,
     earth_movers_distance,

@@ -9,19 +9,17 @@ from commands import run
 from ellipsoids import ellipsoid_prior, ellipsoid_view
 from PIL import Image
 
-from shapeprior import find_code as find_code_module
-from shapeprior import write_shapes as write_shapes_module
+from shapeprior.cli.latent_shapes import find_code, holds_mesh, surface_distances, write_shapes
+from shapeprior.cli.main import latent_shapes as find_code_module
+from shapeprior.cli.main import latent_shapes as write_shapes_module
 from shapeprior.completion.registry import load
 from shapeprior.datasets.dataset import Dataset
 from shapeprior.errors import CompletionError, ConfigError, ScanError
-from shapeprior.find_code import find_code, holds_mesh
+from shapeprior.evaluation.point_metrics import chamfer_l1
 from shapeprior.geometry.mesh import TriangleMesh
 from shapeprior.geometry.transforms import Similarity
 from shapeprior.io.meshes import load_mesh, save_mesh
-from shapeprior.point_metrics import chamfer_l1
 from shapeprior.scans.folder import ViewFiles, read_placed_scan
-from shapeprior.surface_distances import surface_distances
-from shapeprior.write_shapes import write_shapes
 
 
 @pytest.fixture(autouse=True)

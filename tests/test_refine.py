@@ -12,14 +12,14 @@ from shapeprior.completion.refinement import FieldSamples, RefineConfig, refine_
 from shapeprior.completion.registry import load
 from shapeprior.datasets.procedural import synthesize
 from shapeprior.errors import ConfigError
+from shapeprior.evaluation.ground_truth import Truth, score
+from shapeprior.evaluation.metrics import MetricsConfig
 from shapeprior.geometry.mesh import TriangleMesh
 from shapeprior.geometry.transforms import Similarity
-from shapeprior.metrics import MetricsConfig
 from shapeprior.models.decoder import Decoder
 from shapeprior.models.deepsdf import DeepSdfConfig, DeepSdfDecoder
 from shapeprior.models.triplane import TriplaneConfig, TriplaneDecoder
 from shapeprior.sdf.signed_distance import SignedDistance
-from shapeprior.truth import Truth, score
 
 CLAMP = 0.1
 SIZE = (0.9, 0.5, 0.7)

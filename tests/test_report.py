@@ -13,12 +13,10 @@ import pytest
 from evaluation_example import EVIL, EVIL_REASON, write_evaluation
 from plain_geometry import sphere
 
-from shapeprior.error_colors import ERROR_LIMIT, error_colors
 from shapeprior.errors import ReportError
-from shapeprior.report import embedded_json, write_report
-from shapeprior.report_document import PRIOR, read_evaluation
-from shapeprior.report_scenes import pack_distances, pack_points, pack_surface
-from shapeprior.report_select import ReportConfig, companions, pictured_rows
+from shapeprior.evaluation.report.document import PRIOR, ReportConfig, companions, pictured_rows, read_evaluation
+from shapeprior.evaluation.report.page import embedded_json, write_report
+from shapeprior.evaluation.report.scenes import ERROR_LIMIT, error_colors, pack_distances, pack_points, pack_surface
 
 SMALL = ReportConfig(pictures=2, models=4, width=48, faces=400, points=60)
 VOID = {"meta", "link", "img", "input", "br", "hr"}

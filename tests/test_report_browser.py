@@ -7,8 +7,8 @@ import pytest
 from browser import Browser, browser_path
 from evaluation_example import write_evaluation
 
-from shapeprior.report import write_report
-from shapeprior.report_select import ReportConfig
+from shapeprior.evaluation.report.document import ReportConfig
+from shapeprior.evaluation.report.page import write_report
 
 pytestmark = [
     pytest.mark.slow,

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from evaluation_example import EVIL, write_evaluation
 
-from shapeprior.report_document import read_evaluation
-from shapeprior.report_plots import condition_charts, distribution_charts, training_charts
-from shapeprior.report_summary import headline, summary_tables
-from shapeprior.report_svg import Frame, Scale, number
+from shapeprior.evaluation.report.charts import condition_charts, distribution_charts, training_charts
+from shapeprior.evaluation.report.document import read_evaluation
+from shapeprior.evaluation.report.summary import headline, summary_tables
+from shapeprior.evaluation.report.svg import Frame, Scale, number
 
 
 def test_scales_reach_from_end_to_end() -> None:

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy.stats import bootstrap
 
-from shapeprior.metric_definitions import METRIC_DEFINITIONS, SPLIT_METRICS
-from shapeprior.score_summary import find_summary, summarize_rows
+from shapeprior.evaluation.metrics import METRIC_DEFINITIONS, SPLIT_METRICS
+from shapeprior.evaluation.summary import find_summary, summarize_rows
 
 
 def row(value: float | None, *, method: str = "shapeprior", failure: str | None = None, **parts: Any) -> dict[str, Any]:

@@ -14,13 +14,13 @@ from shapeprior.completion.registry import load
 from shapeprior.datasets.prepare_mesh import prepare_mesh
 from shapeprior.datasets.procedural import synthesize
 from shapeprior.errors import ConfigError
+from shapeprior.evaluation.ground_truth import shape_view
 from shapeprior.geometry.mesh import TriangleMesh
 from shapeprior.geometry.transforms import Similarity
 from shapeprior.models.presets import build_decoder, preset
 from shapeprior.models.triplane import TriplaneConfig, TriplaneDecoder
 from shapeprior.scans.observation import Observation
 from shapeprior.sdf.signed_distance import SHEET_HALF_THICKNESS, SignedDistance
-from shapeprior.shape_views import shape_view
 
 RADIUS = TriplaneDecoder.START_RADIUS
 CONFIG = DetailConfig()

@@ -11,11 +11,11 @@ from shapeprior.completion.constraints import filled_samples, overreach
 from shapeprior.completion.fitting import Expectation, Hypothesis, Pose
 from shapeprior.completion.registry import load
 from shapeprior.datasets.procedural import synthesize
+from shapeprior.evaluation.ground_truth import shape_view
 from shapeprior.geometry.mesh import TriangleMesh, vertex_normals
 from shapeprior.geometry.transforms import Similarity
 from shapeprior.scans.free_space import MARGIN, REACH, SeenThrough
 from shapeprior.scans.observation import Observation
-from shapeprior.shape_views import shape_view
 
 BALL = 0.5
 CODE = torch.tensor([0.3, -0.4])

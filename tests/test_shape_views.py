@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from plain_geometry import sphere
 
+from shapeprior.evaluation.ground_truth import joined, shape_view
 from shapeprior.scans.observation import Observation
 from shapeprior.scans.simulation import SensorModel, camera_around
-from shapeprior.shape_views import joined, shape_view
 
 SURFACE = sphere(radius=0.7, subdivisions=4)
 

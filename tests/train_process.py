@@ -109,7 +109,7 @@ def epochs_of(run: Path) -> list[int]:
 def _main() -> None:
     import torch
 
-    from shapeprior import cli
+    from shapeprior.cli.main import main as cli
     from shapeprior.models import presets
     from shapeprior.training import train
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from shapeprior.datasets.prepare import prepare_dataset as prepare_dataset
     from shapeprior.datasets.procedural import synthesize_family as synthesize_family
     from shapeprior.errors import ShapePriorError as ShapePriorError
-    from shapeprior.evaluate import evaluate_prior as evaluate_prior
+    from shapeprior.evaluation.evaluate import evaluate_prior as evaluate_prior
     from shapeprior.geometry.camera import PinholeCamera as PinholeCamera
     from shapeprior.geometry.mesh import TriangleMesh as TriangleMesh
     from shapeprior.geometry.transforms import Similarity as Similarity
@@ -38,7 +38,7 @@ _HOMES = {
     "ShapePriorError": "errors",
     "Similarity": "geometry.transforms",
     "TriangleMesh": "geometry.mesh",
-    "evaluate_prior": "evaluate",
+    "evaluate_prior": "evaluation.evaluate",
     "join_views": "scans.observation",
     "load": "completion.registry",
     "load_mesh": "io.meshes",

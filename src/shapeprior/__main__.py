@@ -1,6 +1,6 @@
 """``python -m shapeprior``."""
 
-from shapeprior.cli import main
+from shapeprior.cli.main import main
 
 if __name__ == "__main__":
     main()

@@ -1,0 +1,210 @@
+"""The methods that an evaluation compares: the prior, other priors, and the baselines, each from the same view or shape."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+
+from shapeprior.completion.encoding import EncodeConfig, encode_samples
+from shapeprior.completion.prior import ShapePrior
+from shapeprior.completion.registry import loaded
+from shapeprior.datasets.dataset import Dataset
+from shapeprior.datasets.prepare_mesh import shape_rng
+from shapeprior.errors import ConfigError
+from shapeprior.evaluation.baselines import (
+    CELLS,
+    DEPTH,
+    INSTALL,
+    GridField,
+    LinearModel,
+    ViewEvidence,
+    has_poisson,
+    mean_shape,
+    nearest_training_shape,
+    screened_poisson,
+    upper_bound,
+)
+from shapeprior.evaluation.config import BaselineName, EvaluateConfig, Task
+from shapeprior.evaluation.ground_truth import ShapeView, Truth
+from shapeprior.evaluation.training_grids import TrainingGrids
+from shapeprior.geometry.mesh import TriangleMesh
+from shapeprior.geometry.sampling import cell_centers
+from shapeprior.geometry.transforms import Similarity
+
+PRIOR_METHOD = "shapeprior"
+"""The name of the prior under evaluation among the methods."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Baseline:
+    """A method that is no prior."""
+
+    name: str
+    """As the report has it."""
+    text: str
+    """What it does, in a sentence."""
+    tasks: tuple[Task, ...]
+    """Where it can be run."""
+    needs_training: bool
+    """Whether it knows the training shapes."""
+
+
+BASELINES: Mapping[BaselineName, Baseline] = {
+    "mean": Baseline(
+        name="mean shape",
+        text="the mean of the training shapes' signed distances, clamped at 0.2, on a 48³ grid, at the level that holds their mean "
+        "volume; the same for every view",
+        tasks=("full", "view"),
+        needs_training=True,
+    ),
+    "nearest": Baseline(
+        name="nearest training shape",
+        text="the training shape with the smallest mean distance from the visible points and depth in free space",
+        tasks=("view",),
+        needs_training=True,
+    ),
+    "pca": Baseline(
+        name="PCA",
+        text="up to 64 principal components of the training shapes' signed distances, clamped at 0.2, on a 48³ grid; view: "
+        "regularised least squares on visible points and free space; full: projection of the true signed distance",
+        tasks=("full", "view"),
+        needs_training=True,
+    ),
+    "poisson": Baseline(
+        name="screened Poisson",
+        text=f"screened Poisson surface of the visible points (Open3D, depth {DEPTH}); borders closed by fans",
+        tasks=("view",),
+        needs_training=False,
+    ),
+    "upper": Baseline(
+        name="upper bound",
+        text="mesh of the true signed distance at the same resolution: what no method on this grid can exceed by much",
+        tasks=("full", "view"),
+        needs_training=False,
+    ),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlacementDifference:
+    """How far a placement that was found is from the true one."""
+
+    turn_deg: float
+    """Angle between them."""
+    scale: float
+    """The found size of the object as a multiple of the true one."""
+    offset: float
+    """Distance of the origin of the found unit frame from the true one's, in true unit-sphere radii."""
+
+    @classmethod
+    def between(cls, T_unit_world: Similarity, T_world_unit: Similarity) -> "PlacementDifference":
+        """Of what was found, and the inverse of the truth."""
+        T_unit_found = T_world_unit.inverse() @ T_unit_world.inverse()
+        cosine = np.clip((np.trace(T_unit_found.rotation) - 1.0) / 2.0, -1.0, 1.0)
+        return cls(
+            turn_deg=float(np.degrees(np.arccos(cosine))),
+            scale=T_unit_found.scale,
+            offset=float(np.linalg.norm(T_unit_found.offset)),
+        )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Prediction:
+    """A method's mesh."""
+
+    mesh_unit: TriangleMesh
+    """In the unit frame of the true shape."""
+    verdict: str | None = None
+    """What the prior itself says of it (`shapeprior.completion.estimate`)."""
+    explained: float | None = None
+    """Share of the observed points that it explains, by the prior's own field."""
+    placement: PlacementDifference | None = None
+    """Where the prior had to find it."""
+
+
+def not_run(baseline: BaselineName) -> str | None:
+    """Why a baseline cannot be run here, and what makes it run; None if it can."""
+    if baseline == "poisson" and not has_poisson():
+        return f"not run: {INSTALL}"
+    return None
+
+
+def require_runnable(config: EvaluateConfig) -> None:
+    """Raise ConfigError for a baseline that was asked for and cannot be run."""
+    for baseline in config.baselines or ():
+        reason = not_run(baseline)
+        if reason:
+            raise ConfigError(
+                f"baseline {baseline}: {reason.removeprefix('not run: ')} is needed; expected its library; install it, or leave "
+                "the baseline out"
+            )
+
+
+def predict_by_prior(
+    prior: ShapePrior | str,
+    task: Task,
+    shape_id: str,
+    data: Dataset,
+    view: ShapeView | None,
+    config: EvaluateConfig,
+    seed: int,
+) -> Prediction:
+    """What a trained prior makes of a shape. Raises CompletionError, ScanError or DatasetError."""
+    prior = loaded(prior)
+    if view is not None:
+        return _complete(prior, shape_id, view, config, seed)
+    code = prior.code(shape_id) if task == "codes" else _encoded(prior, data, shape_id, seed)
+    return Prediction(mesh_unit=prior.extract(code, resolution=config.resolution))
+
+
+def predict_by_baseline(
+    baseline: BaselineName,
+    truth: Truth,
+    view: ShapeView | None,
+    training: TrainingGrids | None,
+    resolution: int,
+    seed: int,
+) -> Prediction:
+    """What a baseline makes of a view or of a whole shape (None). Raises CompletionError, MeshError or ConfigError."""
+    if baseline == "upper":
+        return Prediction(mesh_unit=upper_bound(truth.distance, resolution=resolution))
+    if baseline == "poisson":
+        assert view is not None
+        return Prediction(mesh_unit=screened_poisson(view.observation, seed=seed))
+    assert training is not None
+    if baseline == "mean":
+        return Prediction(mesh_unit=mean_shape(training.grids()).mesh(resolution))
+    if baseline == "nearest":
+        assert view is not None
+        row = nearest_training_shape(training.grids(), ViewEvidence.of(view.observation, seed=seed))
+        return Prediction(mesh_unit=training.mesh(row, resolution=resolution))
+    return Prediction(mesh_unit=_linear(training.model(), truth, view, seed).mesh(resolution))
+
+
+def _complete(prior: ShapePrior, shape_id: str, view: ShapeView, config: EvaluateConfig, seed: int) -> Prediction:
+    if config.placement == "known":
+        done = prior.complete(
+            view.observation, T_unit_world=Similarity.identity(), seed=seed, resolution=config.resolution
+        )
+        mesh, placement = done.mesh, None
+    else:
+        moved, T_world_unit = view.moved(config.placement, rng=shape_rng(seed, f"{shape_id} placement"))
+        done = prior.complete(moved, placement=config.placement, seed=seed, resolution=config.resolution)
+        mesh = TriangleMesh(vertices=T_world_unit.inverse().apply(done.mesh.vertices), faces=done.mesh.faces)
+        placement = PlacementDifference.between(done.T_unit_world, T_world_unit)
+    return Prediction(mesh_unit=mesh, verdict=done.verdict.kind, explained=done.explained, placement=placement)
+
+
+def _encoded(prior: ShapePrior, data: Dataset, shape_id: str, seed: int) -> Float[torch.Tensor, "code"]:
+    samples = data.samples(shape_id)
+    points, sdf = (torch.from_numpy(np.float32(part))[None] for part in (samples.points_unit, samples.sdf))
+    clamp = prior.config.train.clamp
+    return encode_samples(prior.decoder, prior.space, points, sdf, clamp=clamp, config=EncodeConfig(), seed=seed)[0]
+
+
+def _linear(model: LinearModel, truth: Truth, view: ShapeView | None, seed: int) -> GridField:
+    if view is None:
+        return model.field(model.project(truth.distance(cell_centers(CELLS))))
+    return model.field(model.fit_view(ViewEvidence.of(view.observation, seed=seed)))

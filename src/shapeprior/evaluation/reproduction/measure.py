@@ -1,0 +1,192 @@
+"""Measuring the bundled priors as the re-implemented work measured itself: seconds an object, on shapes nobody trained on."""
+
+import json
+import re
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from shapeprior.completion.prior import Code, ShapePrior
+from shapeprior.completion.registry import bundled_prior_path, load
+from shapeprior.config import check_numbers
+from shapeprior.datasets.prepare_mesh import prepare_mesh, shape_rng
+from shapeprior.datasets.procedural import synthesize
+from shapeprior.errors import CheckpointError, CompletionError, ConfigError
+from shapeprior.evaluation.point_metrics import chamfer_l1
+from shapeprior.evaluation.reproduction.published import CATEGORIES
+from shapeprior.geometry.mesh import TriangleMesh
+from shapeprior.geometry.sampling import sample_surface
+from shapeprior.geometry.transforms import Similarity
+from shapeprior.scans.observation import Observation
+from shapeprior.scans.simulation import camera_around, render_depth, sample_view
+from shapeprior.sdf.sampling import SamplingConfig, sample_sdf
+from shapeprior.sdf.signed_distance import SHEET_HALF_THICKNESS
+
+SAMPLES = 10_000
+"""SDF samples of an object, as published."""
+POINTS = 10_000
+"""Points a surface for its Chamfer distance, as published."""
+WORST_CHAMFER_X1000 = 2000.0
+"""The score of a shape without a completion: the diameter of the unit sphere."""
+PUBLISHED_RESOLUTION = 512
+"""Cells along each axis that the published times are of."""
+_VIEW_PIXELS = 256
+
+
+@dataclass(frozen=True, kw_only=True)
+class OriginalConfig:
+    """What is measured."""
+
+    categories: tuple[str, ...] = CATEGORIES
+    """Bundled priors, which are called as the families that they were trained on."""
+    count: int = 3
+    """Unseen shapes of each."""
+    seed: int = 1
+    """What the shapes are generated from, and the views drawn from."""
+    resolutions: tuple[int, ...] = (256, PUBLISHED_RESOLUTION)
+    """Cells along each axis at which codes become meshes; partial views at the first of them."""
+
+    def __post_init__(self) -> None:
+        check_numbers(self, at_least_one=("count",), not_negative=("seed",))
+        if not self.categories or not self.resolutions or min(self.resolutions) < 2:
+            raise ConfigError(
+                f"categories {self.categories}, resolutions {self.resolutions}; expected at least one of each, and 2 cells"
+            )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class MeasuredShape:
+    """What became of one unseen shape."""
+
+    id: str
+    truth_unit: TriangleMesh
+    view_unit: Observation
+    completion_unit: TriangleMesh | None
+    """None if the solver found none."""
+    failure: str | None
+    sampling_seconds: float
+    """Mesh to `SAMPLES` samples with signed distances."""
+    completion_seconds: float | None
+    """Partial view to mesh."""
+    decoding_seconds: dict[tuple[str, int], float]
+    """Code to mesh, by device and resolution."""
+    chamfer_x1000: float
+    """The published definition, of the completion of the partial view; `WORST_CHAMFER_X1000` where there is none."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class MeasuredPrior:
+    """A bundled prior and its unseen shapes."""
+
+    category: str
+    prior: ShapePrior
+    made_by: dict[str, Any]
+    """How it was trained: commands, seconds, threads."""
+    shapes: tuple[MeasuredShape, ...]
+
+    def median(self, value: Callable[[MeasuredShape], float | None]) -> float | None:
+        """Median of a figure over the shapes that have it; None if none has."""
+        found = [number for shape in self.shapes if (number := value(shape)) is not None]
+        return float(np.median(found)) if found else None
+
+
+def devices() -> list[str]:
+    """Where decoding is measured: the CPU, and the first GPU if there is one that PyTorch can use."""
+    return ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
+
+
+def measure_prior(
+    category: str, config: OriginalConfig, *, progress: Callable[[str], None] | None = None
+) -> MeasuredPrior:
+    """Complete shapes of a family that its bundled prior was not trained on, each from one depth view.
+
+    Raises ConfigError for a seed that the training shapes were generated from, CheckpointError if there is no such prior.
+    """
+    made_by = read_made_by(category)
+    if config.seed in training_seeds(made_by):
+        raise ConfigError(
+            f"seed {config.seed}: the prior {category} was trained on its shapes; expected another; say --seed"
+        )
+    prior = load(category)
+    _ = prior.solver  # Loading is not part of an object's time.
+    shapes = []
+    for index in range(config.count):
+        shapes.append(_measure_shape(prior, category, index, config))
+        if progress:
+            progress(shapes[-1].id)
+    return MeasuredPrior(category=category, prior=prior, made_by=made_by, shapes=tuple(shapes))
+
+
+def read_made_by(category: str) -> dict[str, Any]:
+    """What a bundled prior's made_by.json says. Raises CheckpointError if there is no such prior or file."""
+    path = (bundled_prior_path(category) or Path(category)) / "made_by.json"
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(
+            f"{path}: cannot be read ({error}); expected the record of a bundled prior; install again"
+        ) from None
+
+
+def training_seeds(made_by: dict[str, Any]) -> set[int]:
+    """The seeds that a bundled prior's shapes were generated from."""
+    commands = [command for command in made_by.get("commands", ()) if command.startswith("shapeprior synthesize")]
+    return {int(seed) for command in commands for seed in re.findall(r"--seed (\d+)", command)}
+
+
+def _measure_shape(prior: ShapePrior, category: str, index: int, config: OriginalConfig) -> MeasuredShape:
+    seed, shape_id = config.seed, f"{category}_{index:05d}"
+    mesh_world = synthesize(category, seed=seed, index=index)
+    rng = shape_rng(seed, shape_id)
+    started = time.perf_counter()
+    prepared = prepare_mesh(mesh_world, name=shape_id, up="y", sheet_half_thickness=SHEET_HALF_THICKNESS)
+    sample_sdf(prepared.distance, SamplingConfig.deepsdf(SAMPLES), rng=rng)
+    sampling_seconds = time.perf_counter() - started
+    truth = prepared.distance.surface
+    azimuth, elevation = sample_view(rng)
+    camera, T_unit_camera = camera_around(azimuth_deg=azimuth, elevation_deg=elevation, resolution=_VIEW_PIXELS)
+    depth = render_depth(truth, camera, T_unit_camera)
+    view = Observation.from_depth(depth, camera, T_unit_camera, background_is_free=True)
+    mesh, failure, seconds, code = None, None, None, prior.codes.mean(dim=0)
+    try:
+        completion = prior.complete(
+            view, T_unit_world=Similarity.identity(), seed=seed, resolution=config.resolutions[0]
+        )
+        mesh, seconds, code = completion.mesh_unit, completion.seconds, completion.code
+    except CompletionError as error:
+        failure = str(error)
+    return MeasuredShape(
+        id=shape_id,
+        truth_unit=truth,
+        view_unit=view,
+        completion_unit=mesh,
+        failure=failure,
+        sampling_seconds=sampling_seconds,
+        completion_seconds=seconds,
+        decoding_seconds={} if failure else _decoding_seconds(prior, code, config.resolutions),
+        chamfer_x1000=WORST_CHAMFER_X1000 if mesh is None else _chamfer_x1000(mesh, truth, seed=seed),
+    )
+
+
+def _decoding_seconds(prior: ShapePrior, code: Code, resolutions: Sequence[int]) -> dict[tuple[str, int], float]:
+    found = {}
+    for device in devices():
+        there = prior.to(device)
+        if device != "cpu":
+            # The first call loads kernels.
+            there.extract(code, resolution=32)
+        for resolution in resolutions:
+            started = time.perf_counter()
+            there.extract(code, resolution=resolution)
+            found[device, resolution] = time.perf_counter() - started
+    return found
+
+
+def _chamfer_x1000(a: TriangleMesh, b: TriangleMesh, *, seed: int) -> float:
+    first, second = (np.random.default_rng(stream) for stream in np.random.SeedSequence(seed).spawn(2))
+    return 1000.0 * chamfer_l1(sample_surface(a, POINTS, rng=first)[0], sample_surface(b, POINTS, rng=second)[0])
