@@ -2,7 +2,7 @@
 
     python scripts/update_gate.py
 
-Prints what got better and worse, and writes tests/gate.json, which belongs into the same commit as the change.
+Prints what got better and worse, and writes tests/regression/gate.json, which belongs into the same commit as the change.
 """
 
 import json
@@ -14,7 +14,7 @@ from shapeprior.io.files import write_bytes
 from shapeprior.parallel.system import machine, versions
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-import gate
+from regression import gate
 
 
 def main() -> None:

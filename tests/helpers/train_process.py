@@ -1,0 +1,126 @@
+"""Training in processes of its own: as a program, the command line with tiny presets; as a module, what starts and watches it."""
+
+import functools
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+
+from shapeprior.models.deepsdf import DeepSdfConfig
+from shapeprior.models.presets import Preset, TrainConfig
+from shapeprior.models.triplane import TriplaneConfig
+
+PRESETS = {
+    "tiny": Preset(
+        decoder=DeepSdfConfig(code_size=4, width=32, layers=4, skip_layer=2),
+        train=TrainConfig(epochs=6, shapes_per_batch=3, points_per_shape=100),
+    ),
+    "planes": Preset(
+        decoder=TriplaneConfig(code_size=4, base=2, channels=(6, 4), width=16),
+        train=TrainConfig(epochs=6, shapes_per_batch=3, points_per_shape=100, loss="banded", matrix_rate=2e-2),
+    ),
+    "long": Preset(
+        decoder=DeepSdfConfig(code_size=4, width=32, layers=4, skip_layer=2),
+        train=TrainConfig(epochs=150, shapes_per_batch=3, points_per_shape=100),
+    ),
+}
+LEFT_BY_TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
+
+
+def start(
+    data: Path | str,
+    run: Path,
+    preset: str,
+    *,
+    checkpoint_seconds: float,
+    rank: int = 0,
+    size: int = 1,
+    port: int = 0,
+    flags: Sequence[str] = (),
+    variables: Mapping[str, str] = MappingProxyType({}),
+) -> subprocess.Popen[str]:
+    """`shapeprior train` of a tiny preset with seed 1; one of several processes if size > 1."""
+    environment = {name: value for name, value in os.environ.items() if name not in LEFT_BY_TORCHRUN}
+    environment |= {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[1])}
+    if size > 1:
+        names = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": size, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+        environment |= {name: str(value) for name, value in names.items()}
+        environment["GLOO_SOCKET_IFNAME"] = "lo"
+    environment |= variables
+    arguments = [
+        str(checkpoint_seconds),
+        "train",
+        str(data),
+        "--out",
+        str(run),
+        "--preset",
+        preset,
+        "--seed",
+        "1",
+        "--encoder-steps",
+        "0",
+        *flags,
+    ]
+    return subprocess.Popen(
+        [sys.executable, __file__, *arguments],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def start_two(
+    data: Sequence[Path | str], run: Path, preset: str, *, checkpoint_seconds: float
+) -> list[subprocess.Popen[str]]:
+    """Two processes that train together, each with its own path to the data."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    return [
+        start(path, run, preset, checkpoint_seconds=checkpoint_seconds, rank=rank, size=2, port=port)
+        for rank, path in enumerate(data)
+    ]
+
+
+def ends(processes: Sequence[subprocess.Popen[str]]) -> list[tuple[int, str]]:
+    """Exit code and the last line on standard error of each process, when all have ended."""
+    found = []
+    for process in processes:
+        _, errors = process.communicate(timeout=60)
+        # A progress bar writes over its own line.
+        found.append((process.returncode, errors.replace("\r", "\n").strip().split("\n")[-1]))
+    return found
+
+
+def epochs_of(run: Path) -> list[int]:
+    """What whole lines of the log say."""
+    try:
+        lines = (run / "log.jsonl").read_text().splitlines(keepends=True)
+    except FileNotFoundError:
+        return []
+    return [json.loads(line)["epoch"] for line in lines if line.endswith("\n")]
+
+
+def _main() -> None:
+    import torch
+
+    from shapeprior.cli import main as cli
+    from shapeprior.models import presets
+    from shapeprior.training import train
+
+    if "COMPILE_WITH" in os.environ:  # Something quick stands for the compiler.
+        compile_ = functools.partialmethod(torch.nn.Module.compile, backend=os.environ["COMPILE_WITH"])
+        setattr(torch.nn.Module, "compile", compile_)  # noqa: B010
+    presets.presets = lambda: PRESETS
+    faster: Callable[..., object] = functools.partial(train.train_prior, checkpoint_seconds=float(sys.argv.pop(1)))
+    setattr(train, "train_prior", faster)  # noqa: B010  (a partial is not a function, type checkers say)
+    cli.main()
+
+
+if __name__ == "__main__":
+    _main()
