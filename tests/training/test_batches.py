@@ -19,7 +19,7 @@ from shapeprior.datasets.dataset import Dataset
 from shapeprior.errors import DatasetError
 from shapeprior.io.store import LocalStore, Store
 from shapeprior.models.objective import TrainingBatch
-from shapeprior.training import batches
+from shapeprior.training import batches as batches_module
 from shapeprior.training.batches import ABSENT, BatchOrder, TrainingSamples
 
 sizes = st.integers(1, 60)
@@ -173,7 +173,7 @@ def test_of_samples_that_are_not_held_only_blocks_are_read(tmp_path: Path) -> No
 
 
 def test_files_are_closed_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batches, "OPEN_FILES", 2)
+    monkeypatch.setattr(batches_module, "OPEN_FILES", 2)
     samples = opened(write(LocalStore(tmp_path)), "mapped")
     for _ in range(3):
         batches(samples, *[([row], [0.5]) for row in range(4)])

@@ -85,8 +85,8 @@ def _read_ref(path: Path) -> str | None:
 
 
 def bundled_folder() -> Path:
-    """The package's data folder."""
-    return Path(str(files("shapeprior"))) / "data"
+    """Return the folder of what ships inside the package."""
+    return Path(str(files("shapeprior"))) / "assets"
 
 
 def bundled_priors() -> list[str]:

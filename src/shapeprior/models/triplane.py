@@ -93,7 +93,7 @@ class TriplaneDecoder(Decoder):
         """Feature planes of shape (shapes, 3, channels, side, side), and the coarse field, (shapes, 1, x, y, z)."""
         base, shapes = self.config.base, codes.shape[0]
         # With features side by side in memory, and the last doubling plane by plane, a step of training takes a fifth less time
-        # (benchmarks/training_speed.py): torch's convolutions in groups are slow where a group has few features.
+        # (benchmarks/training/training_speed.py): torch's convolutions in groups are slow where a group has few features.
         first = self.seed_planes(codes).view(shapes, -1, base, base).contiguous(memory_format=torch.channels_last)
         before = self.generator[:-1](first)
         doubling = cast(nn.ConvTranspose2d, self.generator[-1])

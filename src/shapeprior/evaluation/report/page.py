@@ -118,7 +118,7 @@ def _add_scene(shown: Shown, row: Row, scene: Scene) -> None:
 
 
 def _page(document: EvaluationDocument, shown: Shown, faults: list[str], data: str) -> str:
-    folder = files("shapeprior") / "data" / "report"
+    folder = files("shapeprior") / "assets" / "report"
     raw = document.raw
     title = f"Prior {raw.get('prior', '')} on data {Path(str(raw.get('data', ''))).name}"
     view = {

@@ -253,7 +253,7 @@ def _markdown(tables: Sequence[Table], measured: Sequence[MeasuredPrior]) -> str
 
 
 def _html(tables: Sequence[Table], measured: Sequence[MeasuredPrior], figure: Image.Image) -> str:
-    style = (files("shapeprior") / "data" / "report" / "report.css").read_text(encoding="utf-8")
+    style = (files("shapeprior") / "assets" / "report" / "report.css").read_text(encoding="utf-8")
     buffer = io.BytesIO()
     figure.save(buffer, format="PNG", optimize=True)
     picture = base64.b64encode(buffer.getvalue()).decode("ascii")

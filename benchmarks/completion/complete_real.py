@@ -1,6 +1,6 @@
 """Complete single depth views of real meshes with a bundled prior (or a run) and score them.
 
-    python benchmarks/complete_real.py MESHES OUT --prior mug --manifest MANIFEST.csv --turn-y=-90
+    python -m benchmarks.completion.complete_real MESHES OUT --prior mug --manifest MANIFEST.csv --turn-y=-90
 
 MESHES is a folder of mesh files. Files whose row in the manifest (columns `file`, `up`) says `z` are turned upright first; --turn-y
 then turns all of them about +y by so many degrees, to bring them to the family's convention (docs/conventions.md): ShapeNet's mugs

@@ -1,6 +1,6 @@
 """What an encoder should look at, and how long: one prior, encoders trained in several ways, asked about views of unseen shapes.
 
-    OMP_NUM_THREADS=1 python benchmarks/encoders.py RUN DATASET --arms default "256 points, 1200 steps"
+    OMP_NUM_THREADS=1 python -m benchmarks.training.encoders RUN DATASET --arms default "256 points, 1200 steps"
 
 RUN is a trained prior (it stays as it is), DATASET what it was trained on, and nothing else. Each arm renders its views and trains
 its encoder; then eight views of each shape of the split test (true meshes, spoilt as in training) are shown to it. Means over the
@@ -25,8 +25,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from tables import print_machine, print_table
 
+from benchmarks.common.tables import print_machine, print_table
 from shapeprior.completion.registry import load
 from shapeprior.datasets.dataset import Dataset
 from shapeprior.models.encoder import ViewEncoder

@@ -1,6 +1,6 @@
 """The default against the faithful baseline, on the same shapes, by CPU time.
 
-    python benchmarks/compare_decoders.py DATASET OUT --arms deepsdf-256 triplane-64@0.1 triplane-64@1 --seeds 0 1 2
+    python -m benchmarks.models.compare_decoders DATASET OUT --arms deepsdf-256 triplane-64@0.1 triplane-64@1 --seeds 0 1 2
 
 An arm is a preset or one of `variants`. The first one is trained as its recipe says, and its CPU time is the budget (if `--budget`
 does not state one); an arm with a share behind an @ gets that share of it: its epochs are chosen to take about so long (measured
@@ -33,8 +33,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from tables import print_machine, print_table
 
+from benchmarks.common.tables import print_machine, print_table
 from shapeprior.completion.encoding import EncodeConfig, encode_samples
 from shapeprior.completion.prior import ShapePrior
 from shapeprior.completion.refinement import DetailConfig, FieldSamples, RefineConfig, refine_prepared

@@ -1,6 +1,6 @@
 """Completion by a prior, measured: how fast, how good against plain gradient descent, and what noise, views and placements do.
 
-    python benchmarks/completion.py PRIOR DATASET --parts speed adam detail sensor views upright free --shapes 8
+    python -m benchmarks.completion.completion PRIOR DATASET --parts speed adam detail sensor views upright free --shapes 8
 
 PRIOR is a run folder or a bundled prior, DATASET one that it has not been trained on, or its test split. Each part takes one depth
 view of 256 x 256 pixels of each shape, as `shapeprior evaluate` does, and means include failures with the worst score.
@@ -30,8 +30,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from scipy.spatial.transform import Rotation
-from tables import print_machine, print_table
 
+from benchmarks.common.tables import print_machine, print_table
 from shapeprior.completion.config import InferConfig
 from shapeprior.completion.prior import ShapePrior
 from shapeprior.completion.refinement import DetailConfig

@@ -1,6 +1,6 @@
 """A slow, plain reference of what is inside a mesh and what is not, to judge faster signs by.
 
-    python benchmarks/sign_reference.py MESHES --slices OUT.png --count 10
+    python -m benchmarks.sdf.sign_reference MESHES --slices OUT.png --count 10
 
 Draws the verdict on a plane through the middle of `count` of the meshes below MESHES, for checking by eye: inside orange,
 outside blue, contested points hatched, the surface black.
@@ -47,12 +47,12 @@ from time import perf_counter
 
 import igl
 import numpy as np
-import sign_slices
 from jaxtyping import Bool, Float, Int
 from PIL import Image
 from scipy import ndimage
 from scipy.spatial import KDTree
 
+from benchmarks.sdf import sign_slices
 from shapeprior.errors import MeshError
 from shapeprior.geometry.cleaning import clean_mesh
 from shapeprior.geometry.mesh import TriangleMesh

@@ -1,6 +1,6 @@
 """What each part of decoder and recipe does: arms that differ in one thing, trained for the same CPU time on the same shapes.
 
-    python benchmarks/ablation.py DATASET --seconds 60 --arms triplane "triplane, no linear start" --seeds 0
+    python -m benchmarks.models.ablation DATASET --seconds 60 --arms triplane "triplane, no linear start" --seeds 0
 
 DATASET must have surface points (`shapeprior prepare ... --samples near=8500,uniform=500,edges=1000,surface=3000`). One thread: set
 OMP_NUM_THREADS=1. The learning rates fall along half a cosine of CPU time. Errors are clamped L1 at 0.1, in radii:
@@ -22,11 +22,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from ablation_arms import Arm, arms
-from candidate_decoders import FourierDecoder
-from tables import print_machine, print_table
 from torch import Tensor
 
+from benchmarks.common.tables import print_machine, print_table
+from benchmarks.models.ablation_arms import Arm, arms
+from benchmarks.models.candidate_decoders import FourierDecoder
 from shapeprior.completion.encoding import EncodeConfig, encode_samples
 from shapeprior.datasets.dataset import Dataset
 from shapeprior.errors import CompletionError

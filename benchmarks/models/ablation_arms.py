@@ -3,8 +3,13 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from candidate_decoders import CubicTriplane, FourierDecoder, LeakyTriplane, SineDecoder, SmoothTriplane
-
+from benchmarks.models.candidate_decoders import (
+    CubicTriplane,
+    FourierDecoder,
+    LeakyTriplane,
+    SineDecoder,
+    SmoothTriplane,
+)
 from shapeprior.models.decoder import Decoder
 from shapeprior.models.deepsdf import DeepSdfConfig, DeepSdfDecoder
 from shapeprior.models.triplane import TriplaneConfig, TriplaneDecoder

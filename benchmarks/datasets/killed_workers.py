@@ -1,7 +1,7 @@
 """Preparation while its worker processes are killed: does every file end as it does undisturbed, byte for byte?
 
-    python benchmarks/killed_workers.py --count 1000 --every 50 --workers 3
-    python benchmarks/killed_workers.py --meshes MESHES
+    python -m benchmarks.datasets.killed_workers --count 1000 --every 50 --workers 3
+    python -m benchmarks.datasets.killed_workers --meshes MESHES
 
 Without --meshes, small closed meshes are generated, and every hundredth file is broken. The same collection is prepared twice:
 once undisturbed, and once while, after every so many files, the oldest worker process gets SIGKILL (Linux: they are

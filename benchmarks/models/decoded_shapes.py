@@ -1,6 +1,6 @@
 """How well a prior holds its training shapes, and shapes it has not seen, by their codes alone.
 
-    OMP_NUM_THREADS=1 python benchmarks/decoded_shapes.py PRIOR DATASET --shapes 16
+    OMP_NUM_THREADS=1 python -m benchmarks.models.decoded_shapes PRIOR DATASET --shapes 16
 
 PRIOR is a run folder or a bundled prior, DATASET what it was trained on (`scripts/train_bundled.py` leaves that of a bundled prior
 in its work folder). Training shapes are decoded from their own codes; codes of unseen ones are fitted to all their samples
@@ -16,9 +16,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from tables import print_machine, print_table
 from torch import Tensor
 
+from benchmarks.common.tables import print_machine, print_table
 from shapeprior.completion.encoding import EncodeConfig, encode_samples
 from shapeprior.completion.prior import ShapePrior
 from shapeprior.completion.registry import load

@@ -8,9 +8,9 @@ from typing import Any
 
 import igl
 import numpy as np
-import sign_reference
 from jaxtyping import Bool, Float
 
+from benchmarks.sdf import sign_reference
 from shapeprior.datasets.manifest import RefusedShape
 from shapeprior.datasets.mesh_source import MeshSource
 from shapeprior.datasets.prepare_mesh import PrepareConfig, PreparedMesh, prepare_mesh

@@ -1,6 +1,6 @@
 """How well meshes become samples: what is refused, wrong signs, exactness and speed of distances, scaling, memory.
 
-    python benchmarks/preparation.py MESHES --parts files signs distance speed scaling memory
+    python -m benchmarks.datasets.preparation MESHES --parts files signs distance speed scaling memory
 
 MESHES is a folder whose subfolders are categories of mesh files. Markdown tables go to standard output. `--every 6` takes every
 sixth file of each folder, `--folders mug can` some folders only, and `--cache FOLDER` remembers the slow reference between runs.
@@ -31,8 +31,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from isolated import Isolated, use_one_core
-from tables import print_machine, print_table
+
+from benchmarks.common.isolated import Isolated, use_one_core
+from benchmarks.common.tables import print_machine, print_table
 
 PARTS = ("files", "signs", "distance", "speed", "scaling", "memory")
 MANY_WRONG = 0.005
@@ -79,7 +80,7 @@ def find_files(meshes: Path, folders: list[str] | None, every: int) -> dict[str,
 
 def print_files(files: dict[str, list[Path]], malformed: Path, run: Isolated) -> None:
     """A row a folder, then each refusal."""
-    from preparation_signs import prepare_file
+    from benchmarks.datasets.preparation_signs import prepare_file
 
     rows: list[list[str]] = []
     refusals: list[list[str]] = []
@@ -105,7 +106,7 @@ def print_files(files: dict[str, list[Path]], malformed: Path, run: Isolated) ->
 
 def print_signs(files: dict[str, list[Path]], cache: Path | None, run: Isolated) -> None:
     """Wrong signs by folder, closed and open meshes apart, and the worst meshes."""
-    from preparation_signs import METHODS, sign_errors
+    from benchmarks.datasets.preparation_signs import METHODS, sign_errors
 
     results: list[tuple[str, dict[str, Any]]] = []
     for folder, paths in files.items():
@@ -164,7 +165,7 @@ def _sign_cells(chosen: list[dict[str, Any]], key: str, methods: Iterable[str]) 
 
 def print_distance(files: dict[str, list[Path]], points: int, run: Isolated) -> None:
     """One file a folder: the first that has no sheets."""
-    from preparation_speed import distance_errors
+    from benchmarks.datasets.preparation_speed import distance_errors
 
     rows = []
     for folder, paths in files.items():
@@ -183,7 +184,8 @@ def print_distance(files: dict[str, list[Path]], points: int, run: Isolated) -> 
 def print_speed(files: dict[str, list[Path]], points: int, cache: Path | None, run: Isolated) -> None:
     """Ours and point-cloud-utils: the middle file of some folders, and two generated meshes."""
     import trimesh
-    from preparation_speed import throughput, write_torus
+
+    from benchmarks.datasets.preparation_speed import throughput, write_torus
 
     rows = []
     with tempfile.TemporaryDirectory() as scratch:
@@ -210,7 +212,7 @@ def print_speed(files: dict[str, list[Path]], points: int, cache: Path | None, r
 
 def print_scaling(folders: list[Path]) -> None:
     """One process against two."""
-    from preparation_speed import scaling
+    from benchmarks.datasets.preparation_speed import scaling
 
     seconds = scaling(folders, 3)
     one, two = float(np.median(seconds[1])), float(np.median(seconds[2]))
@@ -220,7 +222,7 @@ def print_scaling(folders: list[Path]) -> None:
 
 def print_memory() -> None:
     """Each mesh in a process of its own; it is made in another one."""
-    from preparation_speed import memory
+    from benchmarks.datasets.preparation_speed import memory
 
     rows = []
     with tempfile.TemporaryDirectory() as scratch:
@@ -242,7 +244,7 @@ def print_memory() -> None:
 
 def write_torus_file(path: Path, around: int, across: int, soup: bool) -> dict[str, Any]:
     """`write_torus` for a process of its own."""
-    from preparation_speed import write_torus
+    from benchmarks.datasets.preparation_speed import write_torus
 
     return write_torus(path, around, across, soup=soup)
 

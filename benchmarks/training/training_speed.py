@@ -1,7 +1,7 @@
 """How much of the machine's matrix throughput training reaches, by preset and type.
 
-    OMP_NUM_THREADS=1 python benchmarks/training_speed.py --presets deepsdf-256 triplane-64 "triplane-64, grouped"
-    python benchmarks/training_speed.py --device cuda --presets deepsdf-256 deepsdf-512 triplane-64
+    OMP_NUM_THREADS=1 python -m benchmarks.training.training_speed --presets deepsdf-256 triplane-64 "triplane-64, grouped"
+    python -m benchmarks.training.training_speed --device cuda --presets deepsdf-256 deepsdf-512 triplane-64
 
 The last is the default with the generator's layers as torch has them (`GroupedTriplane`). A step is one of `shapeprior.training.train`:
 samples are there, forward, backward, Adam. Its products are three times those of the forward pass, which torch counts. The
@@ -15,10 +15,10 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from candidate_decoders import GroupedTriplane
-from tables import print_machine, print_table
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.common.tables import print_machine, print_table
+from benchmarks.models.candidate_decoders import GroupedTriplane
 from shapeprior.models.device import usable_device
 from shapeprior.models.objective import TrainingBatch, batch_objective
 from shapeprior.models.presets import build_decoder, preset

@@ -1,6 +1,6 @@
 """Whether a prior says so when a view shows something that it has no shape for.
 
-    OMP_NUM_THREADS=1 python benchmarks/verdicts.py PRIOR DATASET --parts others families --shapes 6
+    OMP_NUM_THREADS=1 python -m benchmarks.completion.verdicts PRIOR DATASET --parts others families --shapes 6
 
 PRIOR is a run folder or a bundled prior, DATASET one whose test split it has not been trained on.
 
@@ -16,8 +16,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from tables import print_machine, print_table
 
+from benchmarks.common.tables import print_machine, print_table
 from shapeprior.completion.estimate import VerdictKind
 from shapeprior.completion.prior import ShapePrior
 from shapeprior.completion.registry import bundled_priors, load

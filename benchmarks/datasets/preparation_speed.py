@@ -10,9 +10,9 @@ from typing import Any
 
 import igl
 import numpy as np
-import preparation_signs as signs
 from jaxtyping import Float
 
+from benchmarks.datasets import preparation_signs as signs
 from shapeprior.datasets.prepare_mesh import PrepareConfig
 from shapeprior.errors import MeshError
 from shapeprior.geometry.mesh import TriangleMesh

@@ -1,7 +1,7 @@
 """How extraction compares with asking the field at every corner of the grid, and what it takes in time and memory.
 
-    python benchmarks/extraction.py --parts dense --shapes 40 --cache FOLDER     # 40 training codes of each bundled prior; hours
-    python benchmarks/extraction.py --parts time memory                          # a quiet machine; two minutes
+    python -m benchmarks.sdf.extraction --parts dense --shapes 40 --cache FOLDER     # 40 training codes of each bundled prior; hours
+    python -m benchmarks.sdf.extraction --parts time memory                          # a quiet machine; two minutes
 
 The signs at all corners are kept in the cache's files, one a shape, so that a run that was stopped goes on where it was, and a
 change of the method costs a run only its extractions.
@@ -18,12 +18,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from isolated import Isolated
 from jaxtyping import Bool, Float, Int
 from scipy import ndimage
 from scipy.spatial import KDTree
-from tables import print_machine, print_table
 
+from benchmarks.common.isolated import Isolated
+from benchmarks.common.tables import print_machine, print_table
 from shapeprior.completion.prior import ShapePrior
 from shapeprior.completion.registry import bundled_priors, load
 from shapeprior.geometry.mesh import TriangleMesh, keep_components
