@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from shapeprior.cli.console import evaluate_progress, say, say_summary
+from shapeprior.cli.console import evaluate_progress, print_line, print_summary
 from shapeprior.datasets.layouts import find_sources
 from shapeprior.datasets.prepare import prepare_dataset
 from shapeprior.datasets.prepare_mesh import PrepareConfig
@@ -45,7 +45,7 @@ def main() -> None:
         try:
             mesh = load_mesh(source.path)
         except MeshError as error:
-            say(f"refused  {error}")
+            print_line(f"refused  {error}")
             continue
         rotation = turn @ upright if up.get(source.path.name) == "z" else turn
         turned = TriangleMesh(vertices=mesh.vertices @ rotation.T, faces=mesh.faces)
@@ -53,7 +53,7 @@ def main() -> None:
     config = PrepareConfig(test_share=1.0)
     data = prepare_dataset(arguments.out / "turned", arguments.out / "data", config=config, seed=0)
     for refusal in data.refused:
-        say(f"refused  {refusal.reason}")
+        print_line(f"refused  {refusal.reason}")
     config = EvaluateConfig(
         tasks=("view",), placement=arguments.placement, resolution=arguments.resolution, baselines=()
     )
@@ -61,7 +61,7 @@ def main() -> None:
         found = evaluate_prior(
             arguments.prior, data, arguments.out / "report", config=config, seed=0, progress=progress.update
         )
-    say_summary(found)
+    print_summary(found)
 
 
 if __name__ == "__main__":

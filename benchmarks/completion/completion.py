@@ -34,17 +34,17 @@ from scipy.spatial.transform import Rotation
 from benchmarks.common.tables import print_machine, print_table
 from shapeprior.completion.config import InferConfig
 from shapeprior.completion.prior import ShapePrior
-from shapeprior.completion.refinement import DetailConfig
+from shapeprior.completion.refinement import ViewRefinementConfig
 from shapeprior.completion.registry import load
 from shapeprior.completion.residuals import Residuals, observed_samples
 from shapeprior.datasets.dataset import Dataset
 from shapeprior.datasets.prepare_mesh import shape_rng
 from shapeprior.errors import CompletionError
-from shapeprior.evaluation.ground_truth import Truth, load_truth, score, shape_view
+from shapeprior.evaluation.ground_truth import GroundTruth, load_ground_truth, score, shape_view
 from shapeprior.evaluation.metrics import Metrics, MetricsConfig
 from shapeprior.geometry.mesh import TriangleMesh
 from shapeprior.geometry.transforms import Similarity
-from shapeprior.scans.observation import Observation, without_strays
+from shapeprior.scans.observation import Observation, without_outliers
 from shapeprior.scans.simulation import SensorModel
 
 METRICS = MetricsConfig(surface_points=10_000, volume_points=30_000)
@@ -57,7 +57,7 @@ class Case:
     """A shape to complete."""
 
     name: str
-    truth: Truth
+    truth: GroundTruth
 
     def view(self, sensor: SensorModel | None = None, *, views: int = 1) -> Observation:
         """Its first views together; the first one is that of `shapeprior evaluate`."""
@@ -101,17 +101,17 @@ def speed(prior: ShapePrior, cases: list[Case]) -> None:
         extract.append(time.perf_counter() - started)
         evaluations.append(len(mesh.faces))
         whole.append(prior.complete(view, T_unit_world=KNOWN).seconds)
-        plain.append(prior.complete(view, T_unit_world=KNOWN, detail=DetailConfig(steps=0)).seconds)
+        plain.append(prior.complete(view, T_unit_world=KNOWN, detail=ViewRefinementConfig(steps=0)).seconds)
     points = (torch.rand((2400, 3), generator=torch.Generator().manual_seed(0)) * 1.6 - 0.8).to(prior.codes.device)
-    tangents = prior.decoder.tangents(prior.space.mean, prior.space.axes)
+    tangents = prior.decoder.code_tangents(prior.space.mean, prior.space.axes)
     push, use = [], []
     for _ in range(9):
         started = time.perf_counter()
         # Looked at, so that a GPU is waited for.
-        float(prior.decoder.tangents(prior.space.mean, prior.space.axes)[0].sum())
+        float(prior.decoder.code_tangents(prior.space.mean, prior.space.axes)[0].sum())
         push.append(time.perf_counter() - started)
         started = time.perf_counter()
-        float(prior.decoder.differentiate(prior.space.mean, tangents, points).by_code.sum())
+        float(prior.decoder.jacobian(prior.space.mean, tangents, points).by_code.sum())
         use.append(time.perf_counter() - started)
     rows = [
         [name, f"{np.median(times):.3f}", f"{max(times):.3f}"]
@@ -131,10 +131,10 @@ def speed(prior: ShapePrior, cases: list[Case]) -> None:
 def adam(prior: ShapePrior, cases: list[Case], steps: int = 800) -> None:
     arms: dict[str, list[tuple[float, float, Metrics]]] = {}
     space, decoder = prior.solver.space, prior.decoder
-    _ = prior.solver.infer(cases[0].view(), T_unit_world=KNOWN, freedom="known", seed=0, config=CONFIG)
+    _ = prior.solver.infer(cases[0].view(), T_unit_world=KNOWN, mode="known", seed=0, config=CONFIG)
     for case in cases:
         view = case.view()
-        samples = observed_samples(without_strays(view.thinned(4096, seed=0)), seed=0)
+        samples = observed_samples(without_outliers(view.subsampled(4096, seed=0)), seed=0)
         fixed = Residuals.draw(samples, CONFIG.residuals, points=1500, free=1500, seed=9, like=prior.codes)
 
         def add(name: str, code: torch.Tensor, seconds: float, case: Case = case, fixed: Residuals = fixed) -> None:
@@ -149,7 +149,7 @@ def adam(prior: ShapePrior, cases: list[Case], steps: int = 800) -> None:
             found = prior.infer(view, T_unit_world=KNOWN, config=config)
             add(name, found.code, time.process_time() - started)
         started = time.process_time()
-        samples = observed_samples(without_strays(view.thinned(4096, seed=0)), seed=0)
+        samples = observed_samples(without_outliers(view.subsampled(4096, seed=0)), seed=0)
         whitened = torch.zeros_like(space.mean).requires_grad_()
         optimizer = torch.optim.Adam([whitened], lr=0.08, betas=(0.9, 0.98))
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
@@ -177,7 +177,10 @@ def detail(prior: ShapePrior, cases: list[Case]) -> None:
     for level in ("clean", "consumer"):
         looks = [case.view(SensorModel.level(level)) for case in cases]
         found = [prior.infer(view, T_unit_world=KNOWN) for view in looks]
-        for name, config in (("with detail", DetailConfig()), ("by the code alone", DetailConfig(steps=0))):
+        for name, config in (
+            ("with detail", ViewRefinementConfig()),
+            ("by the code alone", ViewRefinementConfig(steps=0)),
+        ):
             metrics, seconds = [], []
             for case, view, estimate in zip(cases, looks, found, strict=True):
                 try:
@@ -211,17 +214,17 @@ def views(prior: ShapePrior, cases: list[Case]) -> None:
     print_table(f"number of views, {len(cases)} shapes", ["views", *HEAD], rows)
 
 
-def placements(prior: ShapePrior, cases: list[Case], freedom: str, *, views: int) -> None:
+def placements(prior: ShapePrior, cases: list[Case], mode: str, *, views: int) -> None:
     turns, scales, times, fits, kinds = [], [], [], [], []
     for case in cases:
         rng = shape_rng(7, case.name)
         turn = Rotation.from_quat(rng.normal(size=4)).as_matrix()
-        if freedom == "upright":
+        if mode == "upright":
             turn = Rotation.from_rotvec([0.0, rng.uniform(0.0, 2.0 * np.pi), 0.0]).as_matrix()
         T_world_unit = Similarity(scale=float(rng.uniform(0.7, 1.3)), rotation=turn, offset=rng.uniform(-1.0, 1.0, 3))
         view = case.view(views=views)
         started = time.perf_counter()
-        found = prior.infer(view.transformed(T_world_unit), placement=freedom)  # pyright: ignore[reportArgumentType]
+        found = prior.infer(view.transformed(T_world_unit), placement=mode)  # pyright: ignore[reportArgumentType]
         times.append(time.perf_counter() - started)
         off = found.T_unit_world @ T_world_unit
         angle = float(np.degrees(np.arccos(np.clip((np.trace(off.rotation) - 1.0) / 2.0, -1.0, 1.0))))
@@ -239,7 +242,7 @@ def placements(prior: ShapePrior, cases: list[Case], freedom: str, *, views: int
         fits.append(scored(case, in_unit).fscore_2 >= at_known - 0.05)
     both = np.array(turns) & np.array(scales)
     print_table(
-        f"{freedom}, {len(cases)} shapes, views of each: {views}",
+        f"{mode}, {len(cases)} shapes, views of each: {views}",
         ["turn < 10°", "scale < 5 %", "both", "fits", "explained", "median, s", "largest, s"],
         [[*(f"{np.mean(part):.2f}" for part in (turns, scales, both, fits, [k == "explained" for k in kinds])),
           f"{np.median(times):.1f}", f"{max(times):.1f}"]],
@@ -259,7 +262,7 @@ def main() -> None:
     prior, data = load(arguments.prior, device=arguments.device), Dataset.open(arguments.dataset)
     ids = [shape.id for shape in data.split("test")]
     ids = [ids[i] for i in np.linspace(0, len(ids) - 1, min(arguments.shapes, len(ids))).round().astype(int)]
-    cases = [Case(shape_id, load_truth(data, shape_id)) for shape_id in ids]
+    cases = [Case(shape_id, load_ground_truth(data, shape_id)) for shape_id in ids]
     print_machine()
     print(f"prior {arguments.prior}, data {data.root}")
     for part in arguments.parts:

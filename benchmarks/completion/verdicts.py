@@ -41,7 +41,7 @@ def unseen(data: Dataset, count: int) -> Iterator[tuple[str, Observation]]:
     chosen = [ids[row] for row in np.linspace(0, len(ids) - 1, min(count, len(ids))).round().astype(int)]
     views = [shape_view(data.mesh_unit(name), name, resolution=256, seed=0).observation for name in chosen]
     yield from ((f"unseen {name}", view) for name, view in zip(chosen, views, strict=True))
-    yield "10 points", views[0].thinned(10, seed=0)
+    yield "10 points", views[0].subsampled(10, seed=0)
 
 
 def strangers() -> Iterator[tuple[str, Observation]]:
@@ -63,7 +63,7 @@ def others(prior: ShapePrior, data: Dataset, count: int) -> None:
         for placement, given in (("known", Similarity.identity()), ("aligned", None)):
             found = prior.infer(view, T_unit_world=given)
             agreement = "-" if found.normal_agreement is None else f"{found.normal_agreement:.2f}"
-            figures = (found.explained, found.violated, found.code_length, found.slope_error)
+            figures = (found.explained, found.violated, found.code_length, found.eikonal_error)
             rows.append([name, placement, found.verdict.kind, *(f"{value:.2f}" for value in figures), agreement])
     head = ["view", "placement", "verdict", "explained", "violated", "code", "slope error", "normals"]
     print_table("verdicts", head, rows)

@@ -46,7 +46,7 @@ def main() -> None:
             started = time.monotonic()
             out = Path(folder) / name
             data = prepare_dataset(meshes, out, config=config, seed=0, workers=arguments.workers, progress=progress)
-            say(name, data, time.monotonic() - started)
+            print_line(name, data, time.monotonic() - started)
             trees[name] = hashes(out)
     differences = sorted(path for path, _ in trees["undisturbed"].items() ^ trees["disturbed"].items())
     print(f"{len(killed)} processes killed; a worker took at most {peak_memory_gib() or 0.0:.2f} GiB")
@@ -98,7 +98,7 @@ def hashes(folder: Path) -> dict[str, str]:
     }
 
 
-def say(name: str, data: Dataset, seconds: float) -> None:
+def print_line(name: str, data: Dataset, seconds: float) -> None:
     """What became of a run."""
     files = len(data.shapes) + len(data.refused)
     kinds = {

@@ -39,7 +39,7 @@ from shapeprior.models.objective import banded_l1, clamped_l1, code_prior
 from shapeprior.models.optimizers import Muon, RowAdam
 from shapeprior.sdf.isosurface.extract import ExtractConfig, extract_mesh
 from shapeprior.sdf.sampling import STRATEGIES
-from shapeprior.training.initialization import WarmStart, coarse_grids
+from shapeprior.training.initialization import LinearInitialization, coarse_grids
 
 CLAMP = 0.1
 
@@ -89,7 +89,7 @@ def train(arm: Arm, shapes: Shapes, seconds: float, *, seed: int) -> tuple[Decod
     if arm.start == "linear":
         pairs = zip(shapes.points[:count].numpy(), shapes.sdf[:count].numpy(), strict=True)
         grids = coarse_grids(pairs, decoder.coarse_cells)
-        start = WarmStart.fit(grids, code_size=decoder.code_size, clamp=CLAMP, deviation=arm.deviation)
+        start = LinearInitialization.fit(grids, code_size=decoder.code_size, clamp=CLAMP, deviation=arm.deviation)
         first = torch.from_numpy(start.codes(grids)).float()
         decoder.start_from(torch.from_numpy(start.mean).float(), torch.from_numpy(start.basis).float())
     else:

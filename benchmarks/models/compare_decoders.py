@@ -37,12 +37,12 @@ import torch
 from benchmarks.common.tables import print_machine, print_table
 from shapeprior.completion.encoding import EncodeConfig, encode_samples
 from shapeprior.completion.prior import ShapePrior
-from shapeprior.completion.refinement import DetailConfig, FieldSamples, RefineConfig, refine_prepared
+from shapeprior.completion.refinement import FieldSamples, RefineConfig, ViewRefinementConfig, refine_prepared
 from shapeprior.completion.registry import load
 from shapeprior.datasets.dataset import Dataset
 from shapeprior.errors import CompletionError
 from shapeprior.evaluation.baselines import upper_bound
-from shapeprior.evaluation.ground_truth import Truth, load_truth, score, shape_view
+from shapeprior.evaluation.ground_truth import GroundTruth, load_ground_truth, score, shape_view
 from shapeprior.evaluation.metrics import Metrics, MetricsConfig, mean_metrics
 from shapeprior.geometry.transforms import Similarity
 from shapeprior.models.latent_space import CodeSpace
@@ -129,17 +129,19 @@ def full_part(prior: ShapePrior, data: Dataset, ids: list[str], truths: Any) -> 
     return found
 
 
-def view_score(prior: ShapePrior, truth: Truth, shape_id: str) -> Metrics:
+def view_score(prior: ShapePrior, truth: GroundTruth, shape_id: str) -> Metrics:
     """How well one view of a shape is completed."""
     view = shape_view(truth.surface_unit, shape_id, resolution=256, seed=0).observation
     try:
-        completed = prior.complete(view, T_unit_world=Similarity.identity(), seed=0, detail=DetailConfig(steps=0))
+        completed = prior.complete(
+            view, T_unit_world=Similarity.identity(), seed=0, detail=ViewRefinementConfig(steps=0)
+        )
     except CompletionError:
         return Metrics.worst()
     return score(completed.mesh_unit, truth, seed=0, config=METRICS)
 
 
-def of_truth(truth: Truth) -> Metrics:
+def of_truth(truth: GroundTruth) -> Metrics:
     """What the grid and the sampling of points leave: the scores of a decoder that knows the shape."""
     return score(upper_bound(truth.distance, resolution=256), truth, seed=0, config=METRICS)
 
@@ -195,7 +197,7 @@ def main() -> None:
     parser.add_argument("--budget", type=float, default=None, help="CPU seconds of which an arm gets its share")
     arguments = parser.parse_args()
     data = Dataset.open(arguments.dataset)
-    truths = lru_cache(maxsize=None)(lambda shape_id: load_truth(data, shape_id))
+    truths = lru_cache(maxsize=None)(lambda shape_id: load_ground_truth(data, shape_id))
     print_machine()
     arguments.out.mkdir(parents=True, exist_ok=True)
     results = arguments.out / "results.jsonl"

@@ -42,8 +42,8 @@ def measured(prior: ShapePrior, data: Dataset, shape_id: str, code: Tensor) -> t
         found = prior.decoder(code[None], points[None])[0]
     near = sdf.abs() < NEAR
     wrong = (torch.sign(found[near]) != torch.sign(sdf[near])).float().mean()
-    tangents = prior.decoder.tangents(code, prior.space.axes)
-    slope = prior.decoder.differentiate(code, tangents, torch.from_numpy(on).float()).by_point
+    tangents = prior.decoder.code_tangents(code, prior.space.axes)
+    slope = prior.decoder.jacobian(code, tangents, torch.from_numpy(on).float()).by_point
     angle = torch.rad2deg(torch.nn.functional.cosine_similarity(slope, normals, dim=1).clamp(-1.0, 1.0).arccos())
     return float(clamped_l1(found, sdf, CLAMP).mean()), 100.0 * float(wrong), float(angle.mean())
 

@@ -15,7 +15,7 @@ from shapeprior.completion.encoding import EncodeConfig, encode_samples
 from shapeprior.completion.refinement import FieldSamples, RefineConfig, refine_prepared
 from shapeprior.completion.registry import load
 from shapeprior.datasets.dataset import Dataset
-from shapeprior.evaluation.ground_truth import load_truth
+from shapeprior.evaluation.ground_truth import load_ground_truth
 from shapeprior.visualization.pictures import Panel, contact_sheet, save_picture
 
 
@@ -33,7 +33,7 @@ def main() -> None:
     for number in np.linspace(0, len(ids) - 1, min(arguments.shapes, len(ids))).round().astype(int):
         samples = data.samples(ids[number])
         points, sdf = (torch.from_numpy(part.astype(np.float32)) for part in (samples.points_unit, samples.sdf))
-        truth = load_truth(data, ids[number])
+        truth = load_ground_truth(data, ids[number])
         row = [Panel(title="truth", mesh=data.mesh_unit(ids[number]))]
         for title, prior in zip(arguments.titles, priors, strict=True):
             clamp = prior.config.train.clamp

@@ -30,7 +30,7 @@ from shapeprior.geometry.mesh import TriangleMesh, keep_components
 from shapeprior.models.decoder import DecodedField
 from shapeprior.sdf.isosurface.adaptive_grid import follow_surface, surface_grid
 from shapeprior.sdf.isosurface.extract import ExtractConfig, Extraction, extract_mesh
-from shapeprior.sdf.isosurface.marching_cubes import Crossings
+from shapeprior.sdf.isosurface.marching_cubes import EdgeCrossings
 
 ROUNDING = 2e-6
 """In radii: nearer to zero than this, a corner's sign depends on which points are asked together (single precision)."""
@@ -219,7 +219,7 @@ def seconds(arguments: argparse.Namespace) -> None:
             clock.lap("grid")
             follow_surface(clock, grid)
             clock.lap("follow")
-            crossings = Crossings.of(grid)
+            crossings = EdgeCrossings.of(grid)
             clock.lap("crossings")
             mesh = TriangleMesh(vertices=crossings.vertices(clock), faces=crossings.faces)
             clock.lap("vertices")

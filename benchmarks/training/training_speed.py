@@ -23,7 +23,7 @@ from shapeprior.models.device import usable_device
 from shapeprior.models.objective import TrainingBatch, batch_objective
 from shapeprior.models.presets import build_decoder, preset
 from shapeprior.models.triplane import TriplaneConfig
-from shapeprior.parallel.system import keep_freed_memory
+from shapeprior.parallel.system import tune_malloc
 
 ROUNDS = 15
 GROUPED = ", grouped"
@@ -82,7 +82,7 @@ def main() -> None:
     parser.add_argument("--presets", nargs="+", default=["deepsdf-256", "triplane-64", f"triplane-64{GROUPED}"])
     parser.add_argument("--device", default="cpu")
     arguments = parser.parse_args()
-    keep_freed_memory()  # As the command line does.
+    tune_malloc()  # As the command line does.
     print_machine()
     device = usable_device(arguments.device)
     rows = []

@@ -276,7 +276,7 @@ def test_points_that_lie_apart_are_counted(tmp_path: Path) -> None:
     np.save(tmp_path / "scans" / "a.npy", np.concatenate([vertices, far]))
     (tmp_path / "scans" / "a.pose.json").write_text(json.dumps({"matrix": np.eye(4).tolist()}))
     row = complete(tmp_path / "scans", tmp_path / "out", resolution=32)["a.npy"]
-    assert row.left_out == pytest.approx(0.5, abs=0.03)
+    assert row.outlier_share == pytest.approx(0.5, abs=0.03)
     assert row.status == "doubtful"
     assert "of the scan's points lie apart" in row.reason
 

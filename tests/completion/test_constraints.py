@@ -6,7 +6,7 @@ import torch
 from helpers.ellipsoids import LONG, EllipsoidDecoder, PositiveDecoder
 from torch import Tensor
 
-from shapeprior.completion.constraints import fill_sphere, outline
+from shapeprior.completion.constraints import coarse_mesh, unit_sphere_correction
 from shapeprior.geometry.transforms import UNIT_SPHERE_BUFFER
 
 CODE = torch.tensor([0.3, -0.4])
@@ -39,7 +39,7 @@ class Winged(EllipsoidDecoder):
 def test_a_resized_and_shifted_shape_is_brought_back(size: float) -> None:
     # What leaves the cube is cut off.
     shift = (0.0, 0.0, 0.0) if size > 0.9 else (0.02, -0.04, 0.03)
-    found = fill_sphere(Moved(size, shift), CODE)
+    found = unit_sphere_correction(Moved(size, shift), CODE)
     assert found is not None
     assert found.scale == pytest.approx(1.0 / size, rel=0.005)
     # The long axis ends on the sphere, and the middle is in its middle.
@@ -48,17 +48,17 @@ def test_a_resized_and_shifted_shape_is_brought_back(size: float) -> None:
 
 
 def test_wings_without_a_surface_count() -> None:
-    found = fill_sphere(Winged(), CODE)
+    found = unit_sphere_correction(Winged(), CODE)
     assert found is not None
     reach = np.hypot(Winged.span, Winged.chord)
     assert found.scale == pytest.approx(1.0 / (reach * UNIT_SPHERE_BUFFER), rel=0.015)
     assert np.abs(found.offset).max() < 0.01
-    mesh = outline(Winged(), CODE)
+    mesh = coarse_mesh(Winged(), CODE)
     assert mesh is not None
     assert np.linalg.norm(mesh.vertices, axis=1).max() < 0.45
 
 
 def test_a_shape_far_too_small_is_torn_and_a_field_without_a_surface_has_none() -> None:
-    assert fill_sphere(Moved(0.5, (0.0, 0.0, 0.0)), CODE) is None
-    assert fill_sphere(PositiveDecoder(), CODE) is None
-    assert outline(PositiveDecoder(), CODE) is None
+    assert unit_sphere_correction(Moved(0.5, (0.0, 0.0, 0.0)), CODE) is None
+    assert unit_sphere_correction(PositiveDecoder(), CODE) is None
+    assert coarse_mesh(PositiveDecoder(), CODE) is None

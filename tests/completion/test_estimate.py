@@ -18,11 +18,11 @@ GOOD = {
     "code_length": 0.8,
     "extent": 1.4,
     "thickness": 0.3,
-    "slope_error": 0.1,
+    "eikonal_error": 0.1,
     "normal_agreement": 0.95,
     "scale_deviation": 0.02,
     "alternatives": 0,
-    "left_out": 0.1,
+    "outlier_share": 0.1,
 }
 RANK = {"explained": 0, "doubtful": 1, "unexplained": 2}
 
@@ -45,8 +45,8 @@ def test_a_good_fit_has_no_reasons() -> None:
         ({"violated": 0.3}, "unexplained", "fills 30% of the space"),
         ({"code_length": 1.8}, "doubtful", "1.8 times as far"),
         ({"code_length": 1.2}, "doubtful", "1.2 times as far"),
-        ({"slope_error": 0.5}, "doubtful", "50% off a solid's distance"),
-        ({"slope_error": 0.9}, "unexplained", "90% off"),
+        ({"eikonal_error": 0.5}, "doubtful", "50% off a solid's distance"),
+        ({"eikonal_error": 0.9}, "unexplained", "90% off"),
         ({"normal_agreement": 0.5}, "doubtful", "agree by 0.50 only"),
         ({"normal_agreement": -0.2}, "unexplained", "agree by -0.20"),
         ({"extent": 0.4}, "doubtful", "span 20% of the object's size"),
@@ -54,7 +54,7 @@ def test_a_good_fit_has_no_reasons() -> None:
         ({"code_length": 4.0}, "unexplained", "4.0 times as far"),
         ({"scale_deviation": 0.08}, "doubtful", "size to 8% only"),
         ({"thickness": 0.01}, "doubtful", "points lie in a plane"),
-        ({"left_out": 0.45}, "doubtful", "45% of the scan's points lie apart"),
+        ({"outlier_share": 0.45}, "doubtful", "45% of the scan's points lie apart"),
         ({"alternatives": 1}, "doubtful", "another answer fits"),
         ({"alternatives": 3}, "doubtful", "3 other answers fit"),
     ],
@@ -75,11 +75,11 @@ def test_a_worse_fit_never_has_a_better_verdict(explained: float, violated: floa
         code_length=length,
         extent=0.7,
         thickness=0.06,
-        slope_error=0.3,
+        eikonal_error=0.3,
         normal_agreement=0.8,
         scale_deviation=0.04,
         alternatives=0,
-        left_out=0.2,
+        outlier_share=0.2,
     )
     after = judge(
         points=500,
@@ -88,11 +88,11 @@ def test_a_worse_fit_never_has_a_better_verdict(explained: float, violated: floa
         code_length=length + worse,
         extent=0.7 - worse,
         thickness=0.06 - worse,
-        slope_error=0.3 + 2.0 * worse,
+        eikonal_error=0.3 + 2.0 * worse,
         normal_agreement=0.8 - 2.0 * worse,
         scale_deviation=0.04 + worse,
         alternatives=round(10 * worse),
-        left_out=0.2 + worse,
+        outlier_share=0.2 + worse,
     )
     assert RANK[after.kind] >= RANK[before.kind]
 

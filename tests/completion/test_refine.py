@@ -12,7 +12,7 @@ from shapeprior.completion.refinement import FieldSamples, RefineConfig, refine_
 from shapeprior.completion.registry import load
 from shapeprior.datasets.procedural import synthesize
 from shapeprior.errors import ConfigError
-from shapeprior.evaluation.ground_truth import Truth, score
+from shapeprior.evaluation.ground_truth import GroundTruth, score
 from shapeprior.evaluation.metrics import MetricsConfig
 from shapeprior.geometry.mesh import TriangleMesh
 from shapeprior.geometry.transforms import Similarity
@@ -122,7 +122,7 @@ def test_an_unseen_mug_comes_back_nearer_to_itself() -> None:
     prior = load("mug")
     encoded = prior.encode(mesh_unit, config=EncodeConfig(steps=80), refine=RefineConfig())
     assert encoded.refined is not None
-    truth = Truth(surface_unit=encoded.mesh_unit, distance=SignedDistance(encoded.mesh_unit))
+    truth = GroundTruth(surface_unit=encoded.mesh_unit, distance=SignedDistance(encoded.mesh_unit))
     few = MetricsConfig(surface_points=10_000, volume_points=20_000)
     by_code = score(prior.extract(encoded.code), truth, seed=0, config=few)
     refined = score(prior.extract_prepared(encoded.refined), truth, seed=0, config=few)

@@ -9,7 +9,7 @@ from helpers.ellipsoids import ellipsoid_prior, ellipsoid_view
 from torch import Tensor
 
 from shapeprior.completion.prior import ShapePrior
-from shapeprior.completion.refinement import DetailConfig, refine_prepared, seen_detail
+from shapeprior.completion.refinement import ViewRefinementConfig, observed_surface_targets, refine_prepared
 from shapeprior.completion.registry import load
 from shapeprior.datasets.prepare_mesh import prepare_mesh
 from shapeprior.datasets.procedural import synthesize
@@ -23,7 +23,7 @@ from shapeprior.scans.observation import Observation
 from shapeprior.sdf.signed_distance import SHEET_HALF_THICKNESS, SignedDistance
 
 RADIUS = TriplaneDecoder.START_RADIUS
-CONFIG = DetailConfig()
+CONFIG = ViewRefinementConfig()
 KNOWN = Similarity.identity()
 
 
@@ -57,8 +57,8 @@ def on_level(distance: np.ndarray | float, *, count: int, seed: int, low: float 
     return radius[:, None] * directions
 
 
-def detailed(view: Observation, config: DetailConfig = CONFIG, seed: int = 0) -> tuple[Tensor, ...]:
-    known = seen_detail(round_decoder(), prepared_ball(), view, config=config, seed=seed)
+def detailed(view: Observation, config: ViewRefinementConfig = CONFIG, seed: int = 0) -> tuple[Tensor, ...]:
+    known = observed_surface_targets(round_decoder(), prepared_ball(), view, config=config, seed=seed)
     return refine_prepared(round_decoder(), prepared_ball(), known, config=config.refinement, seed=seed)
 
 
@@ -90,7 +90,7 @@ def test_noise_moves_the_surface_little() -> None:
     view = Observation(points_world=noisy, origins_world=None)
     wrong = field(detailed(view), on_level(0.0, count=1000, seed=1))
     assert np.sqrt(np.mean(wrong**2)) < 0.1 * deviation
-    known = seen_detail(round_decoder(), prepared_ball(), view, config=CONFIG, seed=0)
+    known = observed_surface_targets(round_decoder(), prepared_ball(), view, config=CONFIG, seed=0)
     # The view's own points come first.
     points, values = known.points[:3900].double().numpy(), known.values[:3900].double().numpy()
     believed = field(prepared_ball(), points) - values
@@ -134,9 +134,9 @@ def test_what_shows_its_back_to_the_sensor_was_not_seen(known_by: str) -> None:
         origins_world=below if known_by == "sensor" else None,
         normals_world=-points if known_by == "normals" else None,
     )
-    assert len(seen_detail(round_decoder(), prepared_ball(), view, config=CONFIG, seed=0).points) == 0
+    assert len(observed_surface_targets(round_decoder(), prepared_ball(), view, config=CONFIG, seed=0).points) == 0
     blind = Observation(points_world=points, origins_world=None)
-    assert len(seen_detail(round_decoder(), prepared_ball(), blind, config=CONFIG, seed=0).points) > 0
+    assert len(observed_surface_targets(round_decoder(), prepared_ball(), blind, config=CONFIG, seed=0).points) > 0
 
 
 def test_noise_does_not_hide_a_shift() -> None:
@@ -150,7 +150,7 @@ def test_the_samples_move_the_field_with_the_surface_and_less_the_farther() -> N
     """On both sides of a shifted surface, as far as the thickness; worked out anew, from the field and the shift."""
     shift = 0.01
     view = Observation(points_world=on_level(shift, count=3000, seed=0), origins_world=None)
-    known = seen_detail(round_decoder(), prepared_ball(), view, config=CONFIG, seed=0)
+    known = observed_surface_targets(round_decoder(), prepared_ball(), view, config=CONFIG, seed=0)
     points, values = known.points.double().numpy(), known.values.double().numpy()
     assert not known.side.any()
     before = field(prepared_ball(), points)
@@ -165,7 +165,7 @@ def test_the_samples_move_the_field_with_the_surface_and_less_the_farther() -> N
 
 def test_points_out_of_reach_and_strays_say_nothing() -> None:
     far = on_level(0.1, count=500, seed=0)
-    known = seen_detail(
+    known = observed_surface_targets(
         round_decoder(), prepared_ball(), Observation(points_world=far, origins_world=None), config=CONFIG, seed=0
     )
     assert len(known.points) == 0
@@ -181,7 +181,7 @@ def test_points_out_of_reach_and_strays_say_nothing() -> None:
 @pytest.mark.parametrize("count", [1, 7, 8, 30])
 def test_fewer_points_than_neighbours_say_nothing(count: int) -> None:
     view = Observation(points_world=on_level(0.01, count=count, seed=0, low=0.45), origins_world=None)
-    known = seen_detail(round_decoder(), prepared_ball(), view, config=CONFIG, seed=0)
+    known = observed_surface_targets(round_decoder(), prepared_ball(), view, config=CONFIG, seed=0)
     assert (len(known.points) > 0) == (count >= 8)
     assert torch.isfinite(known.points).all()
     assert torch.isfinite(known.values).all()
@@ -209,7 +209,7 @@ def test_the_same_seed_gives_the_same_field() -> None:
 )
 def test_wrong_settings_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ConfigError, match=next(iter(wrong))):
-        DetailConfig(**wrong)  # pyright: ignore[reportArgumentType]
+        ViewRefinementConfig(**wrong)  # pyright: ignore[reportArgumentType]
 
 
 def test_a_decoder_without_cells_gives_what_its_code_says() -> None:
@@ -248,7 +248,7 @@ def test_the_mesh_of_an_unusual_object_follows_the_view() -> None:
     prior = real_prior()
     estimate = prior.infer(view, T_unit_world=KNOWN)
     distances, meshes = [], []
-    for config in (None, DetailConfig(steps=0)):
+    for config in (None, ViewRefinementConfig(steps=0)):
         done = prior.completion(estimate, view, resolution=96, detail=config)
         assert done.mesh.is_watertight
         meshes.append(done)
@@ -263,7 +263,7 @@ def test_the_mesh_of_an_unusual_object_follows_the_view() -> None:
 def test_without_steps_the_mesh_is_the_codes() -> None:
     _, view = strange_mug()
     prior = real_prior()
-    done = prior.complete(view, T_unit_world=KNOWN, resolution=64, detail=DetailConfig(steps=0))
+    done = prior.complete(view, T_unit_world=KNOWN, resolution=64, detail=ViewRefinementConfig(steps=0))
     by_code = prior.extract(done.code, resolution=64)
     np.testing.assert_array_equal(done.mesh_unit.faces, by_code.faces)
     np.testing.assert_array_equal(done.mesh_unit.vertices, by_code.vertices)

@@ -11,7 +11,7 @@ import pytest
 import torch
 from helpers.ellipsoids import EllipsoidDecoder, ellipsoid_view, training_codes
 
-from shapeprior.completion.fitting import Expectation, Fitter, Hypothesis, Pose
+from shapeprior.completion.fitting import FitState, GaussianPrior, LevenbergMarquardt, Pose
 from shapeprior.completion.residuals import ObservedSamples, Residuals, ResidualSettings, observed_samples
 from shapeprior.geometry.camera import PinholeCamera, look_at
 from shapeprior.models.latent_space import CodeSpace
@@ -35,7 +35,7 @@ def from_center(points: np.ndarray) -> np.ndarray:
 
 
 def test_normals_are_the_spheres_and_point_to_the_sensor() -> None:
-    samples = observed_samples(sphere_view().thinned(4096, seed=0), seed=0)
+    samples = observed_samples(sphere_view().subsampled(4096, seed=0), seed=0)
     expected = (samples.surface - CENTER) / RADIUS
     cosines = np.einsum("ij,ij->i", samples.normals, expected)
     angles = np.degrees(np.arccos(np.clip(cosines, -1.0, 1.0)))
@@ -46,7 +46,7 @@ def test_normals_are_the_spheres_and_point_to_the_sensor() -> None:
 
 
 def test_normals_are_those_of_the_best_plane_through_the_neighbours() -> None:
-    points = sphere_view().thinned(400, seed=0).points_world
+    points = sphere_view().subsampled(400, seed=0).points_world
     found = observed_samples(Observation.from_points(points, POSE.offset), seed=0)
     for point, normal in list(zip(found.surface, found.normals, strict=True))[::20]:
         near = points[np.argsort(np.linalg.norm(points - point, axis=1))[:12]]
@@ -55,7 +55,7 @@ def test_normals_are_those_of_the_best_plane_through_the_neighbours() -> None:
 
 
 def test_free_samples_are_outside_and_surface_samples_on_the_surface() -> None:
-    samples = observed_samples(sphere_view().thinned(500, seed=0), seed=0)
+    samples = observed_samples(sphere_view().subsampled(500, seed=0), seed=0)
     assert len(samples.surface) == 500
     np.testing.assert_allclose(from_center(samples.surface), RADIUS, atol=1e-9)
     assert from_center(samples.free).min() > RADIUS
@@ -66,7 +66,7 @@ def test_free_samples_are_outside_and_surface_samples_on_the_surface() -> None:
 
 
 def test_without_background_free_space_is_before_the_surface_only() -> None:
-    samples = observed_samples(sphere_view(background_is_free=False).thinned(500, seed=0), seed=0)
+    samples = observed_samples(sphere_view(background_is_free=False).subsampled(500, seed=0), seed=0)
     assert len(samples.free) > 500
     assert from_center(samples.free).min() > RADIUS
     towards = POSE.offset / np.linalg.norm(POSE.offset)
@@ -79,14 +79,14 @@ def test_samples_just_before_the_surface_stay_on_the_way_to_a_near_sensor() -> N
     directions = directions / np.linalg.norm(directions, axis=1, keepdims=True)
     points = CENTER + RADIUS * directions
     sensors = CENTER + (RADIUS + 0.05) * directions
-    samples = observed_samples(Observation.from_points(points, sensors).thinned(300, seed=0), seed=0)
+    samples = observed_samples(Observation.from_points(points, sensors).subsampled(300, seed=0), seed=0)
     assert from_center(samples.free).min() > RADIUS
     assert from_center(samples.free).max() < RADIUS + 0.05
 
 
 def test_an_unknown_sensor_gives_neither_normals_nor_free_space() -> None:
     points = sphere_view().points_world
-    samples = observed_samples(Observation.from_points(points).thinned(200, seed=0), seed=0)
+    samples = observed_samples(Observation.from_points(points).subsampled(200, seed=0), seed=0)
     assert np.all(samples.normals == 0.0)
     assert samples.free.shape == (0, 3)
     assert len(samples.surface) == 200
@@ -97,21 +97,21 @@ def test_given_normals_are_kept() -> None:
     normals = (view.points_world - CENTER) / RADIUS
     for sensor in (POSE.offset, None):
         given = Observation.from_points(view.points_world, sensor, normals_world=normals)
-        samples = observed_samples(given.thinned(200, seed=0), seed=0)
+        samples = observed_samples(given.subsampled(200, seed=0), seed=0)
         np.testing.assert_allclose(samples.normals, (samples.surface - CENTER) / RADIUS)
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 5])
 def test_a_handful_of_points_is_enough_to_go_on(count: int) -> None:
     points = sphere_view().points_world[:count]
-    samples = observed_samples(Observation.from_points(points, POSE.offset).thinned(100, seed=0), seed=0)
+    samples = observed_samples(Observation.from_points(points, POSE.offset).subsampled(100, seed=0), seed=0)
     lengths = np.linalg.norm(samples.normals, axis=1)
     np.testing.assert_allclose(lengths, 0.0 if count < 4 else 1.0)
     assert np.isfinite(samples.free).all()
 
 
 def test_seed_decides() -> None:
-    first, again, other = (observed_samples(sphere_view().thinned(300, seed=seed), seed=seed) for seed in (1, 1, 2))
+    first, again, other = (observed_samples(sphere_view().subsampled(300, seed=seed), seed=seed) for seed in (1, 1, 2))
     np.testing.assert_array_equal(first.free, again.free)
     np.testing.assert_array_equal(first.surface, again.surface)
     assert not np.array_equal(first.surface, other.surface)
@@ -170,7 +170,7 @@ def test_a_view_without_free_space_or_normals_has_none() -> None:
 def test_moving_the_view_moves_points_and_turns_normals() -> None:
     residuals = drawn()
     pose = Pose.identity(LIKE).stepped(torch.tensor([0.2, 0.1, -0.3, 0.05, 0.3, 0.1, -0.4]).double())
-    moved = residuals.moved(pose.scale, pose.rotation, pose.offset)
+    moved = residuals.transformed(pose.scale, pose.rotation, pose.offset)
     torch.testing.assert_close(moved.normals.norm(dim=1), torch.ones(40).double())
     torch.testing.assert_close(
         torch.cdist(moved.free, moved.free), 1.2214027581601699 * torch.cdist(residuals.free, residuals.free)
@@ -179,12 +179,12 @@ def test_moving_the_view_moves_points_and_turns_normals() -> None:
     torch.testing.assert_close((moved.points[40:80] - moved.surface).norm(dim=1), torch.full((40,), 0.012).double())
 
 
-def somewhere() -> Expectation:
-    return Expectation(torch.zeros(2).double(), torch.ones(2).double(), Pose.identity(LIKE))
+def somewhere() -> GaussianPrior:
+    return GaussianPrior(torch.zeros(2).double(), torch.ones(2).double(), Pose.identity(LIKE))
 
 
 def test_a_pose_is_as_far_from_the_expected_one_as_its_scale_and_the_place_of_its_origin_are() -> None:
-    expected = Expectation(
+    expected = GaussianPrior(
         torch.tensor([0.5, -1.0]).double(), torch.tensor([0.5, 2.0]).double(),
         Pose(torch.tensor(2.0).double(), torch.eye(3).double(), torch.tensor([0.0, 4.0, 0.0]).double()), 0.1, 0.25,
     )  # fmt: skip
@@ -210,17 +210,17 @@ def test_steps_end_where_the_objective_with_its_prior_is_level(unknown: tuple[in
     """
     decoder, space = EllipsoidDecoder().double(), CodeSpace.fit(training_codes())
     space = CodeSpace(mean=space.mean.double(), axes=space.axes.double())
-    samples = observed_samples(ellipsoid_view(np.array([0.4, -0.9])).thinned(2000, seed=0), seed=0)
+    samples = observed_samples(ellipsoid_view(np.array([0.4, -0.9])).subsampled(2000, seed=0), seed=0)
     residuals = Residuals.draw(samples, SETTINGS, points=400, free=0, seed=0, like=LIKE)
     if part_counts:
         known = (torch.arange(400) % 2).double()
         free = torch.tensor([[3.0, 0.0, 0.0], [0.05, 0.1, 0.0], [0.0, -3.0, 0.0], [0.0, 0.0, 0.1]]).double()
         residuals = Residuals(residuals.surface, known[:, None] * residuals.normals, free, residuals.settings)
     shifted = Pose.identity(LIKE).stepped(torch.tensor([0.1, 0.05, -0.05, 0.1, 0.0, 0.0, 0.0]).double())
-    expected = Expectation(torch.tensor([1.0, 1.0]).double(), torch.tensor([0.3, 0.4]).double(), shifted, 0.1, 0.1)
-    fitter = Fitter(decoder, space, 3e-2, unknown)
-    start = Hypothesis(expected.whitened, shifted if unknown else Pose.identity(LIKE), expected)
-    found = fitter.fit(start, residuals, steps=60, fresh_every=1)
+    expected = GaussianPrior(torch.tensor([1.0, 1.0]).double(), torch.tensor([0.3, 0.4]).double(), shifted, 0.1, 0.1)
+    fitter = LevenbergMarquardt(decoder, space, 3e-2, unknown)
+    start = FitState(expected.whitened, shifted if unknown else Pose.identity(LIKE), expected)
+    found = fitter.fit(start, residuals, steps=60, relinearize_every=1)
 
     def change(entry: int) -> float:
         """Of the objective, with a step of 1e-4 to both sides, by its length."""
@@ -246,12 +246,12 @@ def test_deviations_are_those_of_the_posterior_that_the_objective_is_the_logarit
     """Against second differences of the objective. With few, heavy samples the prior matters, too."""
     decoder, space = EllipsoidDecoder().double(), CodeSpace.fit(training_codes())
     space = CodeSpace(mean=space.mean.double(), axes=space.axes.double())
-    samples = observed_samples(ellipsoid_view(np.array([0.4, -0.9])).thinned(2000, seed=0), seed=0)
+    samples = observed_samples(ellipsoid_view(np.array([0.4, -0.9])).subsampled(2000, seed=0), seed=0)
     residuals = Residuals.draw(samples, SETTINGS, points=400, free=0, seed=0, like=LIKE)
     unknown, weight = (0, 1, 2, 3, 5), 1e-2
-    fitter = Fitter(decoder, space, weight, unknown)
-    start = Hypothesis(torch.zeros(2).double(), Pose.identity(LIKE), somewhere())
-    found = fitter.fit(start, residuals, steps=60, fresh_every=1)
+    fitter = LevenbergMarquardt(decoder, space, weight, unknown)
+    start = FitState(torch.zeros(2).double(), Pose.identity(LIKE), somewhere())
+    found = fitter.fit(start, residuals, steps=60, relinearize_every=1)
 
     def at(step: np.ndarray) -> float:
         pose = torch.zeros(7).double()
@@ -273,15 +273,15 @@ def test_deviations_are_those_of_the_posterior_that_the_objective_is_the_logarit
 def test_no_step_makes_the_fit_worse_and_steps_reach_the_bottom(unknown: tuple[int, ...]) -> None:
     decoder, space = EllipsoidDecoder().double(), CodeSpace.fit(training_codes())
     space = CodeSpace(mean=space.mean.double(), axes=space.axes.double())
-    samples = observed_samples(ellipsoid_view(np.array([0.4, -0.9])).thinned(2000, seed=0), seed=0)
+    samples = observed_samples(ellipsoid_view(np.array([0.4, -0.9])).subsampled(2000, seed=0), seed=0)
     residuals = Residuals.draw(samples, SETTINGS, points=400, free=400, seed=0, like=LIKE)
-    fitter = Fitter(decoder, space, 1e-4, unknown)
+    fitter = LevenbergMarquardt(decoder, space, 1e-4, unknown)
     small = torch.tensor([0.03, 0.02, -0.02, 0.01, 0.03, 0.02, -0.03]).double()
     small[[entry for entry in range(7) if entry not in unknown]] = 0.0
-    guess = Hypothesis(torch.zeros(2).double(), Pose.identity(LIKE).stepped(small), somewhere())
+    guess = FitState(torch.zeros(2).double(), Pose.identity(LIKE).stepped(small), somewhere())
     objectives = [fitter.objective(guess, residuals)]
     for _ in range(8):
-        guess = fitter.fit(guess, residuals, steps=1, fresh_every=1)
+        guess = fitter.fit(guess, residuals, steps=1, relinearize_every=1)
         objectives.append(guess.objective)
     assert all(after <= before for before, after in itertools.pairwise(objectives))
     assert objectives[-1] < 0.05 * objectives[0]

@@ -17,10 +17,10 @@ from shapeprior.completion.registry import load
 from shapeprior.completion.solver import LatentSolver
 from shapeprior.errors import CompletionError, ConfigError, ScanError
 from shapeprior.geometry.transforms import Similarity
-from shapeprior.models.decoder import Decoder, Differential
-from shapeprior.models.encoder import EncoderConfig, Guesses, ViewEncoder
+from shapeprior.models.decoder import Decoder, FieldJacobian
+from shapeprior.models.encoder import EncoderConfig, EncoderOutput, ViewEncoder
 from shapeprior.scans.observation import Observation
-from shapeprior.scans.placement import Freedom
+from shapeprior.scans.placement import PlacementMode
 
 IDENTITY = Similarity.identity()
 CONFIG = InferConfig()
@@ -30,16 +30,16 @@ def solve(
     view: Observation,
     placement: Similarity | None = IDENTITY,
     *,
-    freedom: Freedom | None = None,
+    mode: PlacementMode | None = None,
     decoder: Decoder | None = None,
     codes: Tensor | None = None,
     seed: int = 0,
     **fields: float,
 ) -> LatentEstimate:
     solver = LatentSolver(decoder or EllipsoidDecoder(), training_codes() if codes is None else codes)
-    freedom = freedom or ("aligned" if placement is None else "known")
+    mode = mode or ("aligned" if placement is None else "known")
     config = dataclasses.replace(CONFIG, **fields)
-    return solver.infer(view, T_unit_world=placement, freedom=freedom, seed=seed, config=config)
+    return solver.infer(view, T_unit_world=placement, mode=mode, seed=seed, config=config)
 
 
 @pytest.mark.parametrize("code", [(0.4, -0.9), (-1.2, 1.1), (0.0, 0.0)])
@@ -57,18 +57,18 @@ class CarefulDecoder(EllipsoidDecoder):
 
     asked = 0
 
-    def differentiate(
+    def jacobian(
         self,
         code: Tensor,
         tangents: tuple[Tensor, ...],
         points_unit: Tensor,
         *,
         prepared: tuple[Tensor, ...] | None = None,
-    ) -> Differential:
+    ) -> FieldJacobian:
         assert prepared is not None
         assert torch.equal(prepared[0], self.prepare(code[None])[0])
         self.asked += 1
-        return super().differentiate(code, tangents, points_unit)
+        return super().jacobian(code, tangents, points_unit)
 
 
 @pytest.mark.parametrize("placement", [IDENTITY, None])
@@ -83,7 +83,7 @@ def test_steps_go_on_while_they_gain_and_no_longer() -> None:
     far, steps = {}, {}
     for most in (1, 20):
         decoder = CarefulDecoder()
-        found = solve(ellipsoid_view(code), decoder=decoder, steps=1, most_steps=most, clearing_steps=0)
+        found = solve(ellipsoid_view(code), decoder=decoder, steps=1, max_steps=most, clearing_steps=0)
         far[most], steps[most] = float(np.abs(found.code.numpy() - code).max()), decoder.asked
     assert far[1] > 0.2
     assert far[20] < 0.5 * far[1]
@@ -166,10 +166,10 @@ class WrongEncoder(ViewEncoder):
         super().__init__(EncoderConfig(code_size=2))
         self.whitened = whitened
 
-    def forward(self, points_view: Tensor, sensors_view: Tensor) -> Guesses:
+    def forward(self, points_view: Tensor, sensors_view: Tensor) -> EncoderOutput:
         count = len(sensors_view)
         assert len(points_view) == count
-        return Guesses(
+        return EncoderOutput(
             whitened=self.whitened.expand(count, -1),
             whitened_deviation=torch.full((count, 2), 0.02),
             placement=torch.zeros(count, 4),
@@ -186,7 +186,7 @@ def test_an_encoder_that_is_wrong_and_sure_is_not_believed_in_the_end() -> None:
     for steps in (0, CONFIG.clearing_steps):
         solver = LatentSolver(EllipsoidDecoder(), training_codes(), WrongEncoder(wrong))
         config = dataclasses.replace(CONFIG, clearing_steps=steps)
-        found = solver.infer(view, T_unit_world=IDENTITY, freedom="known", seed=0, config=config)
+        found = solver.infer(view, T_unit_world=IDENTITY, mode="known", seed=0, config=config)
         far.append(float(np.abs(found.code.numpy() - code).max()))
     assert far[0] > 0.08  # What it says pulls while the search goes on from it.
     assert far[1] < 0.02
@@ -195,9 +195,9 @@ def test_an_encoder_that_is_wrong_and_sure_is_not_believed_in_the_end() -> None:
 def test_where_the_placement_is_unknown_the_prior_has_a_weight_of_its_own() -> None:
     view = ellipsoid_view(np.array([1.2, -1.2]))
 
-    def length(freedom: Freedom, **weights: float) -> float:
-        placement = Similarity.identity() if freedom == "known" else None
-        return float(solve(view, placement, freedom=freedom, **weights).code.norm())
+    def length(mode: PlacementMode, **weights: float) -> float:
+        placement = Similarity.identity() if mode == "known" else None
+        return float(solve(view, placement, mode=mode, **weights).code.norm())
 
     heavy = {"prior_weight": 1.0}, {"placed_prior_weight": 1.0}
     assert length("known", **heavy[0]) < 0.3 < 1.0 < length("known", **heavy[1])
@@ -208,7 +208,7 @@ def test_filling_the_sphere_does_not_make_a_placement_better_known() -> None:
     view = ellipsoid_view(np.array([0.4, -0.9]))
     stated = []
     for steps in (0, 5):
-        found = solve(view, None, freedom="aligned", filling_steps=steps).deviations
+        found = solve(view, None, mode="aligned", renormalization_steps=steps).deviations
         assert found is not None
         stated.append(found.scale)
     assert stated[1] == pytest.approx(stated[0], rel=0.15)
@@ -255,7 +255,7 @@ def test_codes_without_a_number_lose(seed: int) -> None:
     view, decoder = ellipsoid_view(np.array([-1.4, 0.4]), resolution=32), PartlyBroken()
     decoder.bound = -1.0
     codes = training_codes()[torch.randperm(25, generator=torch.Generator().manual_seed(seed))]
-    estimate = solve(view, decoder=decoder, codes=codes, starts=25, kept=25)
+    estimate = solve(view, decoder=decoder, codes=codes, starts=25, survivors=25)
     np.testing.assert_allclose(estimate.code.numpy(), [-1.4, 0.4], atol=0.1)
 
 
@@ -268,7 +268,7 @@ def test_no_finite_start_is_a_completion_error() -> None:
 
 @pytest.mark.parametrize(("starts", "kept"), [(1, 1), (2, 9), (30, 1)])
 def test_any_number_of_starts_works(starts: int, kept: int) -> None:
-    estimate = solve(ellipsoid_view(np.array([0.4, -0.9])), starts=starts, kept=kept)
+    estimate = solve(ellipsoid_view(np.array([0.4, -0.9])), starts=starts, survivors=kept)
     np.testing.assert_allclose(estimate.code.numpy(), [0.4, -0.9], atol=0.06)
 
 
@@ -279,7 +279,7 @@ def test_a_single_training_code_is_enough_to_start() -> None:
 
 
 @pytest.mark.parametrize(
-    "field", ["starts", "steps", "points", "fresh_every", "huber", "shell", "prior_weight", "placed_prior_weight"]
+    "field", ["starts", "steps", "points", "relinearize_every", "huber", "shell", "prior_weight", "placed_prior_weight"]
 )
 def test_settings_outside_their_range_are_refused(field: str) -> None:
     with pytest.raises(ConfigError, match=f"^{field} = -1"):
@@ -298,7 +298,7 @@ def turned(
 def test_an_unknown_turn_about_the_up_axis_is_found_up_to_symmetry(yaw: float) -> None:
     code = np.array([1.1, -1.3])
     view, T_world_unit = turned(code, Rotation.from_euler("y", yaw, degrees=True), scale=1.2, offset=(0.3, -0.1, 0.2))
-    estimate = solve(view, None, freedom="upright")
+    estimate = solve(view, None, mode="upright")
     found = estimate.T_unit_world.inverse()
     assert estimate.residual < 0.003
     assert found.scale == pytest.approx(1.2, rel=0.03)
@@ -314,7 +314,7 @@ def test_any_unknown_turn_is_found() -> None:
     code = np.array([1.1, -1.3])
     turn = Rotation.from_rotvec([0.9, -0.7, 1.4])
     view, T_world_unit = turned(code, turn, scale=0.8, offset=(0.1, 0.2, -0.3))
-    estimate = solve(view, None, freedom="free")
+    estimate = solve(view, None, mode="free")
     found = estimate.T_unit_world.inverse()
     assert estimate.residual < 0.003
     # Which axis is which is not decided by the shape: the extents along the true axes are.
@@ -337,14 +337,14 @@ def test_points_in_one_place_show_no_size(prior: str) -> None:
     points = np.tile([412_345.0, 5_412_345.0, 123.0], (500, 1))
     some = points + np.random.default_rng(0).normal(size=points.shape) * (np.arange(500) < 60)[:, None]
     asked = load("mug") if prior == "mug" else ellipsoid_prior()
-    for freedom in ("aligned", "upright", "free"):
+    for mode in ("aligned", "upright", "free"):
         with pytest.raises(ScanError, match="all 500 points lie in one place"):
-            asked.infer(Observation.from_points(points), placement=freedom)
+            asked.infer(Observation.from_points(points), placement=mode)
         # As a cloud whose missing returns were written as one point, of which the others are the strays.
         with pytest.raises(ScanError, match="all 440 points lie in one place"):
-            asked.infer(Observation.from_points(some), placement=freedom)
+            asked.infer(Observation.from_points(some), placement=mode)
 
 
 def test_a_known_placement_must_be_given() -> None:
     with pytest.raises(ConfigError, match="known placement was asked for and none given"):
-        solve(ellipsoid_view(np.zeros(2)), None, freedom="known")
+        solve(ellipsoid_view(np.zeros(2)), None, mode="known")

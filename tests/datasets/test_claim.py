@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from shapeprior.datasets.prepare import claim, write_settings
+from shapeprior.datasets.prepare import begin_or_resume, write_settings
 from shapeprior.errors import DatasetError, OutputError
 from shapeprior.io.store import open_store
 
@@ -16,38 +16,38 @@ LOOSE = frozenset({"prepare.measure"})
 
 def test_a_new_place_and_one_with_the_same_settings_are_free(tmp_path: Path) -> None:
     store = open_store(tmp_path / "new")
-    assert claim(store, SETTINGS, loose=LOOSE) is None
+    assert begin_or_resume(store, SETTINGS, loose=LOOSE) is None
     assert not (tmp_path / "new").exists()
     write_settings(store, SETTINGS)
-    assert claim(store, SETTINGS, loose=LOOSE) == SETTINGS
+    assert begin_or_resume(store, SETTINGS, loose=LOOSE) == SETTINGS
     assert json.loads((tmp_path / "new" / "settings.json").read_text()) == SETTINGS
 
 
 def test_an_empty_folder_and_a_killed_first_write_are_free(tmp_path: Path) -> None:
     (tmp_path / ".0123.tmp").write_bytes(b"half")
-    assert claim(open_store(tmp_path), SETTINGS, loose=LOOSE) is None
+    assert begin_or_resume(open_store(tmp_path), SETTINGS, loose=LOOSE) is None
 
 
 @pytest.mark.parametrize("name", ["thesis.tex", "years of work.tex", "ä"])
 def test_a_folder_with_something_else_is_refused(name: str, tmp_path: Path) -> None:
     (tmp_path / name).write_text("x")
     with pytest.raises(DatasetError, match=f"holds '{name}' and is not a data set"):
-        claim(open_store(tmp_path), SETTINGS, loose=LOOSE)
+        begin_or_resume(open_store(tmp_path), SETTINGS, loose=LOOSE)
 
 
 def test_a_url_with_something_else_is_refused() -> None:
     store = open_store("memory://claimed")
     store.write("thesis.tex", b"x")
     with pytest.raises(DatasetError, match=r"^memory://claimed: holds 'thesis\.tex'"):
-        claim(store, SETTINGS, loose=LOOSE)
+        begin_or_resume(store, SETTINGS, loose=LOOSE)
     store.remove("thesis.tex")
-    assert claim(store, SETTINGS, loose=LOOSE) is None
+    assert begin_or_resume(store, SETTINGS, loose=LOOSE) is None
 
 
 def test_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(OutputError, match="file: is a file; expected a new folder"):
-        claim(open_store(tmp_path / "file"), SETTINGS, loose=LOOSE)
+        begin_or_resume(open_store(tmp_path / "file"), SETTINGS, loose=LOOSE)
 
 
 @pytest.mark.parametrize(
@@ -68,20 +68,22 @@ def test_other_settings_are_refused_by_name(asked: dict[str, Any], found: str, t
     store = open_store(tmp_path)
     write_settings(store, SETTINGS)
     with pytest.raises(DatasetError, match="was prepared with other settings") as caught:
-        claim(store, asked, loose=LOOSE)
+        begin_or_resume(store, asked, loose=LOOSE)
     assert found in str(caught.value)
     assert str(tmp_path) in str(caught.value)
-    assert claim(store, SETTINGS, loose=LOOSE) == SETTINGS
+    assert begin_or_resume(store, SETTINGS, loose=LOOSE) == SETTINGS
 
 
 def test_settings_that_may_differ_may(tmp_path: Path) -> None:
     store = open_store(tmp_path)
     write_settings(store, SETTINGS)
-    assert claim(store, {"prepare": SETTINGS["prepare"] | {"measure": 0.1}, "seed": 3}, loose=LOOSE) == SETTINGS
+    assert (
+        begin_or_resume(store, {"prepare": SETTINGS["prepare"] | {"measure": 0.1}, "seed": 3}, loose=LOOSE) == SETTINGS
+    )
 
 
 @pytest.mark.parametrize("data", [b"{", b"[]", b"\xff", b"[" * 100_000])
 def test_broken_settings_are_refused(data: bytes, tmp_path: Path) -> None:
     (tmp_path / "settings.json").write_bytes(data)
     with pytest.raises(DatasetError, match=r"settings\.json: cannot be read"):
-        claim(open_store(tmp_path), SETTINGS, loose=LOOSE)
+        begin_or_resume(open_store(tmp_path), SETTINGS, loose=LOOSE)

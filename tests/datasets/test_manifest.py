@@ -19,7 +19,7 @@ from shapeprior.datasets.manifest import (
     Record,
     read_manifest,
     read_record,
-    read_records,
+    read_shape_records,
     record_name,
     write_manifest,
     write_record,
@@ -164,18 +164,18 @@ def test_a_record_takes_the_place_of_another(empty_store: LocalStore) -> None:
     write_record(empty_store, some_record("a"))
     write_record(empty_store, some_refusal("a"))
     assert read_record(empty_store, "a") == some_refusal("a")
-    assert read_records(empty_store) == {"a": some_refusal("a")}
+    assert read_shape_records(empty_store) == {"a": some_refusal("a")}
 
 
 def test_all_records_are_read_but_broken_ones(empty_store: LocalStore) -> None:
-    assert read_records(empty_store) == {}
+    assert read_shape_records(empty_store) == {}
     for record in RECORDS:
         write_record(empty_store, record)
     # What is left out is prepared again.
     empty_store.write("records/cut.json", empty_store.read("records/a.json")[:-20])
     empty_store.write("records/moved.json", empty_store.read("records/a.json"))
     empty_store.write("records/note.txt", b"mine")
-    assert read_records(empty_store) == {record.id: record for record in RECORDS}
+    assert read_shape_records(empty_store) == {record.id: record for record in RECORDS}
 
 
 def test_missing_records_are_named(empty_store: LocalStore) -> None:

@@ -550,7 +550,7 @@ def test_a_fault_of_ours_costs_one_shape_and_is_tried_again(tmp_path: Path, monk
             raise RecursionError("maximum recursion depth exceeded")
         return honest(mesh_world, name=name, **rest)  # pyright: ignore[reportArgumentType]
 
-    monkeypatch.setattr("shapeprior.datasets.prepare_mesh.prepare_mesh", faulty)
+    monkeypatch.setattr("shapeprior.datasets.prepare_shape.prepare_mesh", faulty)
     data, _ = prepare(meshes, tmp_path / "out")
     (refused,) = data.refused
     assert (refused.id, refused.kind) == ("rings/ring", "crashed")

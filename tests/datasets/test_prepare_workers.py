@@ -9,7 +9,7 @@ from helpers.plain_geometry import box, sphere, torus
 from helpers.processes import children, needs_proc
 
 from shapeprior.datasets.dataset import Dataset
-from shapeprior.datasets.manifest import RefusedShape, ShapeRecord, read_records
+from shapeprior.datasets.manifest import RefusedShape, ShapeRecord, read_shape_records
 from shapeprior.datasets.prepare import prepare_dataset
 from shapeprior.datasets.prepare_mesh import PrepareConfig
 from shapeprior.io.meshes import save_mesh
@@ -106,7 +106,7 @@ def test_files_that_cost_their_process_are_refused_by_cause_and_tried_again(
                 assert found[file] == calm[file]
         assert found["records/broken.json"] == calm["records/broken.json"]
         # Of a lost one there is its record, and no half file.
-        records = read_records(open_store(out))
+        records = read_shape_records(open_store(out))
         assert all(isinstance(records[name], RefusedShape) for name in ("crashing", "large", "slow"))
         assert found.keys() == {name for name in calm if "records/" in name or Path(name).stem not in reasons}
 

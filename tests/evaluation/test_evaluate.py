@@ -24,7 +24,7 @@ from shapeprior.evaluation import baselines, evaluate
 from shapeprior.evaluation import row as row_module
 from shapeprior.evaluation.config import EvaluateConfig, chosen_baselines, evenly, require_choice
 from shapeprior.evaluation.evaluate import evaluate_prior
-from shapeprior.evaluation.ground_truth import ShapeView, load_truth, score
+from shapeprior.evaluation.ground_truth import ShapeView, load_ground_truth, score
 from shapeprior.evaluation.metrics import METRIC_DEFINITIONS, MetricsConfig
 from shapeprior.evaluation.summary import find_summary
 from shapeprior.geometry.mesh import TriangleMesh
@@ -33,9 +33,9 @@ from shapeprior.io.meshes import load_mesh
 from shapeprior.models.decoder import Decoder
 from shapeprior.models.presets import Preset, TrainConfig
 from shapeprior.models.triplane import TriplaneConfig
-from shapeprior.parallel.worker import Lost
+from shapeprior.parallel.worker import JobFailure
 from shapeprior.scans.observation import Observation
-from shapeprior.scans.placement import Freedom
+from shapeprior.scans.placement import PlacementMode
 from shapeprior.sdf.sampling import SamplingConfig
 from shapeprior.training.train import train_prior
 
@@ -135,7 +135,9 @@ def test_rows_are_whole(report: tuple[Path, dict[str, Any]]) -> None:
 def test_written_meshes_are_what_was_scored(tiny_data: Dataset, report: tuple[Path, dict[str, Any]]) -> None:
     out, document = report
     for row in (row for row in document["rows"] if row["method"] in ("shapeprior", "PCA") and row["task"] == "view"):
-        again = score(load_mesh(out / row["mesh"]), load_truth(tiny_data, row["id"]), seed=0, config=FAST.metrics)
+        again = score(
+            load_mesh(out / row["mesh"]), load_ground_truth(tiny_data, row["id"]), seed=0, config=FAST.metrics
+        )
         assert again.iou == pytest.approx(row["metrics"]["iou"], abs=5e-3)
         assert again.chamfer_l1 == pytest.approx(row["metrics"]["chamfer_l1"], rel=1e-3)
 
@@ -372,9 +374,9 @@ def test_what_has_changed_is_made_again(tiny_data: Dataset, tmp_path: Path, monk
 def test_a_row_whose_process_died_is_a_failure_and_is_tried_again(
     tiny_data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def dies(job: row_module.RowJob) -> dict[str, Any] | Lost:
+    def dies(job: row_module.RowJob) -> dict[str, Any] | JobFailure:
         if job.shape_id == tiny_data.split("test")[0].id:
-            return Lost(kind="crashed", reason="the process was ended by SIGSEGV, twice")
+            return JobFailure(kind="crashed", reason="the process was ended by SIGSEGV, twice")
         return row_module.evaluate_row(job)
 
     monkeypatch.setattr(evaluate, "evaluate_row", dies)
@@ -440,16 +442,16 @@ placements: list[Similarity] = []
 
 @pytest.mark.parametrize("placement", ["aligned", "upright", "free"])
 def test_who_finds_the_placement_that_was_drawn_scores_as_if_it_were_known(
-    placement: Freedom, tiny_data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    placement: PlacementMode, tiny_data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    moved = ShapeView.moved
+    moved = ShapeView.transformed
 
-    def watched(view: ShapeView, freedom: str, *, rng: np.random.Generator) -> tuple[Observation, Similarity]:
-        found = moved(view, freedom, rng=rng)
+    def watched(view: ShapeView, mode: str, *, rng: np.random.Generator) -> tuple[Observation, Similarity]:
+        found = moved(view, mode, rng=rng)
         placements.append(found[1])
         return found
 
-    monkeypatch.setattr(ShapeView, "moved", watched)
+    monkeypatch.setattr(ShapeView, "transformed", watched)
     prior = hasty()
     told = Told(prior.decoder, prior.codes, prior.config)
     known = evaluate_prior(told, tiny_data, tmp_path / "known", config=FAST, seed=0)

@@ -9,7 +9,7 @@ import pytest
 import trimesh
 
 from shapeprior.errors import ConfigError, MeshError
-from shapeprior.evaluation.ground_truth import Truth, score, score_view
+from shapeprior.evaluation.ground_truth import GroundTruth, score, score_view
 from shapeprior.evaluation.mesh_metrics import TruePoints, compare_meshes, edge_normal_error
 from shapeprior.evaluation.metrics import (
     FSCORE_05_THRESHOLD,
@@ -50,8 +50,8 @@ def cube(side: float, center: tuple[float, float, float] = (0, 0, 0)) -> Triangl
     )
 
 
-def truth_of(mesh: TriangleMesh) -> Truth:
-    return Truth(surface_unit=mesh, distance=SignedDistance(mesh))
+def truth_of(mesh: TriangleMesh) -> GroundTruth:
+    return GroundTruth(surface_unit=mesh, distance=SignedDistance(mesh))
 
 
 def compare_spheres(

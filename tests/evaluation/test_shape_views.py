@@ -48,18 +48,18 @@ def test_noise_belongs_to_shape_and_number() -> None:
     assert np.abs(np.linalg.norm(one.points_world, axis=1) - 0.7).max() > 1e-3
 
 
-@pytest.mark.parametrize("freedom", ["aligned", "upright", "free"])
-def test_a_moved_view_is_undone_by_its_placement(freedom: str) -> None:
+@pytest.mark.parametrize("mode", ["aligned", "upright", "free"])
+def test_a_moved_view_is_undone_by_its_placement(mode: str) -> None:
     view = shape_view(SURFACE, "a", resolution=32, seed=0)
-    moved, T_world_unit = view.moved(freedom, rng=np.random.default_rng(3))
+    moved, T_world_unit = view.transformed(mode, rng=np.random.default_rng(3))
     back = T_world_unit.inverse().apply(moved.points_world)
     np.testing.assert_allclose(back, view.observation.points_world, atol=1e-12)
     rotation = T_world_unit.rotation
     np.testing.assert_allclose(rotation @ rotation.T, np.eye(3), atol=1e-12)
     assert np.linalg.det(rotation) == pytest.approx(1.0)
     up = rotation @ [0.0, 1.0, 0.0]
-    assert (up[1] > 0.999) == (freedom != "free")
-    assert np.allclose(rotation, np.eye(3)) == (freedom == "aligned")
+    assert (up[1] > 0.999) == (mode != "free")
+    assert np.allclose(rotation, np.eye(3)) == (mode == "aligned")
 
 
 def test_joining_asks_for_views_with_sensors() -> None:

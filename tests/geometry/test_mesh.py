@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from shapeprior.geometry.mesh import TriangleMesh, keep_components, row_codes, vertex_normals
+from shapeprior.geometry.mesh import TriangleMesh, keep_components, row_keys, vertex_normals
 
 
 def spheres(*radii: float) -> TriangleMesh:
@@ -147,12 +147,12 @@ def test_codes_tell_rows_apart_and_keep_their_order(largest: int, data: st.DataO
     shape = (data.draw(st.integers(1, 30)), data.draw(st.integers(1, 4)))
     rows = data.draw(arrays(np.int64, shape, elements=st.integers(0, largest)))
     _, expected = np.unique(rows, axis=0, return_inverse=True)
-    _, found = np.unique(row_codes(rows), return_inverse=True)
+    _, found = np.unique(row_keys(rows), return_inverse=True)
     np.testing.assert_array_equal(found.reshape(-1), expected.reshape(-1))
 
 
 def test_no_rows() -> None:
-    assert row_codes(np.zeros((0, 3), dtype=np.int64)).tolist() == []
+    assert row_keys(np.zeros((0, 3), dtype=np.int64)).tolist() == []
 
 
 def test_on_a_sphere_they_point_away_from_its_middle() -> None:

@@ -3,6 +3,8 @@
 from html.parser import HTMLParser
 from pathlib import Path
 
+VOID = {"meta", "link", "img", "input", "br", "hr"}
+
 
 class Reader(HTMLParser):
     """Collects what a page is made of, and refuses tags that do not close in order."""

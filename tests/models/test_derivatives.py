@@ -48,7 +48,7 @@ def setting(decoder: Decoder) -> tuple[Tensor, Tensor, Tensor]:
 
 def test_derivatives_by_code_are_central_differences(decoder: Decoder) -> None:
     code, directions, points = setting(decoder)
-    found = decoder.differentiate(code, decoder.tangents(code, directions), points)
+    found = decoder.jacobian(code, decoder.code_tangents(code, directions), points)
     torch.testing.assert_close(found.value, decoder(code[None], points[None])[0].detach())
     for column, direction in enumerate(directions):
         with torch.no_grad():
@@ -59,7 +59,7 @@ def test_derivatives_by_code_are_central_differences(decoder: Decoder) -> None:
 def test_gradients_are_central_differences(decoder: Decoder) -> None:
     code, directions, points = setting(decoder)
     points = points[points.abs().amax(dim=1) < 0.95]
-    found = decoder.differentiate(code, decoder.tangents(code, directions), points)
+    found = decoder.jacobian(code, decoder.code_tangents(code, directions), points)
     with torch.no_grad():
         for axis, step in enumerate(1e-6 * torch.eye(3, dtype=torch.float64)):
             ahead, behind = (decoder(code[None], (points + sign * step)[None])[0] for sign in (1, -1))
@@ -72,8 +72,8 @@ def test_gradients_are_central_differences(decoder: Decoder) -> None:
 @pytest.mark.parametrize("count", [0, 1, 2])
 def test_a_few_points_are_what_they_are_among_many(decoder: Decoder, count: int) -> None:
     code, directions, points = setting(decoder)
-    tangents = decoder.tangents(code, directions)
-    whole, part = (decoder.differentiate(code, tangents, some) for some in (points, points[:count]))
+    tangents = decoder.code_tangents(code, directions)
+    whole, part = (decoder.jacobian(code, tangents, some) for some in (points, points[:count]))
     for name in ("value", "by_code", "by_point"):
         torch.testing.assert_close(getattr(part, name), getattr(whole, name)[:count])
 
@@ -81,9 +81,9 @@ def test_a_few_points_are_what_they_are_among_many(decoder: Decoder, count: int)
 def test_tangents_serve_nearby_codes_with_exact_values(decoder: Decoder) -> None:
     code, directions, points = setting(decoder)
     nearby = code + 1e-3 * directions[0]
-    found = decoder.differentiate(nearby, decoder.tangents(code, directions), points)
+    found = decoder.jacobian(nearby, decoder.code_tangents(code, directions), points)
     torch.testing.assert_close(found.value, decoder(nearby[None], points[None])[0].detach())
-    exact = decoder.differentiate(nearby, decoder.tangents(nearby, directions), points)
+    exact = decoder.jacobian(nearby, decoder.code_tangents(nearby, directions), points)
     scale = exact.by_code.abs().mean()
     assert (found.by_code - exact.by_code).abs().mean() < 0.2 * scale
 
@@ -91,14 +91,14 @@ def test_tangents_serve_nearby_codes_with_exact_values(decoder: Decoder) -> None
 def test_what_is_prepared_already_is_not_made_again() -> None:
     decoder = decoders()["triplane"].double()
     code, directions, points = setting(decoder)
-    tangents, other = decoder.tangents(code, directions), code + directions[0]
+    tangents, other = decoder.code_tangents(code, directions), code + directions[0]
     with torch.no_grad():
         prepared, others = decoder.prepare(code[None]), decoder.prepare(other[None])
-    found, again = (decoder.differentiate(code, tangents, points, prepared=each) for each in (None, prepared))
+    found, again = (decoder.jacobian(code, tangents, points, prepared=each) for each in (None, prepared))
     for name in ("value", "by_code", "by_point"):
         assert torch.equal(getattr(found, name), getattr(again, name))
     # It is believed, right or wrong.
-    believed = decoder.differentiate(code, tangents, points, prepared=others).value
+    believed = decoder.jacobian(code, tangents, points, prepared=others).value
     torch.testing.assert_close(believed, decoder(other[None], points[None])[0].detach())
 
 
@@ -110,7 +110,7 @@ def test_directions_in_bfloat16_change_derivatives_by_the_code_a_little_and_noth
     found = {}
     for kind in (torch.float32, torch.bfloat16):
         monkeypatch.setattr("shapeprior.models.triplane_jacobian.product_type", lambda *_, kind=kind: kind)
-        found[kind] = decoder.differentiate(code, decoder.tangents(code, directions), points)
+        found[kind] = decoder.jacobian(code, decoder.code_tangents(code, directions), points)
     exact, rounded = found.values()
     assert torch.equal(exact.value, rounded.value)
     assert torch.equal(exact.by_point, rounded.by_point)
@@ -120,7 +120,7 @@ def test_directions_in_bfloat16_change_derivatives_by_the_code_a_little_and_noth
 
 def test_nothing_is_left_on_the_weights(decoder: Decoder) -> None:
     code, directions, points = setting(decoder)
-    found = decoder.differentiate(code, decoder.tangents(code, directions), points)
+    found = decoder.jacobian(code, decoder.code_tangents(code, directions), points)
     assert not any(part.requires_grad for part in (found.value, found.by_code, found.by_point))
     assert all(parameter.grad is None for parameter in decoder.parameters())
 

@@ -15,14 +15,14 @@ import torch
 import trimesh
 from scipy.spatial.transform import Rotation
 
-from shapeprior.completion.initialization import first_looks, likely_turns
+from shapeprior.completion.initialization import encoder_proposals, likely_turns
 from shapeprior.errors import CheckpointError, ConfigError
 from shapeprior.geometry.mesh import TriangleMesh
 from shapeprior.geometry.transforms import Similarity
 from shapeprior.models.encoder import (
     CODE_DEVIATIONS,
     EncoderConfig,
-    Guesses,
+    EncoderOutput,
     ViewEncoder,
     read_encoder,
     view_frame,
@@ -192,14 +192,14 @@ class Oracle(ViewEncoder):
         self.truth, self.turn = T_view_unit, turn
         self.seen: list[torch.Tensor] = []
 
-    def forward(self, points_view: torch.Tensor, sensors_view: torch.Tensor) -> Guesses:
+    def forward(self, points_view: torch.Tensor, sensors_view: torch.Tensor) -> EncoderOutput:
         del sensors_view
         self.seen.append(points_view)
         count = len(points_view)
         place = torch.tensor([math.log(self.truth.scale), *self.truth.offset]).float().expand(count, 4)
         steps = torch.arange(36) * (2.0 * math.pi / 36)
         turns = (20.0 * torch.cos(steps - self.turn)).log_softmax(dim=0).expand(count, 36)
-        return Guesses(
+        return EncoderOutput(
             torch.zeros(count, 3), torch.ones(count, 3), place, torch.full((count, 4), 0.1), turns, torch.zeros(count)
         )
 
@@ -217,16 +217,16 @@ def test_what_it_says_becomes_placements_in_the_world() -> None:
     T_view_unit = T_view_world @ T_world_unit
     turn = math.atan2(T_view_unit.rotation[0, 2], T_view_unit.rotation[0, 0])
     oracle = Oracle(T_view_unit, turn)
-    (look, *_) = first_looks(oracle, view, T_unit_world=None, freedom="upright", seed=0)
+    (look, *_) = encoder_proposals(oracle, view, T_unit_world=None, mode="upright", seed=0)
     np.testing.assert_allclose((look.T_unit_world @ T_world_unit).matrix(), np.eye(4), atol=0.02)
     assert look.offset_deviation == pytest.approx(0.1 / T_view_unit.scale, rel=1e-3)
     shown = np.sort(oracle.seen[0][0].numpy(), axis=0)
     np.testing.assert_allclose(shown, np.sort(T_view_world.apply(view.points_world), axis=0), atol=1e-5)
     # With the axes known, its word on the turn is not asked for; with all known, none on the placement.
-    (aligned,) = first_looks(oracle, view, T_unit_world=None, freedom="aligned", seed=0)
+    (aligned,) = encoder_proposals(oracle, view, T_unit_world=None, mode="aligned", seed=0)
     np.testing.assert_allclose(aligned.T_unit_world.rotation, np.eye(3), atol=1e-9)
     given = T_world_unit.inverse()
-    (known,) = first_looks(oracle, view, T_unit_world=given, freedom="known", seed=0)
+    (known,) = encoder_proposals(oracle, view, T_unit_world=given, mode="known", seed=0)
     assert known.T_unit_world is given
 
 

@@ -22,7 +22,7 @@ from shapeprior.datasets.prepare_mesh import PrepareConfig
 from shapeprior.errors import ConfigError
 from shapeprior.io.meshes import save_mesh
 from shapeprior.parallel.dask_cluster import run_on_cluster
-from shapeprior.parallel.worker import Lost, WorkerLimits
+from shapeprior.parallel.worker import JobFailure, WorkerLimits
 from shapeprior.sdf.sampling import SamplingConfig
 
 distributed = pytest.importorskip("distributed")
@@ -66,7 +66,7 @@ def worker_pids(cluster: Any) -> list[int]:
         return list(client.run(os.getpid).values())
 
 
-def text(outcome: str | Lost) -> str:
+def text(outcome: str | JobFailure) -> str:
     assert isinstance(outcome, str)
     return outcome.rpartition(" by ")[0]
 
@@ -109,8 +109,8 @@ def test_deadly_jobs_are_lost_as_they_are_locally_and_dasks_processes_live_on(cl
     jobs = [*deadly, *(f"job {number}" for number in range(20))]
     limits = WorkerLimits(timeout=1.0, memory=2.0)
     outcomes = dict(run_on_cluster(act, jobs, address=cluster.scheduler_address, limits=limits))
-    assert {job: outcome.kind for job, outcome in outcomes.items() if isinstance(outcome, Lost)} == deadly
-    assert outcomes["signal SIGSEGV"] == Lost(kind="crashed", reason="the process was ended by SIGSEGV, twice")
+    assert {job: outcome.kind for job, outcome in outcomes.items() if isinstance(outcome, JobFailure)} == deadly
+    assert outcomes["signal SIGSEGV"] == JobFailure(kind="crashed", reason="the process was ended by SIGSEGV, twice")
     assert all(text(outcomes[job]) == job for job in jobs if job not in deadly)
     assert sorted(worker_pids(cluster)) == before
 
@@ -142,7 +142,7 @@ def test_a_job_whose_machines_all_die_is_reported(cluster: Any) -> None:
     jobs = ["kill parent", *(f"job {number}" for number in range(10))]
     outcomes = dict(run_on_cluster(act, jobs, address=cluster.scheduler_address, limits=LIMITS))
     lost = outcomes.pop("kill parent")
-    assert isinstance(lost, Lost)
+    assert isinstance(lost, JobFailure)
     assert lost.kind == "crashed"
     assert "the machines of the cluster" in lost.reason
     wait_until(lambda: len(worker_pids(cluster)) == 3)

@@ -16,18 +16,18 @@ from helpers.worker_functions import act
 
 from shapeprior.parallel.pool import WorkerPool, run_jobs
 from shapeprior.parallel.system import peak_memory_gib
-from shapeprior.parallel.worker import Lost, WorkerLimits
+from shapeprior.parallel.worker import JobFailure, WorkerLimits
 
 LIMITS = WorkerLimits(timeout=20.0, memory=2.0)
 
 
-def run(jobs: list[str], *, workers: int, limits: WorkerLimits = LIMITS) -> dict[str, str | Lost]:
+def run(jobs: list[str], *, workers: int, limits: WorkerLimits = LIMITS) -> dict[str, str | JobFailure]:
     outcomes = list(run_jobs(act, jobs, workers=workers, limits=limits))
     assert Counter(job for job, _ in outcomes) == Counter(jobs)
     return dict(outcomes)
 
 
-def text(outcome: str | Lost) -> str:
+def text(outcome: str | JobFailure) -> str:
     """What a job returned, without the process."""
     assert isinstance(outcome, str)
     return outcome.rpartition(" by ")[0]
@@ -55,7 +55,7 @@ def test_deadly_jobs_cost_only_themselves(workers: int) -> None:
     for place, job in zip((2, 9, 17, 30), deadly, strict=True):
         jobs.insert(place, job)
     outcomes = run(jobs, workers=workers, limits=WorkerLimits(timeout=1.0, memory=2.0))
-    lost = {job: outcome.kind for job, outcome in outcomes.items() if isinstance(outcome, Lost)}
+    lost = {job: outcome.kind for job, outcome in outcomes.items() if isinstance(outcome, JobFailure)}
     assert lost == deadly
     assert all(text(outcomes[job]) == job for job in jobs if job not in deadly)
 
@@ -78,7 +78,7 @@ def test_jobs_are_taken_as_they_are_needed() -> None:
 
 @needs_proc
 def test_what_a_job_raises_ends_the_run_and_its_processes() -> None:
-    seen: list[tuple[str, str | Lost]] = []
+    seen: list[tuple[str, str | JobFailure]] = []
     with pytest.raises(OSError, match="disk full"):
         seen.extend(run_jobs(act, ["raise disk full", *map(str, range(100_000))], workers=2, limits=LIMITS))
     assert len(seen) < 50_000
@@ -164,7 +164,7 @@ def test_processes_killed_at_any_moment_lose_no_job_but_those_hit_twice() -> Non
     finally:
         stop.set()
         killer.join()
-    lost = [job for job, outcome in outcomes.items() if isinstance(outcome, Lost)]
+    lost = [job for job, outcome in outcomes.items() if isinstance(outcome, JobFailure)]
     assert killed > 10
     assert len(lost) <= killed // 5
     assert all(text(outcome) == job for job, outcome in outcomes.items() if job not in lost)

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from shapeprior.parallel.system import keep_freed_memory
+from shapeprior.parallel.system import tune_malloc
 
 PROGRAM = """
 import resource
@@ -40,4 +40,4 @@ def test_blocks_of_the_same_size_find_the_pages_of_the_last_ones() -> None:
 def test_elsewhere_nothing_happens(monkeypatch: pytest.MonkeyPatch, platform: str) -> None:
     monkeypatch.setattr(sys, "platform", platform)
     monkeypatch.setattr(ctypes, "CDLL", lambda _name: pytest.fail("asked a C library"))
-    keep_freed_memory()
+    tune_malloc()

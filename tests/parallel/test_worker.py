@@ -15,10 +15,12 @@ from helpers.processes import children, kill, needs_proc, wait_until
 from helpers.worker_functions import act, secret
 
 from shapeprior.errors import ConfigError
-from shapeprior.parallel.worker import Lost, WorkerLimits, WorkerProcess, WorkerStoppedError, receive, send
+from shapeprior.parallel.worker import JobFailure, WorkerLimits, WorkerProcess, WorkerStoppedError, receive, send
 
 
-@pytest.mark.parametrize("value", [None, b"", "ä" * 100_000, Path("a"), Lost(kind="memory", reason="large"), {1: (2,)}])
+@pytest.mark.parametrize(
+    "value", [None, b"", "ä" * 100_000, Path("a"), JobFailure(kind="memory", reason="large"), {1: (2,)}]
+)
 def test_values_come_back_one_after_the_other(value: object, tmp_path: Path) -> None:
     with open(tmp_path / "pipe", "w+b") as pipe:
         send(pipe, value)
@@ -73,7 +75,7 @@ def test_jobs_are_done_in_one_other_process(worker: WorkerProcess[str, str]) -> 
     ],
 )
 def test_a_deadly_job_is_lost_and_says_how(job: str, reason: str, worker: WorkerProcess[str, str]) -> None:
-    assert worker.run(job) == Lost(kind="crashed", reason=reason)
+    assert worker.run(job) == JobFailure(kind="crashed", reason=reason)
     assert str(worker.run("next")).startswith("next by")
 
 
@@ -83,13 +85,13 @@ def test_a_job_is_tried_again_in_a_new_process(worker: WorkerProcess[str, str], 
     assert second != first
     assert process_of(worker.run("after")) == second
     # One that is lost twice takes both with it, even where the process could go on.
-    assert isinstance(worker.run("promise"), Lost)
+    assert isinstance(worker.run("promise"), JobFailure)
     assert process_of(worker.run("later")) != second
 
 
 def test_a_job_that_takes_too_long_is_ended_and_not_tried_again(tmp_path: Path) -> None:
     worker = WorkerProcess(act, WorkerLimits(timeout=0.5, memory=2.0))
-    assert worker.run("sleep 60") == Lost(kind="timeout", reason="took more than 0.5 seconds")
+    assert worker.run("sleep 60") == JobFailure(kind="timeout", reason="took more than 0.5 seconds")
     # Starting a process does not count.
     assert str(worker.run("next")).startswith("next by")
     worker.stop()
@@ -98,13 +100,13 @@ def test_a_job_that_takes_too_long_is_ended_and_not_tried_again(tmp_path: Path) 
 @needs_proc
 def test_a_process_that_takes_too_much_memory_is_ended() -> None:
     worker = WorkerProcess(act, WorkerLimits(timeout=20.0, memory=0.2))
-    assert worker.run("grow 20") == Lost(kind="memory", reason="took more than 0.2 GiB of memory, twice")
+    assert worker.run("grow 20") == JobFailure(kind="memory", reason="took more than 0.2 GiB of memory, twice")
     assert str(worker.run("next")).startswith("next by")
     worker.stop()
 
 
 def test_memory_that_the_system_refuses_is_no_fault_of_this_process(worker: WorkerProcess[str, str]) -> None:
-    assert worker.run("promise") == Lost(kind="memory", reason="needed more memory than there was, twice")
+    assert worker.run("promise") == JobFailure(kind="memory", reason="needed more memory than there was, twice")
 
 
 @needs_proc
@@ -141,7 +143,7 @@ def test_a_function_without_a_name_cannot_be_sent() -> None:
 def test_a_function_that_a_fresh_interpreter_cannot_import_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     worker = WorkerProcess(act, LIMITS)
     monkeypatch.setattr(sys, "path", [entry for entry in sys.path if Path(entry) != Path(__file__).parents[1]])
-    with pytest.raises(ModuleNotFoundError, match="worker_functions"):
+    with pytest.raises(ModuleNotFoundError, match="helpers"):
         worker.run("job")
     assert not children()
 
@@ -193,7 +195,7 @@ def test_a_process_that_starts_no_more_costs_the_job_and_not_the_run(
     with monkeypatch.context() as patch:
         patch.setattr(sys, "executable", "/bin/false")
         lost = worker.run("exit 3")
-    assert isinstance(lost, Lost)
+    assert isinstance(lost, JobFailure)
     assert lost.kind == "crashed"
     assert lost.reason == (
         "a new process ended with exit status 1 before it could begin, 5 times, "

@@ -7,14 +7,14 @@ from helpers.ellipsoids import EllipsoidDecoder, PositiveDecoder
 from torch import Tensor
 
 from shapeprior.completion.config import InferConfig
-from shapeprior.completion.constraints import filled_samples, overreach
-from shapeprior.completion.fitting import Expectation, Hypothesis, Pose
+from shapeprior.completion.constraints import free_space_violations, violating_free_points
+from shapeprior.completion.fitting import FitState, GaussianPrior, Pose
 from shapeprior.completion.registry import load
 from shapeprior.datasets.procedural import synthesize
 from shapeprior.evaluation.ground_truth import shape_view
 from shapeprior.geometry.mesh import TriangleMesh, vertex_normals
 from shapeprior.geometry.transforms import Similarity
-from shapeprior.scans.free_space import MARGIN, REACH, SeenThrough
+from shapeprior.scans.free_space import MARGIN, REACH, FreeSpace
 from shapeprior.scans.observation import Observation
 
 BALL = 0.5
@@ -62,7 +62,7 @@ def hidden_by(place: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.nda
 def test_free_is_what_lies_before_the_ball_and_beside_it(place: tuple[float, float, float]) -> None:
     points = np.random.default_rng(0).uniform(-0.9, 0.9, (40_000, 3))
     points = points[np.linalg.norm(points, axis=1) < 0.9]  # The corners are beside the outermost rays.
-    free = SeenThrough.of(ball_view(place))(points)
+    free = FreeSpace.of(ball_view(place))(points)
     beside, behind = hidden_by(np.array(place), points)
     # Rays are 0.02 apart at the ball.
     truly = (beside > BALL) | (behind < 0.0)
@@ -75,18 +75,18 @@ def test_free_is_what_lies_before_the_ball_and_beside_it(place: tuple[float, flo
 def test_one_sensor_is_enough_and_none_says_nothing() -> None:
     points = np.random.default_rng(0).uniform(-0.9, 0.9, (5_000, 3))
     first, second = (0.0, 0.0, 2.5), (0.0, 0.0, -2.5)
-    together = SeenThrough.of(ball_view(first, second))(points)
-    alone = [SeenThrough.of(ball_view(place))(points) for place in (first, second)]
+    together = FreeSpace.of(ball_view(first, second))(points)
+    alone = [FreeSpace.of(ball_view(place))(points) for place in (first, second)]
     assert np.array_equal(together, alone[0] | alone[1])
-    assert not SeenThrough.of(ball_view(first, hit=False))(points).any()
+    assert not FreeSpace.of(ball_view(first, hit=False))(points).any()
     # A sensor that stood somewhere else for each point.
     view = ball_view(first)
     moved = Observation(
         points_world=view.points_world,
         origins_world=view.points_world + np.random.default_rng(1).normal(size=view.points_world.shape),
     )
-    assert not SeenThrough.of(moved)(points).any()
-    assert SeenThrough.of(view)(points[:0]).shape == (0,)
+    assert not FreeSpace.of(moved)(points).any()
+    assert FreeSpace.of(view)(points[:0]).shape == (0,)
 
 
 def test_a_few_wrong_rays_do_not_make_the_inside_free() -> None:
@@ -99,7 +99,7 @@ def test_a_few_wrong_rays_do_not_make_the_inside_free() -> None:
     )
     points = rng.normal(size=(5_000, 3))
     points *= 0.4 * rng.random((5_000, 1)) / np.linalg.norm(points, axis=1, keepdims=True)
-    assert np.mean(SeenThrough.of(Observation(points_world=spoilt, origins_world=view.origins_world))(points)) < 0.002
+    assert np.mean(FreeSpace.of(Observation(points_world=spoilt, origins_world=view.origins_world))(points)) < 0.002
 
 
 class Ball(EllipsoidDecoder):
@@ -114,39 +114,39 @@ class Ball(EllipsoidDecoder):
         return points_unit.norm(dim=-1) - self.radius
 
 
-def guess_of(decoder: EllipsoidDecoder | PositiveDecoder, scale: float) -> Hypothesis:
+def guess_of(decoder: EllipsoidDecoder | PositiveDecoder, scale: float) -> FitState:
     """Of a view that is `scale` times as large in the unit frame, and turned."""
     angle = 0.7
     turn = torch.tensor([[np.cos(angle), 0, np.sin(angle)], [0, 1, 0], [-np.sin(angle), 0, np.cos(angle)]]).float()
     pose = Pose(torch.tensor(scale), turn, torch.zeros(3))
-    expected = Expectation(CODE, torch.ones(2), pose)
-    return Hypothesis(CODE, pose, expected, prepared=decoder.prepare(CODE[None]))
+    expected = GaussianPrior(CODE, torch.ones(2), pose)
+    return FitState(CODE, pose, expected, prepared=decoder.prepare(CODE[None]))
 
 
 def test_points_that_are_found_lie_in_the_shape_and_in_free_space() -> None:
     view, place = ball_view((0.0, 0.3, 2.5)), np.array([0.0, 0.3, 2.5])
     scale = 1.3
     large = Ball(scale * 0.65)  # 0.65 in the view's frame, where the true ball has 0.5.
-    guess, seen = guess_of(large, scale), SeenThrough.of(view)
-    found = overreach(large, guess, CODE, seen, count=300, seed=0)
+    guess, seen = guess_of(large, scale), FreeSpace.of(view)
+    found = free_space_violations(large, guess, CODE, seen, count=300, seed=0)
     assert len(found) == 300
     radii = np.linalg.norm(found, axis=1)
     assert radii.max() < 0.65 + 0.02
     assert radii.min() < 0.6  # Below the surface, too.
     beside, behind = hidden_by(place, found)
     assert np.all((beside > BALL) | (behind < 0.0))
-    np.testing.assert_array_equal(overreach(large, guess, CODE, seen, count=300, seed=0), found)
+    np.testing.assert_array_equal(free_space_violations(large, guess, CODE, seen, count=300, seed=0), found)
     right = Ball(scale * BALL)
-    assert len(overreach(right, guess_of(right, scale), CODE, seen, count=300, seed=0)) == 0
+    assert len(free_space_violations(right, guess_of(right, scale), CODE, seen, count=300, seed=0)) == 0
     nothing = PositiveDecoder()
-    assert len(overreach(nothing, guess_of(nothing, scale), CODE, seen, count=300, seed=0)) == 0
+    assert len(free_space_violations(nothing, guess_of(nothing, scale), CODE, seen, count=300, seed=0)) == 0
     free = np.random.default_rng(3).uniform(-0.9, 0.9, (20_000, 3))
     free = free[np.linalg.norm(free, axis=1) > BALL]
-    filled = filled_samples(large, guess, free, count=200, seed=0)
+    filled = violating_free_points(large, guess, free, count=200, seed=0)
     assert len(filled) == 200
     assert np.all((np.linalg.norm(filled, axis=1) < 0.65 + 1e-6) & (np.linalg.norm(filled, axis=1) > BALL))
-    assert len(filled_samples(right, guess_of(right, scale), free, count=200, seed=0)) == 0
-    assert len(filled_samples(large, guess, free[:0], count=200, seed=0)) == 0
+    assert len(violating_free_points(right, guess_of(right, scale), free, count=200, seed=0)) == 0
+    assert len(violating_free_points(large, guess, free[:0], count=200, seed=0)) == 0
 
 
 @pytest.mark.slow
@@ -163,7 +163,7 @@ def test_airplanes_keep_out_of_what_was_seen_to_be_free(placement: str) -> None:
             config = InferConfig(clearing_steps=steps, placed_clearing_steps=steps)
             known = {"T_unit_world": Similarity.identity()} if placement == "known" else {}
             done = prior.complete(view, placement=placement, resolution=96, infer=config, **known)  # pyright: ignore[reportArgumentType]
-            seen = SeenThrough.of(view)(done.mesh.vertices)
+            seen = FreeSpace.of(view)(done.mesh.vertices)
             areas = np.linalg.norm(vertex_normals(done.mesh), axis=1)
             found.append(float(areas[seen].sum() / areas.sum()))
     assert np.mean(shares[4]) < 0.5 * np.mean(shares[0])

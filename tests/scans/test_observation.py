@@ -13,7 +13,7 @@ from shapeprior.completion.residuals import observed_samples
 from shapeprior.errors import ConfigError, ScanError
 from shapeprior.geometry.camera import PinholeCamera, look_at
 from shapeprior.geometry.transforms import Similarity
-from shapeprior.scans.observation import FAR, NEIGHBOURS, ROUNDS, Observation, strays, without_strays
+from shapeprior.scans.observation import FAR, NEIGHBOURS, ROUNDS, Observation, find_outliers, without_outliers
 
 CAMERA = PinholeCamera(fx=70.0, fy=75.0, cx=31.0, cy=24.0, width=64, height=48)
 CENTER, RADIUS = np.array([2.0, -1.0, 0.5]), 0.8
@@ -117,7 +117,7 @@ def test_point_clouds_with_and_without_sensor() -> None:
     assert unknown.origins_world is None
     assert unknown.free_space_samples(per_ray=3, rng=np.random.default_rng(0), radius=1.0).shape == (0, 3)
     assert unknown.transformed(POSE).origins_world is None
-    assert unknown.thinned(3, seed=0).origins_world is None
+    assert unknown.subsampled(3, seed=0).origins_world is None
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
@@ -150,7 +150,7 @@ def test_transformed_moves_points_and_turns_directions() -> None:
 def test_thinned_is_a_seeded_subset() -> None:
     rng = np.random.default_rng(1)
     observation = Observation.from_points(rng.normal(size=(100, 3)), rng.normal(size=(100, 3)))
-    thin, again, other = (observation.thinned(30, seed=seed) for seed in (4, 4, 5))
+    thin, again, other = (observation.subsampled(30, seed=seed) for seed in (4, 4, 5))
     np.testing.assert_array_equal(thin.points_world, again.points_world)
     assert not np.array_equal(thin.points_world, other.points_world)
     rows = [np.flatnonzero((observation.points_world == point).all(axis=1)).item() for point in thin.points_world]
@@ -158,9 +158,9 @@ def test_thinned_is_a_seeded_subset() -> None:
     assert thin.origins_world is not None
     assert observation.origins_world is not None
     np.testing.assert_array_equal(thin.origins_world, observation.origins_world[rows])
-    assert observation.thinned(1000, seed=0) is observation
+    assert observation.subsampled(1000, seed=0) is observation
     with pytest.raises(ConfigError, match="expected 1 or more"):
-        observation.thinned(0, seed=0)
+        observation.subsampled(0, seed=0)
 
 
 @settings(max_examples=25, deadline=None)
@@ -226,12 +226,12 @@ def slanted_sheet(slant_deg: float, seed: int = 0) -> np.ndarray:
 
 @pytest.mark.parametrize("slant_deg", [0.0, 45.0, 75.0])
 def test_a_surface_has_no_strays(slant_deg: float) -> None:
-    assert not strays(slanted_sheet(slant_deg)).any()
+    assert not find_outliers(slanted_sheet(slant_deg)).any()
 
 
 def test_a_surface_of_two_densities_keeps_its_sparse_part() -> None:
     dense, sparse = slanted_sheet(0.0), slanted_sheet(0.0, seed=1) * [3.0, 3.0, 1.0] + [2.0, 0.0, 0.0]
-    assert strays(np.concatenate([dense, sparse])).mean() < 0.01
+    assert find_outliers(np.concatenate([dense, sparse])).mean() < 0.01
 
 
 @pytest.mark.parametrize("share", [0.02, 0.1, 0.2])
@@ -241,15 +241,15 @@ def test_scattered_points_are_found(share: float) -> None:
     bad = rng.random(len(sheet)) < share
     points = np.where(bad[:, None], rng.uniform(-1.5, 1.5, sheet.shape), sheet)
     clear = bad & (np.abs(points[:, 2] - points[:, 1] * np.tan(np.deg2rad(30.0))) > 0.15)
-    found = strays(points)
+    found = find_outliers(points)
     assert found[clear].mean() > 0.95
     assert found[~bad].mean() < 0.005
 
 
 def test_of_a_few_points_none_is_a_stray() -> None:
     points = np.random.default_rng(0).normal(size=(30, 3)) * 100.0
-    assert not strays(points).any()
-    assert not strays(points[:1]).any()
+    assert not find_outliers(points).any()
+    assert not find_outliers(points[:1]).any()
 
 
 def test_the_rays_of_strays_say_nothing() -> None:
@@ -258,7 +258,7 @@ def test_the_rays_of_strays_say_nothing() -> None:
     eye = np.array([0.0, 0.0, 3.0])
     behind = np.array([[0.0, 0.0, -0.8], [0.3, 0.2, -0.7]])
     view = Observation.from_points(np.concatenate([sheet, behind]), eye)
-    samples = observed_samples(without_strays(view), seed=0)
+    samples = observed_samples(without_outliers(view), seed=0)
     assert len(samples.surface) == len(sheet)
     assert samples.free[:, 2].min() > 0.0
 
@@ -278,6 +278,6 @@ def test_asking_those_that_lost_a_neighbour_is_asking_all(seed: int) -> None:
     rng = np.random.default_rng(seed)
     clumps = [rng.normal(rng.uniform(-2.0, 2.0, 3), 0.02 * 2.0**size, (3 + size, 3)) for size in range(8)]
     points = np.concatenate([slanted_sheet(60.0, seed), *clumps, rng.uniform(-1.5, 1.5, (300, 3))])
-    found = strays(points)
+    found = find_outliers(points)
     assert 200 < np.count_nonzero(found) < 500
     np.testing.assert_array_equal(found, plain_strays(points))

@@ -174,7 +174,7 @@ def test_points_are_drawn_by_their_weights() -> None:
     points = np.random.default_rng(0).normal(size=(3000, 3))
     weights = np.repeat([0.0, 1.0, 4.0], 1000)
     view = Observation.from_points(points, ORIGIN, weights=weights)
-    drawn = view.thinned(300, seed=0)
+    drawn = view.subsampled(300, seed=0)
     assert drawn.weights is not None
     assert len(drawn.points_world) == 300
     # A weight stays with its point, and points in their order.
@@ -183,7 +183,7 @@ def test_points_are_drawn_by_their_weights() -> None:
     np.testing.assert_array_equal(drawn.weights, weights[rows])
     assert (drawn.weights > 0).all()
     counts = np.array([
-        [(view.thinned(300, seed=seed).weights == weight).sum() for weight in (1.0, 4.0)] for seed in range(40)
+        [(view.subsampled(300, seed=seed).weights == weight).sum() for weight in (1.0, 4.0)] for seed in range(40)
     ])  # fmt: skip
     # numpy's own drawing without replacement, as far as chance allows.
     share = weights / weights.sum()
@@ -192,9 +192,9 @@ def test_points_are_drawn_by_their_weights() -> None:
         for seed in range(40)
     ])  # fmt: skip
     assert counts[:, 1].mean() == pytest.approx(plain.mean(), abs=5.0)
-    assert len(view.thinned(2500, seed=0).points_world) == 2000
-    assert len(view.thinned(9999, seed=0).points_world) == 2000
-    np.testing.assert_array_equal(view.thinned(300, seed=0).points_world, drawn.points_world)
+    assert len(view.subsampled(2500, seed=0).points_world) == 2000
+    assert len(view.subsampled(9999, seed=0).points_world) == 2000
+    np.testing.assert_array_equal(view.subsampled(300, seed=0).points_world, drawn.points_world)
 
 
 @pytest.mark.parametrize("weights", [-np.ones(5), np.zeros(5), np.full(5, np.nan)])
@@ -209,7 +209,7 @@ def test_samples_of_a_view_prefer_points_of_greater_weight() -> None:
     units /= np.linalg.norm(units, axis=1, keepdims=True)
     weights = np.where(units[:, 1] > 0, 9.0, 1.0)
     view = Observation.from_points(0.9 * units, normals_world=units, weights=weights)
-    samples = observed_samples(view.thinned(800, seed=0), seed=0)
+    samples = observed_samples(view.subsampled(800, seed=0), seed=0)
     upper = samples.surface[:, 1] > 0
     assert 0.8 < upper.mean() < 0.95
     np.testing.assert_allclose(samples.normals, samples.surface / 0.9, atol=1e-12)
@@ -222,11 +222,13 @@ def test_unknown_normals_are_estimated_beside_given_ones() -> None:
     units = units[units[:, 2] > 0.3]
     given = np.where(rng.random((len(units), 1)) < 0.5, units, 0.0)
     eye = np.array([0.0, 0.0, 5.0])
-    samples = observed_samples(Observation.from_points(units, eye, normals_world=given).thinned(5000, seed=0), seed=0)
+    samples = observed_samples(
+        Observation.from_points(units, eye, normals_world=given).subsampled(5000, seed=0), seed=0
+    )
     assert (np.einsum("ij,ij->i", samples.normals, samples.surface) > 0.95).all()
     exact = (np.abs(samples.normals - samples.surface) < 1e-12).all(axis=1)
     assert 0.4 < exact.mean() < 0.6
-    unseen = observed_samples(Observation.from_points(units, normals_world=given).thinned(5000, seed=0), seed=0)
+    unseen = observed_samples(Observation.from_points(units, normals_world=given).subsampled(5000, seed=0), seed=0)
     assert 0.4 < unseen.normals.any(axis=1).mean() < 0.6
 
 

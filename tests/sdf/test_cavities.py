@@ -7,14 +7,14 @@ from helpers.plain_geometry import join, keep, lathe, points_around, random_rota
 from shapeprior.geometry.mesh import TriangleMesh
 from shapeprior.geometry.proximity import FaceTree
 from shapeprior.geometry.raycasting import RayScene
-from shapeprior.sdf.cavities import CLEARANCE, NONE, OUTER, Pockets
+from shapeprior.sdf.cavities import CLEARANCE, NONE, OUTER, FreeSpaceRegions
 
 POINTS = points_around(np.random.default_rng(0), 1000)
 BALL = sphere(radius=0.9, subdivisions=4)
 
 
-def pockets_of(mesh: TriangleMesh) -> Pockets:
-    return Pockets(FaceTree(mesh), RayScene(mesh))
+def pockets_of(mesh: TriangleMesh) -> FreeSpaceRegions:
+    return FreeSpaceRegions(FaceTree(mesh), RayScene(mesh))
 
 
 def labels_at(mesh: TriangleMesh, points: np.ndarray) -> np.ndarray:

@@ -20,17 +20,17 @@ from helpers.plain_geometry import (
 from shapeprior.geometry.cleaning import clean_mesh
 from shapeprior.geometry.mesh import TriangleMesh
 from shapeprior.geometry.proximity import FaceTree
-from shapeprior.sdf.face_sides import FaceSides, find_sides
+from shapeprior.sdf.face_sides import FaceSides, classify_face_sides
 from shapeprior.sdf.inside_test import InsideTest
-from shapeprior.sdf.self_intersections import split_at_seams
+from shapeprior.sdf.self_intersections import split_self_intersections
 
 POINTS = points_around(np.random.default_rng(0), 4000)
 
 
 def sides_of(mesh: TriangleMesh) -> tuple[FaceSides, FaceTree]:
     mesh = clean_mesh(mesh, name="a")[0]
-    pieces, crossed = split_at_seams(mesh)
-    sides = find_sides(pieces, crossed, InsideTest(mesh, FaceTree(pieces)))
+    pieces, crossed = split_self_intersections(mesh)
+    sides = classify_face_sides(pieces, crossed, InsideTest(mesh, FaceTree(pieces)))
     return sides, FaceTree(sides.pieces)
 
 

@@ -9,11 +9,11 @@ from shapeprior.geometry.mesh import TriangleMesh
 from shapeprior.geometry.sampling import sample_surface
 from shapeprior.sdf.self_intersections import (
     MAX_PIECES,
-    SEAM_EDGE,
+    SPLIT_EDGE,
     _longest_allowed,
     _longest_edges,
     _split_in_four,
-    split_at_seams,
+    split_self_intersections,
     split_to_size,
 )
 
@@ -26,9 +26,9 @@ def longest(mesh: TriangleMesh) -> np.ndarray:
 
 
 def test_whole_pieces_do_not_cross_the_other_part() -> None:
-    pieces, crossed = split_at_seams(clean_mesh(CROSSING, name="a")[0])
+    pieces, crossed = split_self_intersections(clean_mesh(CROSSING, name="a")[0])
     assert crossed.sum() > 0
-    assert (longest(pieces)[crossed] <= SEAM_EDGE).all()
+    assert (longest(pieces)[crossed] <= SPLIT_EDGE).all()
     points, face = sample_surface(pieces, 50_000, rng=np.random.default_rng(0))
     # The bar's faces are those with a corner outside the cube's planes or inside its middle.
     on_cube = np.abs(box_sdf(pieces.corners.reshape(-1, 3), extents=INNER)).reshape(-1, 3).max(axis=1) < 1e-9
@@ -43,7 +43,7 @@ def test_whole_pieces_do_not_cross_the_other_part() -> None:
 
 @pytest.mark.parametrize("mesh", [CROSSING, join(box(), box(center=(1.0, 0.2, 0.1)))], ids=["crossing", "touching"])
 def test_the_surface_stays_the_same(mesh: TriangleMesh) -> None:
-    pieces, crossed = split_at_seams(mesh)
+    pieces, crossed = split_self_intersections(mesh)
     assert crossed.any()
     assert pieces.face_areas.sum() == pytest.approx(mesh.face_areas.sum(), rel=1e-12)
     assert pieces.volume == pytest.approx(mesh.volume, rel=1e-12)
@@ -52,7 +52,7 @@ def test_the_surface_stays_the_same(mesh: TriangleMesh) -> None:
 @pytest.mark.parametrize("mesh", [sphere(), torus(major=0.7, minor=0.2), join(box(), box(center=(3.0, 0, 0)))])
 def test_what_does_not_cross_is_left_alone(mesh: TriangleMesh) -> None:
     mesh = clean_mesh(mesh, name="a")[0]
-    pieces, crossed = split_at_seams(mesh)
+    pieces, crossed = split_self_intersections(mesh)
     assert not crossed.any()
     np.testing.assert_array_equal(pieces.faces, mesh.faces)
 
@@ -98,7 +98,7 @@ def triangles(mesh: TriangleMesh, chosen: np.ndarray) -> list[list[float]]:
     ids=["crossing", "three parts", "three boxes"],
 )
 def test_looking_only_at_what_was_split_finds_the_same(mesh: TriangleMesh) -> None:
-    pieces, crossed = split_at_seams(mesh)
+    pieces, crossed = split_self_intersections(mesh)
     expected, expected_crossed = plainly_split(mesh)
     assert crossed.any()
     assert triangles(pieces, crossed) == triangles(expected, expected_crossed)

@@ -24,9 +24,9 @@ from shapeprior.errors import CheckpointError, ConfigError
 from shapeprior.models.checkpoint import RunConfig, read_checkpoint
 from shapeprior.models.decoder import Decoder
 from shapeprior.models.objective import Objective, TrainingBatch
-from shapeprior.training import learner
 from shapeprior.training import train as train_module
-from shapeprior.training.distributed import Ranks
+from shapeprior.training import trainer
+from shapeprior.training.distributed import ProcessGroup
 from shapeprior.training.run import EpochReport
 from shapeprior.training.train import train_prior
 
@@ -54,7 +54,7 @@ class Threads:
         own = threading.local()
 
         @contextlib.contextmanager
-        def joined(device: str) -> Iterator[Ranks]:
+        def joined(device: str) -> Iterator[ProcessGroup]:
             yield ThreadRanks(self, own.rank)
 
         def begin(rank: int) -> None:
@@ -65,7 +65,7 @@ class Threads:
                 self.barrier.abort()
                 raise
 
-        monkeypatch.setattr(train_module, "joined_ranks", joined)
+        monkeypatch.setattr(train_module, "join_process_group", joined)
         with ThreadPoolExecutor(self.size) as pool:
             results = [pool.submit(begin, rank) for rank in range(self.size)]
         monkeypatch.undo()
@@ -75,7 +75,7 @@ class Threads:
                 raise error
 
 
-class ThreadRanks(Ranks):
+class ThreadRanks(ProcessGroup):
     """One of them."""
 
     def __init__(self, threads: Threads, rank: int) -> None:
@@ -90,7 +90,7 @@ class ThreadRanks(Ranks):
         threads.barrier.wait()
         return told
 
-    def tell_all(self, numbers: torch.Tensor) -> torch.Tensor:
+    def all_gather(self, numbers: torch.Tensor) -> torch.Tensor:
         return torch.stack(self.exchange(numbers))
 
     def sum_gradients(self, parameters: Sequence[torch.nn.Parameter]) -> None:
@@ -183,7 +183,7 @@ def test_all_name_the_shape_whose_loss_is_not_finite(
     tiny_data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two steps later, every shape of every process is broken; only the first names are said, and all say the same."""
-    measure, messages = learner.batch_objective, []
+    measure, messages = trainer.batch_objective, []
 
     def one_bad_shape(decoder: Decoder, codes: torch.Tensor, batch: TrainingBatch, *rest: Any) -> Objective:
         objective = measure(decoder, codes, batch, *rest)
@@ -197,7 +197,7 @@ def test_all_name_the_shape_whose_loss_is_not_finite(
         except CheckpointError as error:
             messages.append(str(error))
 
-    monkeypatch.setattr(learner, "batch_objective", one_bad_shape)
+    monkeypatch.setattr(trainer, "batch_objective", one_bad_shape)
     Threads(2).run(begin, monkeypatch)
     assert len(messages) == 2
     assert messages[0] == messages[1]

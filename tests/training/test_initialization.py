@@ -18,7 +18,13 @@ from shapeprior.models.presets import StartName, TrainConfig, build_decoder
 from shapeprior.models.triplane import TriplaneConfig
 from shapeprior.sdf.sampling import SdfSamples
 from shapeprior.training import initialization
-from shapeprior.training.initialization import SPREAD, WarmStart, coarse_grid, coarse_grids, first_state
+from shapeprior.training.initialization import (
+    SPREAD,
+    LinearInitialization,
+    coarse_grid,
+    coarse_grids,
+    initial_checkpoint,
+)
 
 TRIPLANE = TriplaneConfig(code_size=4, base=2, channels=(6, 4), width=16)
 
@@ -32,7 +38,7 @@ def begin(data: Dataset, start: StartName, *, seed: int = 0, decoder: Any = TRIP
         shape_ids=tuple(shape.id for shape in shapes),
         dataset={},
     )
-    return first_state(data, shapes, config)
+    return initial_checkpoint(data, shapes, config)
 
 
 def clamped_error(data: Dataset, state: Checkpoint) -> float:
@@ -104,7 +110,7 @@ def family(count: int) -> np.ndarray:
 
 def test_codes_are_principal_components_by_the_eigenvectors_of_the_covariance() -> None:
     grids = family(30)
-    start = WarmStart.fit(grids, code_size=5, clamp=CLAMP, deviation=0.3)
+    start = LinearInitialization.fit(grids, code_size=5, clamp=CLAMP, deviation=0.3)
     near = np.clip(grids, -CLAMP, CLAMP)
     values, vectors = np.linalg.eigh(np.cov(near.T, bias=True))
     scores = (near - near.mean(axis=0)) @ vectors[:, ::-1][:, :5]
@@ -119,9 +125,9 @@ def test_codes_are_principal_components_by_the_eigenvectors_of_the_covariance() 
 def test_the_field_of_the_codes_is_the_best_of_its_rank() -> None:
     grids = family(30)
     near = np.clip(grids, -CLAMP, CLAMP)
-    full = WarmStart.fit(grids, code_size=40, clamp=CLAMP, deviation=0.3)
+    full = LinearInitialization.fit(grids, code_size=40, clamp=CLAMP, deviation=0.3)
     np.testing.assert_allclose(full.mean + full.codes(grids) @ full.basis, near, atol=1e-9)
-    few = WarmStart.fit(grids, code_size=4, clamp=CLAMP, deviation=0.3)
+    few = LinearInitialization.fit(grids, code_size=4, clamp=CLAMP, deviation=0.3)
     missed = np.square(few.mean + few.codes(grids) @ few.basis - near).sum()
     values = np.linalg.svd(near - near.mean(axis=0), compute_uv=False)
     assert missed == pytest.approx(np.square(values[4:]).sum())  # Eckart and Young 1936
@@ -129,7 +135,7 @@ def test_the_field_of_the_codes_is_the_best_of_its_rank() -> None:
 
 def test_a_shape_that_was_not_fitted_gets_the_code_of_its_likeness() -> None:
     grids = family(30)
-    start = WarmStart.fit(grids[:20], code_size=8, clamp=CLAMP, deviation=0.3)
+    start = LinearInitialization.fit(grids[:20], code_size=8, clamp=CLAMP, deviation=0.3)
     code = start.codes(grids[20:])
     nearest = np.argmin(np.linalg.norm(start.codes(grids[:20])[None] - code[:, None], axis=2), axis=1)
     gap = np.abs(np.clip(grids[20:, None], -CLAMP, CLAMP) - np.clip(grids[None, :20], -CLAMP, CLAMP)).mean(axis=2)
@@ -140,7 +146,7 @@ def test_a_shape_that_was_not_fitted_gets_the_code_of_its_likeness() -> None:
 @pytest.mark.parametrize("count", [1, 2])
 def test_one_shape_or_twins_leave_all_codes_zero(count: int) -> None:
     grids = np.repeat(family(1), count, axis=0)
-    start = WarmStart.fit(grids, code_size=4, clamp=CLAMP, deviation=0.3)
+    start = LinearInitialization.fit(grids, code_size=4, clamp=CLAMP, deviation=0.3)
     assert np.abs(start.codes(grids)).max() == 0.0
     np.testing.assert_allclose(start.mean, np.clip(grids[0], -CLAMP, CLAMP))
 
@@ -161,7 +167,7 @@ def test_a_shape_with_fewer_samples_than_neighbours_works() -> None:
 def test_the_decoder_starts_as_the_linear_model() -> None:
     """At cell centres, but for what the untrained planes add to it."""
     grids = family(30)
-    start = WarmStart.fit(grids, code_size=8, clamp=CLAMP, deviation=0.3)
+    start = LinearInitialization.fit(grids, code_size=8, clamp=CLAMP, deviation=0.3)
     decoder = build_decoder(
         TriplaneConfig(code_size=8, base=3, channels=(6, 4), width=8, volume=CELLS), seed=0
     ).double()

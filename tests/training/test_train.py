@@ -17,8 +17,8 @@ from shapeprior.models.decoder import Decoder
 from shapeprior.models.deepsdf import DeepSdfConfig, DeepSdfDecoder
 from shapeprior.models.objective import Objective, TrainingBatch
 from shapeprior.models.presets import DecoderConfig, Preset, TrainConfig, build_decoder
-from shapeprior.training import learner
 from shapeprior.training import train as train_module
+from shapeprior.training import trainer
 from shapeprior.training.train import EpochReport, train_prior
 
 
@@ -151,13 +151,13 @@ def test_every_epoch_sees_every_shape_once_and_other_samples(
     tiny_data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[np.ndarray] = []
-    measure = learner.batch_objective
+    measure = trainer.batch_objective
 
     def measure_and_note(decoder: Decoder, codes: torch.Tensor, batch: TrainingBatch, *rest: Any) -> Objective:
         seen.append(batch.sdf.numpy().copy())
         return measure(decoder, codes, batch, *rest)
 
-    monkeypatch.setattr(learner, "batch_objective", measure_and_note)
+    monkeypatch.setattr(trainer, "batch_objective", measure_and_note)
     train_prior(tiny_data, tmp_path / "run", preset=TINY["deepsdf"], seed=1)
     assert [len(batch) for batch in seen] == [3, 1] * 4  # Four shapes in batches of three.
     stored = [tiny_data.samples(shape.id).sdf for shape in tiny_data.split("train")]

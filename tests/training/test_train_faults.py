@@ -19,7 +19,7 @@ from shapeprior.datasets.dataset import Dataset
 from shapeprior.errors import DatasetError, OutputError
 from shapeprior.io import files
 from shapeprior.models.checkpoint import RunConfig, read_checkpoint
-from shapeprior.training import batches, learner
+from shapeprior.training import batches, trainer
 from shapeprior.training import run as training_run
 from shapeprior.training.run import EpochReport, TrainLog
 from shapeprior.training.train import train_prior
@@ -76,7 +76,7 @@ def test_ctrl_c_ends_with_the_epoch_and_says_how_to_go_on(tiny_data: Dataset, tm
 def test_ctrl_c_in_a_long_epoch_does_not_wait_for_its_end(
     tiny_data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run, measure, steps = tmp_path / "run", learner.batch_objective, 0
+    run, measure, steps = tmp_path / "run", trainer.batch_objective, 0
 
     def interrupted(*arguments: Any) -> Any:
         nonlocal steps
@@ -85,7 +85,7 @@ def test_ctrl_c_in_a_long_epoch_does_not_wait_for_its_end(
             signal.raise_signal(signal.SIGINT)
         return measure(*arguments)
 
-    monkeypatch.setattr(learner, "batch_objective", interrupted)
+    monkeypatch.setattr(trainer, "batch_objective", interrupted)
     monkeypatch.setattr(training_run, "GRACE_SECONDS", 0.0)
     before = signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
@@ -101,7 +101,7 @@ def test_ctrl_c_in_a_long_epoch_does_not_wait_for_its_end(
         signal.raise_signal(signal.SIGINT)
         pytest.fail("went on after the second one")
 
-    monkeypatch.setattr(learner, "batch_objective", interrupted_twice)
+    monkeypatch.setattr(trainer, "batch_objective", interrupted_twice)
     with pytest.raises(KeyboardInterrupt):
         train_prior(tiny_data, run, preset=TINY, seed=1, checkpoint_seconds=0.0)
     assert signal.getsignal(signal.SIGINT) is before

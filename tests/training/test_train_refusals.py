@@ -17,7 +17,7 @@ from shapeprior.errors import CheckpointError, ConfigError, DatasetError, Output
 from shapeprior.models.checkpoint import RunConfig, read_checkpoint
 from shapeprior.models.decoder import Decoder
 from shapeprior.models.objective import Objective, TrainingBatch
-from shapeprior.training import learner
+from shapeprior.training import trainer
 from shapeprior.training.train import train_prior
 
 
@@ -105,7 +105,7 @@ def test_numbers_that_diverge_leave_the_last_whole_checkpoint(tiny_data: Dataset
 def test_weights_that_break_in_the_last_step_of_an_epoch_are_not_saved(
     tiny_data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run, measure, steps = tmp_path / "run", learner.batch_objective, 0
+    run, measure, steps = tmp_path / "run", trainer.batch_objective, 0
 
     def infinite_gradient(decoder: Decoder, codes: torch.Tensor, *rest: Any) -> Objective:
         """A loss that is finite with a gradient that is not, in the last of two steps of the third epoch."""
@@ -116,7 +116,7 @@ def test_weights_that_break_in_the_last_step_of_an_epoch_are_not_saved(
             return dataclasses.replace(objective, value=objective.value + codes.abs().sqrt().sum())
         return objective
 
-    monkeypatch.setattr(learner, "batch_objective", infinite_gradient)
+    monkeypatch.setattr(trainer, "batch_objective", infinite_gradient)
     with pytest.raises(CheckpointError, match=r"epoch 3: weights .* not finite"):
         train_prior(tiny_data, run, preset=TINY["deepsdf"], seed=1, checkpoint_seconds=0.0)
     assert read_checkpoint(run, RunConfig.read(run)).epoch == 2
@@ -126,7 +126,7 @@ def test_weights_that_break_in_the_last_step_of_an_epoch_are_not_saved(
 def test_a_loss_that_is_not_finite_names_the_shape(
     tiny_data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bad: float
 ) -> None:
-    run, measure, steps = tmp_path / "run", learner.batch_objective, 0
+    run, measure, steps = tmp_path / "run", trainer.batch_objective, 0
 
     def one_bad_shape(decoder: Decoder, codes: torch.Tensor, batch: TrainingBatch, *rest: Any) -> Objective:
         """From the second epoch of two steps on."""
@@ -134,7 +134,7 @@ def test_a_loss_that_is_not_finite_names_the_shape(
         objective, steps = measure(decoder, codes, batch, *rest), steps + 1
         return dataclasses.replace(objective, value=torch.where((batch.rows == 2) & (steps > 2), bad, objective.value))
 
-    monkeypatch.setattr(learner, "batch_objective", one_bad_shape)
+    monkeypatch.setattr(trainer, "batch_objective", one_bad_shape)
     shape = tiny_data.split("train")[2].id
     with pytest.raises(CheckpointError, match=f"epoch 2: the loss of shape {shape} is not finite"):
         train_prior(tiny_data, run, preset=TINY["deepsdf"], seed=1, checkpoint_seconds=0.0)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from tyro.conf import FlagCreatePairsOff, Positional, arg
 
 from shapeprior.cli.arguments import Device, Files, Seed
-from shapeprior.cli.console import say
+from shapeprior.cli.console import print_line
 from shapeprior.errors import ConfigError, ScanError, UnexplainedError
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from shapeprior.completion.scan_job import CompletedScan
     from shapeprior.geometry.transforms import Similarity
     from shapeprior.scans.observation import Observation
-    from shapeprior.scans.placement import Freedom
+    from shapeprior.scans.placement import PlacementMode
 
 
 def complete(
@@ -65,10 +65,10 @@ def complete(
         alternatives: Also write meshes of other answers that explain the scan nearly as well, as OUT.other1.ply and so on.
         workers: Processes for a folder; all cores if not given, and 0 for none but the command's own.
     """
-    from shapeprior.completion.refinement import DetailConfig
+    from shapeprior.completion.refinement import ViewRefinementConfig
     from shapeprior.scans.folder import ViewFiles, read_placed_scan
 
-    freedom = None if placement == "auto" else placement
+    mode = None if placement == "auto" else placement
     if not scans:
         raise ConfigError(
             "complete without a scan; expected a depth image, a point cloud, or a folder of them, before the options: "
@@ -76,39 +76,39 @@ def complete(
         )
     read = (*scans, *intrinsics, *mask, *camera_pose, *([pose] if pose else []))
     _refuse_overwriting(out, read)
-    detail = DetailConfig(steps=0) if code_only else DetailConfig()
+    detail = ViewRefinementConfig(steps=0) if code_only else ViewRefinementConfig()
     if len(scans) == 1 and scans[0].is_dir():
-        from shapeprior.cli.console import complete_progress, say_completed
+        from shapeprior.cli.console import complete_progress, print_completed
         from shapeprior.completion.batch import complete_folder
         from shapeprior.parallel.system import usable_cores
 
         with complete_progress() as progress:
             (given,) = ViewFiles.each(scans, intrinsics=intrinsics, masks=mask, camera_poses=camera_pose)
             rows = complete_folder(
-                given.scan, out, prior=prior, placement=freedom, intrinsics=given.intrinsics, mask=given.mask,
+                given.scan, out, prior=prior, placement=mode, intrinsics=given.intrinsics, mask=given.mask,
                 camera_pose=given.camera_pose, pose=pose, sensor=sensor, resolution=resolution, edges=edges, detail=detail,
                 alternatives=alternatives, seed=seed, device=device, workers=usable_cores() if workers is None else workers,
                 progress=progress.update,
             )  # fmt: skip
-        say_completed(rows, out)
+        print_completed(rows, out)
         _refuse_bad_rows(rows, out, prior)
         return
     views = ViewFiles.each(scans, intrinsics=intrinsics, masks=mask, camera_poses=camera_pose)
-    view, T_unit_scan = read_placed_scan(views, sensor=sensor, pose=pose, placement=freedom)
-    loaded, prior = _chosen_prior(prior, view, T_unit_scan, freedom, seed, device)
+    view, T_unit_scan = read_placed_scan(views, sensor=sensor, pose=pose, placement=mode)
+    loaded, prior = _chosen_prior(prior, view, T_unit_scan, mode, seed, device)
     completion = loaded.complete(
-        view, T_unit_world=T_unit_scan, placement=freedom, seed=seed, resolution=resolution, edges=edges, detail=detail
+        view, T_unit_world=T_unit_scan, placement=mode, seed=seed, resolution=resolution, edges=edges, detail=detail
     )
     completion.save(out)
-    _say_completion(completion, out)
+    _print_completion(completion, out)
     for number, other in enumerate(completion.alternatives, start=1):
-        say(f"  another answer fits nearly as well ({other.explained:.0%} of the points, {other.verdict.kind})")
+        print_line(f"  another answer fits nearly as well ({other.explained:.0%} of the points, {other.verdict.kind})")
         if alternatives:
             path = out.with_name(f"{out.stem}.other{number}{out.suffix}")
             _refuse_overwriting(path, read)
             made = loaded.completion(other, view, resolution=resolution, edges=edges, seed=seed, detail=detail)
             made.save(path)
-            say(f"    {path}")
+            print_line(f"    {path}")
     if completion.verdict.kind == "unexplained":
         raise UnexplainedError(
             f"{' '.join(map(str, scans))}: no shape of prior {prior} explains it; expected a scan of its category, alone, in the "
@@ -140,26 +140,26 @@ def _refuse_bad_rows(rows: "Sequence[CompletedScan]", out: Path, prior: str) -> 
         )
 
 
-def _say_completion(completion: "Completion", out: Path) -> None:
+def _print_completion(completion: "Completion", out: Path) -> None:
     """What came out, whether it can be believed, and how well its placement is known."""
     verdict, support = completion.verdict, completion.support
-    say(
+    print_line(
         f"{out}: {len(completion.mesh.faces)} faces in {completion.seconds:.1f} s; {support.seen_share:.0%} of the surface seen, "
         f"{support.imagined_share:.0%} imagined"
     )
-    say(
+    print_line(
         f"  {verdict.kind}: median distance of the scan's points from the code's shape {completion.residual:.3g} scan units, "
         f"{completion.explained:.0%} within 2 % of the object's radius"
     )
-    if completion.left_out >= 0.05:
-        say(f"  {completion.left_out:.0%} of the scan's points lie apart from the others and were left out")
+    if completion.outlier_share >= 0.05:
+        print_line(f"  {completion.outlier_share:.0%} of the scan's points lie apart from the others and were left out")
     for reason in verdict.reasons:
-        say(f"  but {reason}")
+        print_line(f"  but {reason}")
     if completion.deviations is not None:
         known = completion.deviations
         turn = f", turn {known.turn_deg:.1f} degrees" if known.turn_deg else ""
         radius = completion.T_unit_world.inverse().scale
-        say(
+        print_line(
             f"  placement, standard deviations: scale {known.scale:.1%}, offset {known.offset * radius:.3g} scan units{turn}"
         )
 
@@ -168,7 +168,7 @@ def _chosen_prior(
     name: str,
     view: "Observation",
     T_unit_scan: "Similarity | None",
-    freedom: "Freedom | None",
+    mode: "PlacementMode | None",
     seed: int,
     device: str,
 ) -> "tuple[ShapePrior, str]":
@@ -177,12 +177,12 @@ def _chosen_prior(
 
     if name != "auto":
         return load(name, device=device), name
-    found = recognize(view, T_unit_world=T_unit_scan, placement=freedom, seed=seed, device=device)
+    found = recognize(view, T_unit_world=T_unit_scan, placement=mode, seed=seed, device=device)
     for one in found:
         fit = (
             "no surface"
             if one.estimate is None
             else f"{one.estimate.verdict.kind}, objective {one.estimate.objective:.2g}"
         )
-        say(f"{one.name:10s} {fit}")
+        print_line(f"{one.name:10s} {fit}")
     return found[0].prior, found[0].name

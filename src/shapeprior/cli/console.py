@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from shapeprior.datasets.manifest import RefusedShape
     from shapeprior.evaluation.metrics import Metrics
     from shapeprior.training.train import EpochReport
+    from shapeprior.training.train_encoder import EncoderReport
 
 MAX_REFUSALS = 20
 """Refusals of one kind that are listed one by one."""
@@ -28,63 +29,63 @@ REFUSALS = {
 """What is said of each kind of refusal."""
 
 
-def say(text: str) -> None:
+def print_line(text: str) -> None:
     """One line of the result."""
     sys.stdout.write(text + "\n")
 
 
-def complain(text: str) -> None:
+def print_error(text: str) -> None:
     """One line about what went wrong, on standard error."""
     sys.stderr.write(text + "\n")
 
 
-def say_table(metrics: "Metrics") -> None:
+def print_table(metrics: "Metrics") -> None:
     """Metrics with unit and definition."""
     from shapeprior.evaluation.metrics import METRIC_DEFINITIONS
 
     for name, definition in METRIC_DEFINITIONS.items():
         value = getattr(metrics, name)
         text = "-" if value is None else f"{value:.4f}"
-        say(f"  {name:20s}{text:>9s}  {definition.unit:22s} {definition.text}")
-    say_samples()
+        print_line(f"  {name:20s}{text:>9s}  {definition.unit:22s} {definition.text}")
+    print_samples()
 
 
-def say_samples() -> None:
+def print_samples() -> None:
     """The sample counts that stand behind every metric."""
     from shapeprior.evaluation.metrics import MetricsConfig
 
     counts = MetricsConfig()
-    say(
+    print_line(
         f"  P, T: {counts.surface_points:,} points each, uniform by area, on prediction and truth; "
         f"volumes on {counts.volume_points:,} points"
     )
 
 
-def say_prepared(data: "Dataset", *, progress: "PrepareProgress", left_over: Sequence[str]) -> None:
+def print_prepared(data: "Dataset", *, progress: "PrepareProgress", left_over: Sequence[str]) -> None:
     """What became of a collection: counts, time, and every refusal by its cause."""
     from shapeprior.parallel.system import peak_memory_gib
 
-    say(
+    print_line(
         f"{len(data.shapes)} shapes ({len(data.split('train'))} train, {len(data.split('test'))} test), "
         f"{len(data.refused)} refused, in {data.root}"
     )
     if data.categories:
         sizes = {name: sum(shape.category == name for shape in data.shapes) for name in data.categories}
-        say(f"  categories: {', '.join(f'{name} {size}' for name, size in sizes.items())}")
+        print_line(f"  categories: {', '.join(f'{name} {size}' for name, size in sizes.items())}")
     if progress.done:
         rate, memory = progress.done / progress.seconds, peak_memory_gib()
         used = f"; a worker took at most {memory:.2f} GiB" if memory else ""
-        say(f"  {progress.done} files in {progress.seconds:.1f} s, {rate:.2f} a second{used}")
+        print_line(f"  {progress.done} files in {progress.seconds:.1f} s, {rate:.2f} a second{used}")
     if left_over:
-        say(
+        print_line(
             f"  {len(left_over)} shapes of earlier runs are left out, since their files are gone from the collection: "
             f"{', '.join(left_over[:3])}{', ...' if len(left_over) > 3 else ''}"
         )
     for kind, heading in REFUSALS.items():
-        _say_refused([shape for shape in data.refused if shape.kind == kind], heading, data)
+        _print_refused([shape for shape in data.refused if shape.kind == kind], heading, data)
 
 
-def _say_refused(refused: "Sequence[RefusedShape]", heading: str, data: "Dataset") -> None:
+def _print_refused(refused: "Sequence[RefusedShape]", heading: str, data: "Dataset") -> None:
     """Refusals of one kind, those of one cause together; of many, one example of each cause."""
     causes: dict[str, list[str]] = {}
     for shape in refused:
@@ -92,18 +93,18 @@ def _say_refused(refused: "Sequence[RefusedShape]", heading: str, data: "Dataset
         cause = re.sub(r"[-+]?\d[\d.,e+-]*%?", "#", shape.reason.removeprefix(f"{shape.source}: "))
         causes.setdefault(cause, []).append(shape.reason)
     if refused:
-        say(f"{len(refused)} {heading}:")
+        print_line(f"{len(refused)} {heading}:")
     for reasons in sorted(causes.values(), key=len, reverse=True):
         if len(refused) <= MAX_REFUSALS:
             for reason in reasons:
-                say(f"  {reason}")
+                print_line(f"  {reason}")
         else:
-            say(f"  {len(reasons)} as  {reasons[0]}")
+            print_line(f"  {len(reasons)} as  {reasons[0]}")
     if len(refused) > MAX_REFUSALS:
-        say(f"  each with its reason: 'refused' in {data.store.describe('manifest.json')}")
+        print_line(f"  each with its reason: 'refused' in {data.store.describe('manifest.json')}")
 
 
-def say_summary(document: "Mapping[str, Any]") -> None:
+def print_summary(document: "Mapping[str, Any]") -> None:
     """Mean and interval of the main metrics, by task, condition and method, failures included."""
     names = ("chamfer_l1", "fscore_1", "iou")
     seen: list[str] = []
@@ -113,14 +114,14 @@ def say_summary(document: "Mapping[str, Any]") -> None:
         if _place(entry) not in seen:
             seen.append(_place(entry))
     failures = sum(row["failure"] is not None for row in document["rows"])
-    say(f"{len(document['rows'])} rows, {failures} failures (scored worst and included)")
+    print_line(f"{len(document['rows'])} rows, {failures} failures (scored worst and included)")
     for place in seen:
-        say(f"{place:26s}" + "".join(f"{name:>30s}" for name in names))
-        _say_methods(document, place, names)
-        _say_outcome(document, place)
+        print_line(f"{place:26s}" + "".join(f"{name:>30s}" for name in names))
+        _print_methods(document, place, names)
+        _print_outcome(document, place)
     for name, method in document["methods"].items():
         if method["not_run"]:
-            say(f"  {name}: {method['not_run']}")
+            print_line(f"  {name}: {method['not_run']}")
 
 
 def _place(entry: "Mapping[str, Any]") -> str:
@@ -128,7 +129,7 @@ def _place(entry: "Mapping[str, Any]") -> str:
     return " ".join(str(word) for word in (entry["task"], *entry["condition"].values()))
 
 
-def _say_methods(document: "Mapping[str, Any]", place: str, names: Sequence[str]) -> None:
+def _print_methods(document: "Mapping[str, Any]", place: str, names: Sequence[str]) -> None:
     found: dict[str, dict[str, Mapping[str, Any]]] = {}
     for entry in document["summary"]:
         if _place(entry) == place and entry["part"] == "all":
@@ -137,10 +138,10 @@ def _say_methods(document: "Mapping[str, Any]", place: str, names: Sequence[str]
         cells = (
             f"{entries[name]['mean']:.4f} ({entries[name]['low']:.4f} to {entries[name]['high']:.4f})" for name in names
         )
-        say(f"  {method:24s}" + "".join(f"{cell:>30s}" for cell in cells))
+        print_line(f"  {method:24s}" + "".join(f"{cell:>30s}" for cell in cells))
 
 
-def _say_outcome(document: "Mapping[str, Any]", place: str) -> None:
+def _print_outcome(document: "Mapping[str, Any]", place: str) -> None:
     """The prior's time, and how often it found a placement that it had to find."""
     from shapeprior.evaluation.report.document import PRIOR
 
@@ -153,7 +154,7 @@ def _say_outcome(document: "Mapping[str, Any]", place: str) -> None:
                 f"; turn within 10 degrees {entry['turn_right']:.0%}, scale within 5 % {entry['scale_right']:.0%}, "
                 f"both {entry['placed_right']:.0%}"
             )
-        say(text)
+        print_line(text)
 
 
 class PrepareProgress:
@@ -177,11 +178,11 @@ class PrepareProgress:
         self.seconds = self.bar.format_dict["elapsed"]
 
 
-def say_figures(figures: "Mapping[str, int | float | str]") -> None:
+def print_figures(figures: "Mapping[str, int | float | str]") -> None:
     """Named figures, one a line."""
     for name, value in figures.items():
         text = f"{value:.4g}" if isinstance(value, float) else str(value)
-        say(f"  {name.replace('_', ' '):20s}{text:>12s}")
+        print_line(f"  {name.replace('_', ' '):20s}{text:>12s}")
 
 
 @contextmanager
@@ -202,18 +203,18 @@ def complete_progress() -> Iterator[PrepareProgress]:
         yield PrepareProgress(bar)
 
 
-def say_completed(rows: "Sequence[CompletedScan]", out: "Path") -> None:
+def print_completed(rows: "Sequence[CompletedScan]", out: "Path") -> None:
     """A line a scan, those that want attention with their reason, and how many there are of each kind."""
     width = max(len(row.scan) for row in rows)
     for row in rows:
         figures = "" if row.residual is None else f"  residual {row.residual:<9.3g} seen {row.seen:4.0%}"
-        say(f"  {row.scan:{width}s}  {row.status:11s}{figures}")
+        print_line(f"  {row.scan:{width}s}  {row.status:11s}{figures}")
         if row.reason:
-            say(f"    {row.reason}")
+            print_line(f"    {row.reason}")
     kinds = {
         kind: sum(row.status == kind for row in rows) for kind in ("explained", "doubtful", "unexplained", "failed")
     }
-    say(
+    print_line(
         f"{len(rows)} scans: {', '.join(f'{count} {kind}' for kind, count in kinds.items() if count)}; table {out / 'summary.csv'}"
     )
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from shapeprior.cli.console import say, say_table
+from shapeprior.cli.console import print_line, print_table
 
 if TYPE_CHECKING:
     from shapeprior.completion.result import Completion
@@ -30,7 +30,7 @@ class DemoResult:
 def run_demo(out: str | os.PathLike[str], *, seed: int = 0) -> DemoResult:
     """Read the bundled depth image, complete it, write mesh and picture to `out`. Raises OutputError."""
     from shapeprior.completion.registry import bundled_folder, load
-    from shapeprior.evaluation.ground_truth import Truth, score
+    from shapeprior.evaluation.ground_truth import GroundTruth, score
     from shapeprior.evaluation.metrics import MetricsConfig
     from shapeprior.io.meshes import load_mesh, save_mesh
     from shapeprior.scans.placement import read_pose
@@ -46,7 +46,7 @@ def run_demo(out: str | os.PathLike[str], *, seed: int = 0) -> DemoResult:
     prior = load(settings["prior"])
     completion = prior.complete(view_camera, T_unit_world=T_unit_camera, seed=seed)
     true_unit = load_mesh(folder / "truth.ply")
-    truth = Truth(surface_unit=true_unit, distance=SignedDistance(true_unit))
+    truth = GroundTruth(surface_unit=true_unit, distance=SignedDistance(true_unit))
     metrics = score(completion.mesh_unit, truth, seed=seed, config=MetricsConfig())
     mesh_path = save_mesh(out / "completion.ply", completion.mesh)
     panels = completion_panels(view_camera.transformed(T_unit_camera), completion.mesh_unit, true_unit)
@@ -69,7 +69,9 @@ def demo(out: Path = Path("shapeprior-demo")) -> None:
     """
 
     result = run_demo(out)
-    say(f"completed {result.scan_path.name} in {result.seconds:.1f} s; against the true mesh, unseen in training:")
-    say_table(result.metrics)
-    say(f"mesh     {result.mesh_path}")
-    say(f"picture  {result.picture_path}")
+    print_line(
+        f"completed {result.scan_path.name} in {result.seconds:.1f} s; against the true mesh, unseen in training:"
+    )
+    print_table(result.metrics)
+    print_line(f"mesh     {result.mesh_path}")
+    print_line(f"picture  {result.picture_path}")

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from tyro.conf import Positional, arg
 
 from shapeprior.cli.arguments import UNSEEN_SEED, Seed
-from shapeprior.cli.console import say
+from shapeprior.cli.console import print_line
 
 
 def evaluate(
@@ -57,7 +57,7 @@ def evaluate(
         timeout: Seconds that one row may take.
         memory: GiB of memory that one worker may take.
     """
-    from shapeprior.cli.console import evaluate_progress, say_summary
+    from shapeprior.cli.console import evaluate_progress, print_summary
     from shapeprior.datasets.dataset import Dataset
     from shapeprior.evaluation.config import EvaluateConfig, chosen_baselines
     from shapeprior.evaluation.evaluate import evaluate_prior
@@ -81,8 +81,8 @@ def evaluate(
             run, Dataset.open(data), out, config=config, seed=seed, against=against, workers=workers, cluster=cluster,
             limits=WorkerLimits(timeout=timeout, memory=memory), progress=progress.update,
         )  # fmt: skip
-    say_summary(document)
-    say(f"report {write_report(out)}, {out / 'report.md'}, figures {out / 'metrics.json'}")
+    print_summary(document)
+    print_line(f"report {write_report(out)}, {out / 'report.md'}, figures {out / 'metrics.json'}")
 
 
 def original(*, out: Path, count: int = 3, seed: Annotated[int, arg(help=UNSEEN_SEED)] = 1) -> None:
@@ -93,11 +93,11 @@ def original(*, out: Path, count: int = 3, seed: Annotated[int, arg(help=UNSEEN_
         count: Unseen shapes of each of the five categories.
     """
     from shapeprior.cli.console import count_progress
-    from shapeprior.evaluation.reproduction.measure import OriginalConfig
-    from shapeprior.evaluation.reproduction.tables import write_original_tables
+    from shapeprior.evaluation.reproduction.measure import ReproductionConfig
+    from shapeprior.evaluation.reproduction.tables import write_reproduction_tables
 
-    config = OriginalConfig(count=count, seed=seed)
+    config = ReproductionConfig(count=count, seed=seed)
     with count_progress("shape", total=count * len(config.categories)) as progress:
-        page = write_original_tables(out, config=config, progress=progress)
-    say(f"page     {page}")
-    say(f"figure   {out / 'original.png'}")
+        page = write_reproduction_tables(out, config=config, progress=progress)
+    print_line(f"page     {page}")
+    print_line(f"figure   {out / 'original.png'}")

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from tyro.conf import Positional, arg
 
 from shapeprior.cli.arguments import Device, Seed, Up
-from shapeprior.cli.console import say
+from shapeprior.cli.console import print_line
 from shapeprior.errors import ConfigError
 
 
@@ -52,7 +52,9 @@ def encode(
     encoded = loaded.encode(mesh, up=up, seed=seed, config=config, refine=wanted)
     near = loaded.nearest(encoded.code, count=1)[0]
     encoded.save(out)
-    say(f"{out}: mean error of the field {encoded.error:.4f} radii; nearest code {near.id} at {near.distance:.1f}")
+    print_line(
+        f"{out}: mean error of the field {encoded.error:.4f} radii; nearest code {near.id} at {near.distance:.1f}"
+    )
     if mesh_out is not None:
         if encoded.refined is not None:
             decoded = loaded.extract_prepared(encoded.refined, resolution=resolution)
@@ -60,7 +62,7 @@ def encode(
             decoded = loaded.extract(encoded.code, resolution=resolution)
         T_world_unit = encoded.T_unit_world.inverse()
         save_mesh(mesh_out, TriangleMesh(vertices=T_world_unit.apply(decoded.vertices), faces=decoded.faces))
-        say(f"mesh     {mesh_out}")
+        print_line(f"mesh     {mesh_out}")
 
 
 def nearest(
@@ -113,12 +115,12 @@ def nearest(
         ids = [near.id for near in found]
         mesh_unit = query.mesh_unit or loaded.extract(query.code)
         chamfer = surface_distances(mesh_unit, Dataset.open(data), ids, seed=seed)
-    say(f"  {'shape':{width}s}{'code':>9s}" + ("" if chamfer is None else f"{'chamfer_l1':>12s}"))
+    print_line(f"  {'shape':{width}s}{'code':>9s}" + ("" if chamfer is None else f"{'chamfer_l1':>12s}"))
     for row, near in enumerate(found):
-        say(f"  {near.id:{width}s}{near.distance:9.2f}" + ("" if chamfer is None else f"{chamfer[row]:12.4f}"))
-    say("  code: distance in standard deviations of the training codes")
+        print_line(f"  {near.id:{width}s}{near.distance:9.2f}" + ("" if chamfer is None else f"{chamfer[row]:12.4f}"))
+    print_line("  code: distance in standard deviations of the training codes")
     if chamfer is not None:
-        say(
+        print_line(
             "  chamfer_l1: ½ (mean d(P→T) + mean d(T→P)) of the mesh (or of what the code decodes to) P and the stored mesh T, "
             "in unit-sphere radii"
         )
@@ -157,8 +159,8 @@ def interpolate(
     shares = [f"{number / (steps - 1):.2f}" for number in range(steps)]
     titles = [Path(first).name, *shares[1:-1], Path(last).name]
     written = write_shapes(loaded, codes, out, name="between", titles=titles, columns=steps, resolution=resolution)
-    say(f"{steps} meshes in {out}, from {first} to {last}")
-    say(f"picture  {written.picture_path}")
+    print_line(f"{steps} meshes in {out}, from {first} to {last}")
+    print_line(f"picture  {written.picture_path}")
 
 
 def sample(
@@ -187,10 +189,10 @@ def sample(
     near = [loaded.nearest(code, count=1)[0] for code in codes]
     titles = [f"{number}" for number in range(count)]
     written = write_shapes(loaded, codes, out, name="sample", titles=titles, columns=4, resolution=resolution)
-    say(f"{count} meshes in {out}; the mixture has {len(loaded.mixture.weights)} components")
+    print_line(f"{count} meshes in {out}; the mixture has {len(loaded.mixture.weights)} components")
     for path, mesh, shape in zip(written.mesh_paths, written.meshes, near, strict=True):
         parts = int(mesh.part_labels.max()) + 1
-        say(
+        print_line(
             f"  {path.name}  {parts} {'part' if parts == 1 else 'parts'}, nearest code {shape.id} at {shape.distance:.1f}"
         )
-    say(f"picture  {written.picture_path}")
+    print_line(f"picture  {written.picture_path}")

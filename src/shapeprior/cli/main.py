@@ -10,7 +10,7 @@ from typing import NoReturn
 import tyro
 
 from shapeprior.cli.complete import complete
-from shapeprior.cli.console import complain
+from shapeprior.cli.console import print_error
 from shapeprior.cli.demo import demo
 from shapeprior.cli.evaluate import evaluate, original
 from shapeprior.cli.latent import encode, interpolate, nearest, sample
@@ -48,10 +48,10 @@ def main() -> None:
             description="Learn what a category of objects looks like; complete one partial view into a closed mesh.",
         )
     except ShapePriorError as error:
-        complain(f"shapeprior: {error}")
+        print_error(f"shapeprior: {error}")
         _leave(3 if isinstance(error, UnexplainedError) else 1)
     except KeyboardInterrupt:
-        complain("shapeprior: interrupted; start the same command again to go on")
+        print_error("shapeprior: interrupted; start the same command again to go on")
         _leave(130)
 
 

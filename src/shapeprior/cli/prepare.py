@@ -6,7 +6,7 @@ from typing import Literal
 from tyro.conf import Positional
 
 from shapeprior.cli.arguments import Seed
-from shapeprior.cli.console import say
+from shapeprior.cli.console import print_line
 
 
 def synthesize(
@@ -22,7 +22,7 @@ def synthesize(
     from shapeprior.datasets.procedural import synthesize_family
 
     paths = synthesize_family(family, count=count, out=out, seed=seed)
-    say(f"{len(paths)} meshes of family {family} in {out}")
+    print_line(f"{len(paths)} meshes of family {family} in {out}")
 
 
 def prepare(
@@ -68,7 +68,7 @@ def prepare(
         timeout: Seconds that one shape may take.
         memory: GiB of memory that one worker may take.
     """
-    from shapeprior.cli.console import prepare_progress, say_prepared
+    from shapeprior.cli.console import prepare_progress, print_prepared
     from shapeprior.datasets.mesh_source import parse_unit
     from shapeprior.datasets.prepare import left_over, prepare_dataset
     from shapeprior.datasets.prepare_mesh import PrepareConfig
@@ -97,7 +97,7 @@ def prepare(
             limits=WorkerLimits(timeout=timeout, memory=memory),
             progress=progress.update,
         )
-    say_prepared(data, progress=progress, left_over=left_over(data))
+    print_prepared(data, progress=progress, left_over=left_over(data))
 
 
 def inspect(mesh: Positional[Path], *, out: Path | None = None, up: Literal["auto", "x", "y", "z"] = "auto") -> None:
@@ -109,10 +109,10 @@ def inspect(mesh: Positional[Path], *, out: Path | None = None, up: Literal["aut
             not given.
         up: The axis that points up; auto takes what the file format says, or else y.
     """
-    from shapeprior.cli.console import say_figures
+    from shapeprior.cli.console import print_figures
     from shapeprior.visualization.inspection import inspect_mesh
     from shapeprior.visualization.pictures import save_picture
 
     found = inspect_mesh(mesh, up=up)
-    say_figures(found.figures)
-    say(f"picture  {save_picture(out or Path(mesh.stem + '.inspect.png'), found.picture)}")
+    print_figures(found.figures)
+    print_line(f"picture  {save_picture(out or Path(mesh.stem + '.inspect.png'), found.picture)}")

@@ -6,7 +6,7 @@ import tyro
 from tyro.conf import Positional
 
 from shapeprior.cli.arguments import Device, Seed
-from shapeprior.cli.console import say
+from shapeprior.cli.console import print_line
 
 
 def train(
@@ -40,11 +40,11 @@ def train(
     from shapeprior.cli.console import train_progress
     from shapeprior.datasets.dataset import Dataset
     from shapeprior.models.presets import preset as named_preset
-    from shapeprior.parallel.system import keep_freed_memory
+    from shapeprior.parallel.system import tune_malloc
     from shapeprior.training.distributed import rank_of_environment
     from shapeprior.training.train import train_prior
 
-    keep_freed_memory()
+    tune_malloc()
     recipe = named_preset(preset)
     if epochs is not None:
         recipe = dataclasses.replace(recipe, train=dataclasses.replace(recipe.train, epochs=epochs))
@@ -52,12 +52,12 @@ def train(
     if rank_of_environment() > 0:  # One process speaks for all.
         train_prior(data, out, preset=recipe, seed=seed, device=device, compiled=compile, license=license)
         return
-    say(f"{len(data.split('train'))} training shapes, preset {preset}, {recipe.train.epochs} epochs")
+    print_line(f"{len(data.split('train'))} training shapes, preset {preset}, {recipe.train.epochs} epochs")
     with train_progress() as progress:
         train_prior(
             data, out, preset=recipe, seed=seed, device=device, compiled=compile, license=license, progress=progress
         )
-    say(f"prior {out}, model card {out / 'README.md'}, log {out / 'log.jsonl'}")
+    print_line(f"prior {out}, model card {out / 'README.md'}, log {out / 'log.jsonl'}")
     if encoder_steps > 0:
         train_encoder(out, data=dataset, steps=encoder_steps, seed=seed, device=device)
 
@@ -77,10 +77,10 @@ def train_encoder(
     """
     from shapeprior.cli.console import encoder_progress
     from shapeprior.datasets.dataset import Dataset
-    from shapeprior.parallel.system import keep_freed_memory
+    from shapeprior.parallel.system import tune_malloc
     from shapeprior.training.train_encoder import EncoderTraining, train_encoder
 
-    keep_freed_memory()
+    tune_malloc()
     with encoder_progress() as progress:
         path = train_encoder(
             run,
@@ -90,4 +90,4 @@ def train_encoder(
             device=device,
             progress=progress,
         )
-    say(f"encoder {path}")
+    print_line(f"encoder {path}")

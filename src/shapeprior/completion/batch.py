@@ -6,14 +6,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 
-from shapeprior.completion.refinement import DetailConfig
-from shapeprior.completion.scan_job import CompletedScan, ScanJob, complete_scan, content_sha256, kept_row
+from shapeprior.completion.refinement import ViewRefinementConfig
+from shapeprior.completion.scan_job import CompletedScan, ScanJob, cached_row, complete_scan, content_sha256
 from shapeprior.errors import ConfigError
 from shapeprior.io.files import write_bytes
 from shapeprior.parallel.pool import run_jobs
-from shapeprior.parallel.worker import Lost, WorkerLimits
+from shapeprior.parallel.worker import JobFailure, WorkerLimits
 from shapeprior.scans.folder import SUMMARY, find_scans
-from shapeprior.scans.placement import Freedom
+from shapeprior.scans.placement import PlacementMode
 from shapeprior.sdf.isosurface.extract import Edges
 
 
@@ -22,7 +22,7 @@ def complete_folder(
     out: Path,
     *,
     prior: str,
-    placement: Freedom | None = None,
+    placement: PlacementMode | None = None,
     intrinsics: Path | None = None,
     mask: Path | None = None,
     camera_pose: Path | None = None,
@@ -30,7 +30,7 @@ def complete_folder(
     sensor: tuple[float, float, float] | None = None,
     resolution: int = 256,
     edges: Edges = "smooth",
-    detail: DetailConfig | None = None,
+    detail: ViewRefinementConfig | None = None,
     alternatives: bool = False,
     seed: int = 0,
     device: str = "cpu",
@@ -65,14 +65,14 @@ def complete_folder(
             sensor=sensor,
             resolution=resolution,
             edges=edges,
-            detail=detail or DetailConfig(),
+            detail=detail or ViewRefinementConfig(),
             alternatives=alternatives,
             seed=seed,
             device=device,
         )
         for scan in found
     ]
-    rows = {job.scan.name: row for job in jobs if (row := kept_row(job)) is not None}
+    rows = {job.scan.name: row for job in jobs if (row := cached_row(job)) is not None}
     _refuse_overwriting(jobs)
     if not (out / SUMMARY).exists():
         # Marks the folder as one of results, which later searches of the scans' folder leave out, before the first mesh is in it.
@@ -82,7 +82,7 @@ def complete_folder(
         for job, outcome in run_jobs(
             complete_scan, pending, workers=workers, limits=limits or WorkerLimits(timeout=600.0)
         ):
-            lost = isinstance(outcome, Lost)
+            lost = isinstance(outcome, JobFailure)
             row = CompletedScan.failed(job, f"{job.scan.name}: {outcome.reason}") if lost else outcome
             rows[job.scan.name] = row
             if progress:

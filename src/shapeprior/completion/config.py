@@ -20,15 +20,15 @@ class InferConfig:
     """Steps of all starts, if there are several, with few points and derivatives that are made once."""
     short_points: int = 160
     """Surface points, and as many free points, in these."""
-    kept: int = 4
+    survivors: int = 4
     """Starts that go on after these, if there are so many."""
     steps: int = 6
     """Steps of those where the placement is known."""
-    most_steps: int = 20
+    max_steps: int = 20
     """More of these, and of those with cleared points, are made where the fit still gains by them: as many in all, at most."""
     placed_steps: int = 10
     """Steps of those where it is not."""
-    fresh_every: int = 5
+    relinearize_every: int = 5
     """Steps with the same derivatives of the decoder by its code."""
     clearing_points: int = 300
     """Points of each fit's shape that were seen to be free, at most, that are added to the others then (`shapeprior.completion.constraints`)."""
@@ -51,7 +51,7 @@ class InferConfig:
     placed_prior_weight: float = 5e-4
     """Weight of it, and of what is expected of the placement, where it is not: codes that are drawn to the usual ones take objects
     for larger than they are."""
-    filling_steps: int = 5
+    renormalization_steps: int = 5
     """Steps after a placement with unknown scale was changed so that the shape fills the unit sphere; 0 leaves that out."""
 
     def __post_init__(self) -> None:
@@ -62,11 +62,11 @@ class InferConfig:
                 "placed_starts",
                 "short_steps",
                 "short_points",
-                "kept",
+                "survivors",
                 "steps",
-                "most_steps",
+                "max_steps",
                 "placed_steps",
-                "fresh_every",
+                "relinearize_every",
                 "points",
                 "free_points",
                 "clearing_points",
@@ -78,7 +78,7 @@ class InferConfig:
                 "placed_prior_weight",
                 "clearing_steps",
                 "placed_clearing_steps",
-                "filling_steps",
+                "renormalization_steps",
             ),
         )
 

@@ -13,12 +13,12 @@ from jaxtyping import Float
 from scipy.spatial import KDTree
 from torch import Tensor
 
-from shapeprior.completion.fitting import Hypothesis
+from shapeprior.completion.fitting import FitState
 from shapeprior.errors import CompletionError
 from shapeprior.geometry.mesh import TriangleMesh, components_of, vertex_normals
 from shapeprior.geometry.transforms import UNIT_SPHERE_BUFFER, Similarity
 from shapeprior.models.decoder import DecodedField, Decoder
-from shapeprior.scans.free_space import SeenThrough
+from shapeprior.scans.free_space import FreeSpace
 from shapeprior.sdf.isosurface.extract import ExtractConfig, extract_mesh
 
 RESOLUTION = 64
@@ -32,13 +32,13 @@ LIMITS = (0.8, 1.25)
 """Scales beyond these are a torn shape's, not the placement's."""
 
 
-def fill_sphere(decoder: Decoder, code: Float[Tensor, "code"]) -> Similarity | None:
+def unit_sphere_correction(decoder: Decoder, code: Float[Tensor, "code"]) -> Similarity | None:
     """The scale and offset that normalise the shape of a code as preparation normalises meshes; None if it has no surface.
 
     Codes between and beyond those of training have shapes that are a little too small or too large for the unit sphere: where the
     scale of an object is unknown, that is an error of the scale.
     """
-    mesh = outline(decoder, code, level=LEVEL)
+    mesh = coarse_mesh(decoder, code, level=LEVEL)
     if mesh is None:
         return None
     # As of a mesh, less what the level adds to the radius.
@@ -49,7 +49,7 @@ def fill_sphere(decoder: Decoder, code: Float[Tensor, "code"]) -> Similarity | N
     return Similarity(scale=scale, rotation=found.rotation, offset=found.offset * (scale / found.scale))
 
 
-def outline(decoder: Decoder, code: Float[Tensor, "code"], *, level: float = 0.0) -> TriangleMesh | None:
+def coarse_mesh(decoder: Decoder, code: Float[Tensor, "code"], *, level: float = 0.0) -> TriangleMesh | None:
     """A coarse mesh of where a code's field is `level`, in the unit frame; None if it is nowhere."""
     with torch.no_grad():
         field = DecodedField(decoder, decoder.prepare(code[None]))
@@ -78,8 +78,8 @@ DEPTHS = (0.0, 0.02, 0.05, 0.1)
 speak."""
 
 
-def filled_samples(
-    decoder: Decoder, guess: Hypothesis, free: Float[np.ndarray, "free 3"], *, count: int, seed: int
+def violating_free_points(
+    decoder: Decoder, guess: FitState, free: Float[np.ndarray, "free 3"], *, count: int, seed: int
 ) -> Float[np.ndarray, "found 3"]:
     """At most `count` of the view's own free points that lie in the guess's shape, in the frame that its pose maps from.
 
@@ -96,14 +96,14 @@ def filled_samples(
     return some[(values < 0.0).cpu().numpy()][:count]
 
 
-def overreach(
-    decoder: Decoder, guess: Hypothesis, code: Float[Tensor, "code"], seen: SeenThrough, *, count: int, seed: int
+def free_space_violations(
+    decoder: Decoder, guess: FitState, code: Float[Tensor, "code"], seen: FreeSpace, *, count: int, seed: int
 ) -> Float[np.ndarray, "found 3"]:
     """At most `count` points on and in the guess's shape that were `seen` to be free, in the frame that its pose maps from.
 
     It takes an extraction at 64³, and misses nothing that has a surface there.
     """
-    mesh = outline(decoder, code) if seen.sensors else None
+    mesh = coarse_mesh(decoder, code) if seen.sensors else None
     if mesh is None or guess.prepared is None:
         return np.zeros((0, 3))
     T_view_unit = guess.pose.similarity.inverse()

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from shapeprior.completion.fitting import Hypothesis
+from shapeprior.completion.fitting import FitState
 from shapeprior.completion.residuals import ObservedSamples
 from shapeprior.geometry.transforms import Similarity
 from shapeprior.models.decoder import Decoder
@@ -33,13 +33,13 @@ below the second any surface explains them."""
 MIN_THICKNESS = 0.04
 """Thickness of the observed points (`shapeprior.completion.estimate.LatentEstimate.thickness`) below which they lie in a plane, which
 any shape with a flat side explains: 200 single views of unseen shapes of the five families have 0.073 or more."""
-SLOPE_ERROR = (0.4, 0.6)
+EIKONAL_ERROR = (0.4, 0.6)
 """Mean deviations of the field's slope from 1 at the observed points: up to the first the field is a distance there, above the
 second none. Codes far from all shapes can be found whose field is zero at any scan's points, but it is no solid's distance."""
 NORMAL_AGREEMENT = (0.7, 0.3)
 """Mean cosines between the scan's normals and the shape's: from the first they agree, below the second they do not."""
 
-MAX_LEFT_OUT = 0.3
+MAX_OUTLIER_SHARE = 0.3
 """Share of the scan's points that lie apart from the object, above which the scan may show something else, too."""
 MAX_SCALE_DEVIATION = 0.05
 """Standard deviation of a placement's scale above which the scan does not tell how large the object is."""
@@ -63,11 +63,11 @@ def judge(
     code_length: float,
     extent: float,
     thickness: float,
-    slope_error: float,
+    eikonal_error: float,
     normal_agreement: float | None,
     scale_deviation: float | None,
     alternatives: int,
-    left_out: float,
+    outlier_share: float,
 ) -> Verdict:
     """The verdict on a fit, from what the solver reports of it (`shapeprior.completion.solver.LatentEstimate`)."""
     doubts, faults = [], []
@@ -76,8 +76,8 @@ def judge(
         doubts.append(f"{points} points; {MIN_POINTS} are the fewest that tell shapes apart")
     if thickness < MIN_THICKNESS:
         doubts.append("the scan's points lie in a plane, which any shape with a flat side explains")
-    if left_out > MAX_LEFT_OUT:
-        doubts.append(f"{left_out:.0%} of the scan's points lie apart from the others and were left out")
+    if outlier_share > MAX_OUTLIER_SHARE:
+        doubts.append(f"{outlier_share:.0%} of the scan's points lie apart from the others and were left out")
     if alternatives:
         what = "another answer fits" if alternatives == 1 else f"{alternatives} other answers fit"
         doubts.append(f"{what} the scan nearly as well: it does not show which is right")
@@ -87,7 +87,7 @@ def judge(
         (1.0 - explained, 1.0 - EXPLAINED[0], 1.0 - EXPLAINED[1], f"{explained:.0%} of the points lie on the shape"),
         (violated, *VIOLATED, f"the shape fills {violated:.0%} of the space that was seen to be free"),
         (code_length, *FAR_CODE, f"the shape is {code_length:.1f} times as far from the mean as training shapes are"),
-        (slope_error, *SLOPE_ERROR, f"beside the points, the field is {slope_error:.0%} off a solid's distance"),
+        (eikonal_error, *EIKONAL_ERROR, f"beside the points, the field is {eikonal_error:.0%} off a solid's distance"),
         (
             -agreement,
             *(-value for value in NORMAL_AGREEMENT),
@@ -131,7 +131,7 @@ class LatentEstimate:
     """Median |f| at the observed points, in unit-sphere radii."""
     points: int
     """Observed points, 4,096 at most, which the next numbers are of."""
-    left_out: float
+    outlier_share: float
     """Share of observed points that lie apart from the others and have no say (`shapeprior.scans.observation`)."""
     explained: float
     """Share of observed points with |f| below 0.02."""
@@ -146,7 +146,7 @@ class LatentEstimate:
     thickness: float
     """Spread (standard deviation) of the observed points across the plane that fits them best, as a share of their lesser one in
     it: 0 where all lie in one plane."""
-    slope_error: float
+    eikonal_error: float
     """Mean of | |grad f| - 1 | at observed points: a distance grows as one goes, what a code far from all shapes gives does not."""
     normal_agreement: float | None
     """Mean cosine between the view's normals and the field's gradient; None where neither normals nor a sensor are known."""
@@ -166,22 +166,22 @@ class LatentEstimate:
             code_length=self.code_length,
             extent=self.extent,
             thickness=self.thickness,
-            slope_error=self.slope_error,
+            eikonal_error=self.eikonal_error,
             normal_agreement=self.normal_agreement,
             scale_deviation=None if self.deviations is None else self.deviations.scale,
             alternatives=len(self.alternatives),
-            left_out=self.left_out,
+            outlier_share=self.outlier_share,
         )
 
 
 def latent_estimate(
-    guess: Hypothesis,
+    guess: FitState,
     samples: ObservedSamples,
     *,
     decoder: Decoder,
     code: Float[Tensor, "code"],
     T_sample_world: Similarity,
-    left_out: float,
+    outlier_share: float,
     deviations: PlacementDeviations | None,
 ) -> LatentEstimate:
     """The estimate of one guess, measured on all samples of the view, which are in the sample frame."""
@@ -192,7 +192,7 @@ def latent_estimate(
         residuals = decoder.query(prepared, points[None]).abs()[0]
         filled = decoder.query(prepared, free[None])[0] < -0.01 if len(free) else torch.zeros(1)
     rows = torch.linspace(0, len(points) - 1, min(len(points), SLOPE_POINTS), device=points.device).long()
-    _, slope = decoder.slope(prepared, points[rows])
+    _, slope = decoder.gradient(prepared, points[rows])
     normals = torch.from_numpy(moved.apply_vectors(samples.normals)).to(code)[rows]
     cosines = torch.nn.functional.cosine_similarity(slope, normals, dim=1)
     return LatentEstimate(
@@ -200,11 +200,11 @@ def latent_estimate(
         T_unit_world=moved @ T_sample_world,
         residual=float(residuals.median()),
         points=len(points),
-        left_out=left_out,
+        outlier_share=outlier_share,
         explained=float((residuals < 0.02).float().mean()),
         violated=float(filled.float().mean()),
         code_length=float(guess.whitened.square().mean().sqrt()),
-        slope_error=float((slope.norm(dim=1) - 1.0).abs().mean()),
+        eikonal_error=float((slope.norm(dim=1) - 1.0).abs().mean()),
         normal_agreement=float(cosines.mean()) if bool(normals.any()) else None,
         extent=float((points.amax(dim=0) - points.amin(dim=0)).max()),
         thickness=_thickness(samples.surface),

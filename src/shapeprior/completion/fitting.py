@@ -23,9 +23,9 @@ PLACE_WEIGHT = 1.0 / 16.0
 """Weight of each of the placement's squared distances beside the mean of the code's, in the prior."""
 DAMPING = 1e-3
 """At the first step."""
-WORTH = 0.1
+MIN_GAIN = 0.1
 """Share of the objective that two steps together must take away for more than the usual number to be made."""
-TRIES = 4
+MAX_TRIES = 4
 """Shorter steps that are tried before a step is given up."""
 
 
@@ -62,7 +62,7 @@ class Pose:
 
 
 @dataclass(frozen=True, eq=False)
-class Expectation:
+class GaussianPrior:
     """What is likely before the view's points are looked at one by one: normal distributions of a code and a placement.
 
     Nothing else keeps a view from shrinking to a point of some surface.
@@ -81,7 +81,7 @@ class Expectation:
     """Negative logarithm of the probability of expecting this at all, in nats."""
 
     @classmethod
-    def of_any_view(cls, like: Float[Tensor, "code"], pose: Pose) -> "Expectation":
+    def of_any_view(cls, like: Float[Tensor, "code"], pose: Pose) -> "GaussianPrior":
         """The training codes' own spread, at a pose, in type and device of `like`."""
         return cls(torch.zeros_like(like), torch.ones_like(like), pose)
 
@@ -99,13 +99,13 @@ class Expectation:
 
 
 @dataclass(frozen=True, eq=False)
-class Hypothesis:
+class FitState:
     """A guess, with its objective on the points that it was last moved with."""
 
     whitened: Float[Tensor, "code"]
     pose: Pose
     """Moves the view's samples from where they were made."""
-    expected: Expectation
+    expected: GaussianPrior
     """By the prior."""
     objective: float = float("inf")
     damping: float = DAMPING
@@ -118,7 +118,7 @@ class Hypothesis:
 
 
 @dataclass(frozen=True, eq=False)
-class Fitter:
+class LevenbergMarquardt:
     """Moves hypotheses of one view."""
 
     decoder: Decoder
@@ -129,36 +129,36 @@ class Fitter:
     """Which entries of a pose's step are solved for."""
 
     def fit(
-        self, start: Hypothesis, residuals: Residuals, *, steps: int, fresh_every: int, most: int | None = None
-    ) -> Hypothesis:
-        """Some steps, the decoder's derivatives being made again after every few; up to `most` while they gain (`WORTH`)."""
+        self, start: FitState, residuals: Residuals, *, steps: int, relinearize_every: int, most: int | None = None
+    ) -> FitState:
+        """Some steps, the decoder's derivatives being made again after every few; up to `most` while they gain (`MIN_GAIN`)."""
         now = self._measured(start, residuals)
         if now.objective == float("inf"):
             return now
         age, objectives = 0, [now.objective]
         for number in range(steps if most is None else max(most, steps)):
             objectives.append(now.objective)
-            if number >= steps and objectives[-3] - now.objective < WORTH * now.objective:
+            if number >= steps and objectives[-3] - now.objective < MIN_GAIN * now.objective:
                 break
-            if now.tangents is None or age == fresh_every:
-                now = replace(now, tangents=self.decoder.tangents(self._code(now), self.space.axes))
+            if now.tangents is None or age == relinearize_every:
+                now = replace(now, tangents=self.decoder.code_tangents(self._code(now), self.space.axes))
                 age = 0
             moved = self._step(now, residuals)
             age += 1
             if moved is None:
                 if age == 1:
                     break
-                age = fresh_every  # Old derivatives may be why.
+                age = relinearize_every  # Old derivatives may be why.
                 continue
             now = moved
         return now
 
-    def objective(self, guess: Hypothesis, residuals: Residuals) -> float:
+    def objective(self, guess: FitState, residuals: Residuals) -> float:
         """What is minimised."""
         return self._measured(guess, residuals).objective
 
-    def _measured(self, guess: Hypothesis, residuals: Residuals) -> Hypothesis:
-        moved = residuals.moved(guess.pose.scale, guess.pose.rotation, guess.pose.offset)
+    def _measured(self, guess: FitState, residuals: Residuals) -> FitState:
+        moved = residuals.transformed(guess.pose.scale, guess.pose.rotation, guess.pose.offset)
         with torch.no_grad():
             prepared = self.decoder.prepare(self._code(guess)[None])
             values = self.decoder.query(prepared, moved.points[None])[0]
@@ -170,20 +170,20 @@ class Fitter:
                 far = far + PLACE_WEIGHT * guess.expected.pose_distance(guess.pose).square().sum()
         return replace(guess, objective=float(value + self.prior_weight * far), values=values, prepared=prepared)
 
-    def _unit(self, guess: Hypothesis) -> Float[Tensor, ""]:
+    def _unit(self, guess: FitState) -> Float[Tensor, ""]:
         """Length of the guess's radius, in expected radii."""
         return guess.expected.pose.scale / guess.pose.scale
 
-    def _code(self, guess: Hypothesis) -> Float[Tensor, "code"]:
+    def _code(self, guess: FitState) -> Float[Tensor, "code"]:
         return self.space.codes(guess.whitened[None])[0]
 
-    def pose_deviations(self, guess: Hypothesis, residuals: Residuals) -> list[float]:
+    def pose_deviations(self, guess: FitState, residuals: Residuals) -> list[float]:
         """Standard deviations of `unknown`, in their own units, by Laplace's method.
 
         Up to a factor that the prior on the code fixes, the objective is the negative logarithm of the posterior, and its curvature
         at the guess is the precision.
         """
-        tangents = guess.tangents or self.decoder.tangents(self._code(guess), self.space.axes)
+        tangents = guess.tangents or self.decoder.code_tangents(self._code(guess), self.space.axes)
         curvature, _ = self._system(replace(self._measured(guess, residuals), tangents=tangents), residuals)
         size = len(guess.whitened)
         covariance = torch.linalg.pinv(curvature.cpu().double(), hermitian=True) * (2.0 * self.prior_weight / size)
@@ -191,17 +191,17 @@ class Fitter:
         return (covariance.diagonal()[size:].clamp_min(0.0).sqrt() * scales).tolist()
 
     def _system(
-        self, now: Hypothesis, residuals: Residuals
+        self, now: FitState, residuals: Residuals
     ) -> tuple[Float[Tensor, "unknowns unknowns"], Float[Tensor, "unknowns"]]:
         """Curvature, by Gauss and Newton, and slope of the objective: by whitened code, then by pose in units of `POSE_SCALES`."""
         assert now.tangents is not None
         assert now.values is not None
-        moved = residuals.moved(now.pose.scale, now.pose.rotation, now.pose.offset)
+        moved = residuals.transformed(now.pose.scale, now.pose.rotation, now.pose.offset)
         weights = moved.weights(now.values) * self._unit(now)
         # Free points that are outside, as most are, have no say, nor have shells of points whose normal is unknown.
         rows = torch.nonzero(weights)[:, 0]
         points = moved.points[rows]
-        found = self.decoder.differentiate(self._code(now), now.tangents, points, prepared=now.prepared)
+        found = self.decoder.jacobian(self._code(now), now.tangents, points, prepared=now.prepared)
         by_pose = _by_pose(points, moved.anchors[rows], found.by_point)[:, list(self.unknown)]
         scales = by_pose.new_tensor(POSE_SCALES)[list(self.unknown)]
         jacobian = torch.cat([found.by_code, by_pose * scales], dim=1)
@@ -216,13 +216,13 @@ class Fitter:
         curvature = weighted.T @ jacobian + pull.diag()
         return curvature, slope
 
-    def _step(self, now: Hypothesis, residuals: Residuals) -> Hypothesis | None:
+    def _step(self, now: FitState, residuals: Residuals) -> FitState | None:
         """One step; None if no length of it makes the fit better."""
         curvature, slope = self._system(now, residuals)
         size = len(now.whitened)
         scales = curvature.new_tensor(POSE_SCALES)[list(self.unknown)]
         damping = now.damping
-        for _ in range(TRIES):
+        for _ in range(MAX_TRIES):
             step = -torch.linalg.solve_ex(curvature + damping * torch.eye(len(slope)).to(curvature), slope).result
             if not bool(torch.isfinite(step).all()):
                 return None
@@ -241,7 +241,7 @@ class Fitter:
         return None
 
     def _pull_pose(
-        self, now: Hypothesis, value: float, pull: Float[Tensor, "unknown"], slope: Float[Tensor, "unknown"]
+        self, now: FitState, value: float, pull: Float[Tensor, "unknown"], slope: Float[Tensor, "unknown"]
     ) -> None:
         """Add the prior on the placement to the curvature's diagonal and to the slope, and what growth does to the unit."""
         expected = now.expected

@@ -16,7 +16,12 @@ from torch.nn.utils import parametrize
 from shapeprior.completion.config import InferConfig
 from shapeprior.completion.encoding import EncodeConfig, EncodedMesh, encode_mesh, encoding_preparation
 from shapeprior.completion.estimate import LatentEstimate
-from shapeprior.completion.refinement import DetailConfig, RefineConfig, refine_prepared, seen_detail
+from shapeprior.completion.refinement import (
+    RefineConfig,
+    ViewRefinementConfig,
+    observed_surface_targets,
+    refine_prepared,
+)
 from shapeprior.completion.result import Completion, Support
 from shapeprior.completion.solver import LatentSolver
 from shapeprior.datasets.mesh_source import file_up_axis
@@ -31,11 +36,11 @@ from shapeprior.models.device import usable_device
 from shapeprior.models.encoder import ViewEncoder
 from shapeprior.models.latent_density import CodeMixture
 from shapeprior.models.latent_space import CodePath, CodeSpace, NearbyShape, interpolate_codes, nearest_shapes
-from shapeprior.scans.observation import Observation, without_strays
-from shapeprior.scans.placement import Freedom
+from shapeprior.scans.observation import Observation, without_outliers
+from shapeprior.scans.placement import PlacementMode
 from shapeprior.sdf.isosurface.extract import Edges, ExtractConfig, extract_mesh
 
-LOOKED_AT = 8192
+MAX_DETAIL_POINTS = 8192
 """Points of a view that the detail and the support of its completion are made of, at most."""
 
 Code = Float[Tensor, "code"] | Float[np.ndarray, "code"]
@@ -57,12 +62,12 @@ class ShapePrior:
         view: Observation,
         *,
         T_unit_world: Similarity | None = None,
-        placement: Freedom | None = None,
+        placement: PlacementMode | None = None,
         seed: int = 0,
         resolution: int = 256,
         edges: Edges = "smooth",
         infer: InferConfig | None = None,
-        detail: DetailConfig | None = None,
+        detail: ViewRefinementConfig | None = None,
     ) -> Completion:
         """Complete one partial view into a closed mesh in the view's own frame and unit.
 
@@ -70,7 +75,7 @@ class ShapePrior:
         scale and position ("aligned", the default: the view's axes are those of the unit frame, see docs/conventions.md), the
         turn about +y as well ("upright"), or any turn ("free"). `resolution` is the number of cells along each axis of the unit
         frame's cube; `edges` "sharp" keeps sharp edges. Where the surface was seen, the mesh follows what `detail` takes over from
-        the view; `DetailConfig(steps=0)` leaves it as the code makes it, as a shape that does not explain the view is left.
+        the view; `ViewRefinementConfig(steps=0)` leaves it as the code makes it, as a shape that does not explain the view is left.
         Raises CompletionError if no surface comes out, ScanError if the placement is unknown and all points lie in one place,
         ConfigError if `resolution` is below 2.
         """
@@ -90,7 +95,7 @@ class ShapePrior:
         resolution: int = 256,
         edges: Edges = "smooth",
         seed: int = 0,
-        detail: DetailConfig | None = None,
+        detail: ViewRefinementConfig | None = None,
         started: float | None = None,
     ) -> Completion:
         """The mesh of an estimate, such as one of `Completion.alternatives`, for the view it was made of; raises as `complete`.
@@ -98,14 +103,14 @@ class ShapePrior:
         `started` is the `time.perf_counter` that its seconds are counted from; now if not given.
         """
         started = time.perf_counter() if started is None else started
-        detail = detail or DetailConfig()
+        detail = detail or ViewRefinementConfig()
         prepared = self.field(estimate.code).prepared
-        some = view.thinned(LOOKED_AT, seed=seed, background=0)
-        seen = without_strays(some.transformed(estimate.T_unit_world))
+        some = view.subsampled(MAX_DETAIL_POINTS, seed=seed, background=0)
+        seen = without_outliers(some.transformed(estimate.T_unit_world))
         # A shape that does not explain the view is not bent towards it.
         if detail.steps and self.decoder.has_cells and estimate.verdict.kind != "unexplained":
             with parametrize.cached():
-                known = seen_detail(self.decoder, prepared, seen, config=detail, seed=seed)
+                known = observed_surface_targets(self.decoder, prepared, seen, config=detail, seed=seed)
                 prepared = refine_prepared(self.decoder, prepared, known, config=detail.refinement, seed=seed)
         mesh_unit = self.extract_prepared(prepared, resolution=resolution, edges=edges)
         T_world_unit = estimate.T_unit_world.inverse()
@@ -116,7 +121,7 @@ class ShapePrior:
             T_unit_world=estimate.T_unit_world,
             residual=estimate.residual * T_world_unit.scale,
             explained=estimate.explained,
-            left_out=estimate.left_out,
+            outlier_share=estimate.outlier_share,
             verdict=estimate.verdict,
             deviations=estimate.deviations,
             alternatives=estimate.alternatives,
@@ -129,7 +134,7 @@ class ShapePrior:
         view: Observation,
         *,
         T_unit_world: Similarity | None = None,
-        placement: Freedom | None = None,
+        placement: PlacementMode | None = None,
         seed: int = 0,
         config: InferConfig | None = None,
     ) -> LatentEstimate:
@@ -137,7 +142,7 @@ class ShapePrior:
         return self.solver.infer(
             view,
             T_unit_world=T_unit_world,
-            freedom=placement or ("aligned" if T_unit_world is None else "known"),
+            mode=placement or ("aligned" if T_unit_world is None else "known"),
             seed=seed,
             config=config or InferConfig(),
         )

@@ -144,7 +144,7 @@ HUBER, EPSILON = 0.003, 1e-6
 
 
 @dataclass(frozen=True, kw_only=True)
-class DetailConfig:
+class ViewRefinementConfig:
     """Settings of the detail that a completed mesh takes over from its view; lengths in unit-sphere radii."""
 
     steps: int = 20
@@ -180,8 +180,8 @@ class DetailConfig:
         )
 
 
-def seen_detail(
-    decoder: Decoder, prepared: tuple[Tensor, ...], view_unit: Observation, *, config: DetailConfig, seed: int
+def observed_surface_targets(
+    decoder: Decoder, prepared: tuple[Tensor, ...], view_unit: Observation, *, config: ViewRefinementConfig, seed: int
 ) -> FieldSamples:
     """Samples of the field that has the observed surface where there is one and is as `prepared` makes it elsewhere.
 
@@ -193,9 +193,9 @@ def seen_detail(
     """
     like, field = prepared[0], DecodedField(decoder, prepared)
     # A point that is there twice agrees with itself.
-    view = view_unit.rows(np.sort(np.unique(view_unit.points_world, axis=0, return_index=True)[1]))
+    view = view_unit.select(np.sort(np.unique(view_unit.points_world, axis=0, return_index=True)[1]))
     points = view.points_world
-    found = decoder.slope(prepared, torch.from_numpy(points).to(like))
+    found = decoder.gradient(prepared, torch.from_numpy(points).to(like))
     values, slope = (part.cpu().double().numpy() for part in found)
     within = (np.abs(values) < config.reach) & ~_turned_away(view, slope)
     if np.count_nonzero(within) < NEIGHBOURS:

@@ -30,7 +30,7 @@ from shapeprior.models.checkpoint import RunConfig, read_checkpoint
 from shapeprior.models.device import usable_device
 from shapeprior.models.encoder import read_encoder
 from shapeprior.scans.observation import Observation
-from shapeprior.scans.placement import Freedom
+from shapeprior.scans.placement import PlacementMode
 
 MAX_REF_BYTES = 200
 _PART = r"[A-Za-z0-9_](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9_])?"
@@ -141,7 +141,7 @@ def recognize(
     *,
     priors: Sequence[str | os.PathLike[str]] | None = None,
     T_unit_world: Similarity | None = None,
-    placement: Freedom | None = None,
+    placement: PlacementMode | None = None,
     seed: int = 0,
     device: str = "cpu",
 ) -> list[Recognized]:

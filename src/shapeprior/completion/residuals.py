@@ -109,7 +109,7 @@ class Residuals:
         """The same with more points that were seen to be free, in the frame of the others."""
         return Residuals(self.surface, self.normals, torch.cat([self.free, points]), self.settings)
 
-    def moved(
+    def transformed(
         self, scale: Float[Tensor, ""], rotation: Float[Tensor, "3 3"], offset: Float[Tensor, "3"]
     ) -> "Residuals":
         """The same view in another guess of the unit frame."""

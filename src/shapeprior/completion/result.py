@@ -41,7 +41,7 @@ class Support:
         """Support of a mesh by a view, both in the unit frame."""
         # Of a point that is there twice, as where scans were joined, the nearest other one says nothing.
         rows = np.sort(np.unique(view_unit.points_world, axis=0, return_index=True)[1])
-        view_unit = view_unit.rows(rows)
+        view_unit = view_unit.select(rows)
         points = view_unit.points_world
         # Half the time of the default's small leaves and medians.
         tree = KDTree(points, leafsize=48, balanced_tree=False)
@@ -99,7 +99,7 @@ class Completion:
     """Median distance of the observed points from the code's surface, by its field, in the scan's unit."""
     explained: float
     """Share of observed points within 2 % of the object's radius from the code's surface."""
-    left_out: float
+    outlier_share: float
     """Share of the view's points that lie apart from the others, and of which these two numbers and `support` are not."""
     verdict: Verdict
     """Whether the shape explains the view."""

@@ -11,14 +11,14 @@ from pathlib import Path
 
 from shapeprior.completion.estimate import LatentEstimate
 from shapeprior.completion.prior import ShapePrior
-from shapeprior.completion.refinement import DetailConfig
+from shapeprior.completion.refinement import ViewRefinementConfig
 from shapeprior.completion.registry import bundled_priors, load, prior_digest, recognize
 from shapeprior.errors import CheckpointError, CompletionError, ShapePriorError
 from shapeprior.geometry.transforms import Similarity
 from shapeprior.io.files import source_sha256, write_bytes
 from shapeprior.scans.folder import FoundScan, read_placed_scan
 from shapeprior.scans.observation import Observation
-from shapeprior.scans.placement import Freedom
+from shapeprior.scans.placement import PlacementMode
 from shapeprior.scans.read import holds_depth
 from shapeprior.sdf.isosurface.extract import Edges
 
@@ -37,11 +37,11 @@ class ScanJob:
     """Name or folder, or `ANY_PRIOR`."""
     prior_sha256: str
     """Of the content of it: weights may be trained anew under the same name."""
-    placement: Freedom | None
+    placement: PlacementMode | None
     sensor: tuple[float, float, float] | None
     resolution: int
     edges: Edges
-    detail: DetailConfig
+    detail: ViewRefinementConfig
     alternatives: bool
     """Whether other answers become meshes, too."""
     seed: int
@@ -102,7 +102,7 @@ class CompletedScan:
     """Median distance of the observed points from the code's surface, in the scan's unit; None if there is no mesh."""
     explained: float
     """Share of observed points within 2 % of the object's radius from the code's surface."""
-    left_out: float
+    outlier_share: float
     """Share of the scan's points that lie apart from the others and were not used."""
     seen: float
     """Share of the surface that was seen."""
@@ -124,7 +124,7 @@ class CompletedScan:
             faces=0,
             residual=None,
             explained=0.0,
-            left_out=0.0,
+            outlier_share=0.0,
             seen=0.0,
             imagined=0.0,
             alternatives=0,
@@ -137,7 +137,7 @@ def complete_scan(job: ScanJob) -> CompletedScan:
 
     What an earlier run made of it goes first, so that no mesh is ever beside a row that is not its own.
     """
-    _forget(job)
+    _discard_stale(job)
     made = {"resolution": job.resolution, "edges": job.edges, "seed": job.seed, "detail": job.detail}
     try:
         view, T_unit_scan = _read(job)
@@ -161,7 +161,7 @@ def complete_scan(job: ScanJob) -> CompletedScan:
             faces=len(done.mesh.faces),
             residual=done.residual,
             explained=done.explained,
-            left_out=done.left_out,
+            outlier_share=done.outlier_share,
             seen=done.support.seen_share,
             imagined=done.support.imagined_share,
             alternatives=len(done.alternatives),
@@ -172,7 +172,7 @@ def complete_scan(job: ScanJob) -> CompletedScan:
     return row
 
 
-def kept_row(job: ScanJob) -> CompletedScan | None:
+def cached_row(job: ScanJob) -> CompletedScan | None:
     """The row of an earlier run, if nothing it depends on has changed and its mesh is there."""
     try:
         found = json.loads(job.row_path.read_text(encoding="utf-8"))
@@ -224,7 +224,7 @@ def _loaded(prior: str, sha256: str, device: str) -> ShapePrior:
     return found
 
 
-def _forget(job: ScanJob) -> None:
+def _discard_stale(job: ScanJob) -> None:
     others = re.compile(re.escape(job.scan.stem) + r"\.other\d+\.ply")
     # The row goes before its meshes: a mesh without a row is made again.
     stale = [job.row_path, job.mesh_path]

@@ -9,34 +9,39 @@ from jaxtyping import Float
 from torch import Tensor
 
 from shapeprior.completion.config import InferConfig
-from shapeprior.completion.constraints import fill_sphere, filled_samples, outline, overreach
+from shapeprior.completion.constraints import (
+    coarse_mesh,
+    free_space_violations,
+    unit_sphere_correction,
+    violating_free_points,
+)
 from shapeprior.completion.estimate import LatentEstimate, PlacementDeviations, latent_estimate
-from shapeprior.completion.fitting import DAMPING, Expectation, Fitter, Hypothesis, Pose
-from shapeprior.completion.initialization import StartFinder, Starts
+from shapeprior.completion.fitting import DAMPING, FitState, GaussianPrior, LevenbergMarquardt, Pose
+from shapeprior.completion.initialization import InitialGuesses, Initializer
 from shapeprior.completion.residuals import Residuals
 from shapeprior.errors import CompletionError, ConfigError
 from shapeprior.geometry.transforms import Similarity
 from shapeprior.models.decoder import Decoder
 from shapeprior.models.encoder import ViewEncoder
 from shapeprior.models.latent_space import CodeSpace
-from shapeprior.scans.free_space import SeenThrough
-from shapeprior.scans.observation import Observation, without_strays
-from shapeprior.scans.placement import Freedom, require_extent
+from shapeprior.scans.free_space import FreeSpace
+from shapeprior.scans.observation import Observation, without_outliers
+from shapeprior.scans.placement import PlacementMode, require_extent
 
-UNKNOWN: dict[Freedom, tuple[int, ...]] = {
+UNKNOWN: dict[PlacementMode, tuple[int, ...]] = {
     "known": (),
     "aligned": (0, 1, 2, 3),
     "upright": (0, 1, 2, 3, 5),
     "free": (0, 1, 2, 3, 4, 5, 6),
 }
 """Entries of `Pose.stepped` that are solved for."""
-FILLED_DEVIATION = 0.01
+RENORMALIZED_DEVIATION = 0.01
 """Of scale and offset, while a placement that was changed so that its shape fills the unit sphere is fitted again."""
-FILLED_GROWTH = 1.3
+MAX_RENORMALIZED_GROWTH = 1.3
 """Such a change is kept if the objective is at most so many times what it was: of a torn shape it is wrong."""
-HOPELESS = 4.0
+MAX_OBJECTIVE_RATIO = 4.0
 """Fits whose objective is so many times the best one's, before free space is cleared, go no further."""
-NEARLY_AS_GOOD = 2.0
+ALTERNATIVE_OBJECTIVE_RATIO = 2.0
 """Fits whose objective is at most so many times the best one's are alternatives to it."""
 SAME_SURFACE = 0.04
 """Two fits are the same where nearly all of one's surface (0.97) lies within so many radii of the other's."""
@@ -68,143 +73,153 @@ class LatentSolver:
         view_world: Observation,
         *,
         T_unit_world: Similarity | None,
-        freedom: Freedom,
+        mode: PlacementMode,
         seed: int,
         config: InferConfig,
     ) -> LatentEstimate:
         """Find the code of a partial view.
 
-        `T_unit_world` is the placement where `freedom` is "known", a first guess of it otherwise. Without it, guesses are made
-        of the view, whose axes must be the unit frame's where `freedom` is "aligned"; where it is "upright", the view's +y must
+        `T_unit_world` is the placement where `mode` is "known", a first guess of it otherwise. Without it, guesses are made
+        of the view, whose axes must be the unit frame's where `mode` is "aligned"; where it is "upright", the view's +y must
         be the unit frame's. Raises CompletionError if no start leads to a finite objective, ScanError if the points of a view
         without a placement all lie in one place, ConfigError if a known placement is not given.
         """
-        if freedom not in UNKNOWN:
-            raise ConfigError(f"placement {freedom!r}; expected one of {', '.join(UNKNOWN)}, or none")
-        if freedom == "known" and T_unit_world is None:
+        if mode not in UNKNOWN:
+            raise ConfigError(f"placement {mode!r}; expected one of {', '.join(UNKNOWN)}, or none")
+        if mode == "known" and T_unit_world is None:
             raise ConfigError(
                 "a known placement was asked for and none given; expected T_unit_world (on the command line, --pose)"
             )
         whole_world = view_world
-        looked_at = view_world.thinned(MAX_POINTS, seed=seed, background=MAX_BACKGROUND)
-        view_world = without_strays(looked_at)
+        looked_at = view_world.subsampled(MAX_POINTS, seed=seed, background=MAX_BACKGROUND)
+        view_world = without_outliers(looked_at)
         if T_unit_world is None:
             require_extent(view_world.points_world)
-        left_out = 1.0 - len(view_world.points_world) / len(looked_at.points_world)
-        starts = self._finder.find(view_world, T_unit_world=T_unit_world, freedom=freedom, seed=seed, config=config)
-        weight = config.prior_weight if freedom == "known" else config.placed_prior_weight
-        fitter = Fitter(self.decoder, self.space, weight, UNKNOWN[freedom])
+        outlier_share = 1.0 - len(view_world.points_world) / len(looked_at.points_world)
+        starts = self._finder.find(view_world, T_unit_world=T_unit_world, mode=mode, seed=seed, config=config)
+        weight = config.prior_weight if mode == "known" else config.placed_prior_weight
+        fitter = LevenbergMarquardt(self.decoder, self.space, weight, UNKNOWN[mode])
         guesses = starts.guesses
         if len(guesses) > 1:
             few = self._residuals(starts, config, config.short_points, config.short_points, seed)
             moved = [
-                fitter.fit(guess, few, steps=config.short_steps, fresh_every=config.short_steps) for guess in guesses
+                fitter.fit(guess, few, steps=config.short_steps, relinearize_every=config.short_steps)
+                for guess in guesses
             ]
-            guesses = sorted(moved, key=lambda guess: guess.objective)[: config.kept]
+            guesses = sorted(moved, key=lambda guess: guess.objective)[: config.survivors]
         residuals = self._residuals(starts, config, config.points, config.free_points, seed + 1)
-        steps = config.steps if freedom == "known" else config.placed_steps
-        most = config.most_steps if freedom == "known" else None
+        steps = config.steps if mode == "known" else config.placed_steps
+        most = config.max_steps if mode == "known" else None
         fits = [
-            fitter.fit(guess, residuals, steps=steps, fresh_every=config.fresh_every, most=most) for guess in guesses
+            fitter.fit(guess, residuals, steps=steps, relinearize_every=config.relinearize_every, most=most)
+            for guess in guesses
         ]
         least = min(guess.objective for guess in fits)
-        fits = [guess for guess in fits if guess.objective <= HOPELESS * least]
-        fits, residuals = self._cleared(fits, fitter, residuals, starts, whole_world, freedom, seed=seed, config=config)
-        if freedom != "known" and config.filling_steps:
-            fits = [self._filled(guess, fitter, residuals, config) for guess in fits]
+        fits = [guess for guess in fits if guess.objective <= MAX_OBJECTIVE_RATIO * least]
+        fits, residuals = self._cleared(fits, fitter, residuals, starts, whole_world, mode, seed=seed, config=config)
+        if mode != "known" and config.renormalization_steps:
+            fits = [self._renormalized(guess, fitter, residuals, config) for guess in fits]
         fits.sort(key=lambda guess: guess.objective)
         best = fits[0]
         if not np.isfinite(best.objective):
             raise CompletionError("every start ended without a finite objective; expected weights that were trained")
-        others = [guess for guess in fits[1:] if guess.objective <= NEARLY_AS_GOOD * best.objective]
+        others = [guess for guess in fits[1:] if guess.objective <= ALTERNATIVE_OBJECTIVE_RATIO * best.objective]
         found = replace(
-            self._estimate(best, starts, fitter, residuals, left_out),
+            self._estimate(best, starts, fitter, residuals, outlier_share),
             alternatives=tuple(
-                self._estimate(guess, starts, fitter, residuals, left_out) for guess in self._apart(best, others)
+                self._estimate(guess, starts, fitter, residuals, outlier_share) for guess in self._apart(best, others)
             ),
         )
-        return replace(found, T_unit_world=T_unit_world) if freedom == "known" and T_unit_world is not None else found
+        return replace(found, T_unit_world=T_unit_world) if mode == "known" and T_unit_world is not None else found
 
     @cached_property
-    def _mean_tangents(self) -> tuple[Tensor, ...]:
-        return self.decoder.tangents(self.space.mean, self.space.axes)
+    def _mean_code_tangents(self) -> tuple[Tensor, ...]:
+        return self.decoder.code_tangents(self.space.mean, self.space.axes)
 
     @cached_property
-    def _finder(self) -> StartFinder:
-        return StartFinder(self.decoder, self.space, self.codes, self.encoder, self._mean_tangents)
+    def _finder(self) -> Initializer:
+        return Initializer(self.decoder, self.space, self.codes, self.encoder, self._mean_code_tangents)
 
-    def _residuals(self, starts: Starts, config: InferConfig, points: int, free: int, seed: int) -> Residuals:
+    def _residuals(self, starts: InitialGuesses, config: InferConfig, points: int, free: int, seed: int) -> Residuals:
         return Residuals.draw(starts.samples, config.residuals, points=points, free=free, seed=seed, like=self.codes)
 
-    def _code(self, guess: Hypothesis) -> Float[Tensor, "code"]:
+    def _code(self, guess: FitState) -> Float[Tensor, "code"]:
         return self.space.codes(guess.whitened[None])[0]
 
     def _cleared(
         self,
-        fits: list[Hypothesis],
-        fitter: Fitter,
+        fits: list[FitState],
+        fitter: LevenbergMarquardt,
         residuals: Residuals,
-        starts: Starts,
+        starts: InitialGuesses,
         view_world: Observation,
-        freedom: Freedom,
+        mode: PlacementMode,
         *,
         seed: int,
         config: InferConfig,
-    ) -> tuple[list[Hypothesis], Residuals]:
+    ) -> tuple[list[FitState], Residuals]:
         """Fitted again with points that the shapes fill and the view saw to be free; and the residuals with these, by which fits
         that keep some of them lose.
 
         Where the placement is known, the view's points now speak for themselves: what an encoder says of an object unlike those
         that it was trained on is biased (docs/ablation.md has by how much), and no longer pulls.
         """
-        steps = config.clearing_steps if freedom == "known" else config.placed_clearing_steps
+        steps = config.clearing_steps if mode == "known" else config.placed_clearing_steps
         if steps == 0:
             return fits, residuals
-        if freedom == "known":
-            fits = [replace(guess, expected=Expectation.of_any_view(guess.whitened, guess.pose)) for guess in fits]
+        if mode == "known":
+            fits = [replace(guess, expected=GaussianPrior.of_any_view(guess.whitened, guess.pose)) for guess in fits]
             free = starts.samples.free
             found = [
-                filled_samples(self.decoder, guess, free, count=config.clearing_points, seed=seed) for guess in fits
+                violating_free_points(self.decoder, guess, free, count=config.clearing_points, seed=seed)
+                for guess in fits
             ]
         else:
-            seen = SeenThrough.of(view_world.thinned(MAX_RAYS, seed=seed).transformed(starts.T_sample_world))
+            seen = FreeSpace.of(view_world.subsampled(MAX_RAYS, seed=seed).transformed(starts.T_sample_world))
             found = [
-                overreach(self.decoder, guess, self._code(guess), seen, count=config.clearing_points, seed=seed)
+                free_space_violations(
+                    self.decoder, guess, self._code(guess), seen, count=config.clearing_points, seed=seed
+                )
                 for guess in fits
             ]
         residuals = residuals.with_free(torch.from_numpy(np.concatenate(found)).to(self.codes))
         again = [replace(guess, damping=DAMPING) for guess in fits]
-        most = config.most_steps if freedom == "known" else None
-        fits = [fitter.fit(guess, residuals, steps=steps, fresh_every=config.fresh_every, most=most) for guess in again]
+        most = config.max_steps if mode == "known" else None
+        fits = [
+            fitter.fit(guess, residuals, steps=steps, relinearize_every=config.relinearize_every, most=most)
+            for guess in again
+        ]
         return fits, residuals
 
-    def _filled(self, guess: Hypothesis, fitter: Fitter, residuals: Residuals, config: InferConfig) -> Hypothesis:
+    def _renormalized(
+        self, guess: FitState, fitter: LevenbergMarquardt, residuals: Residuals, config: InferConfig
+    ) -> FitState:
         """Fitted again where its shape fills the unit sphere."""
-        fills = fill_sphere(self.decoder, self._code(guess))
+        fills = unit_sphere_correction(self.decoder, self._code(guess))
         if fills is None:
             return guess
         scale, offset = torch.as_tensor(fills.scale).to(self.codes), torch.as_tensor(fills.offset).to(self.codes)
         pose = Pose(scale * guess.pose.scale, guess.pose.rotation, scale * guess.pose.offset + offset)
         expected = replace(
-            guess.expected, pose=pose, scale_deviation=FILLED_DEVIATION, offset_deviation=FILLED_DEVIATION
+            guess.expected, pose=pose, scale_deviation=RENORMALIZED_DEVIATION, offset_deviation=RENORMALIZED_DEVIATION
         )
         filled = fitter.fit(
             replace(guess, pose=pose, expected=expected),
             residuals,
-            steps=config.filling_steps,
-            fresh_every=config.fresh_every,
+            steps=config.renormalization_steps,
+            relinearize_every=config.relinearize_every,
         )
-        if filled.objective >= FILLED_GROWTH * guess.objective:
+        if filled.objective >= MAX_RENORMALIZED_GROWTH * guess.objective:
             return guess
         # Fits compete by how well they explain the view where they fill the sphere. How well a placement is known is stated without
         # that: codes fill it nearly, not exactly.
         return replace(filled, expected=guess.expected)
 
-    def _apart(self, best: Hypothesis, others: list[Hypothesis]) -> list[Hypothesis]:
+    def _apart(self, best: FitState, others: list[FitState]) -> list[FitState]:
         """Those of the others, each unlike the ones before it, whose surfaces are not the best one's again."""
         kept = [best]
         for other in others:
-            mesh = outline(self.decoder, self._code(other))
+            mesh = coarse_mesh(self.decoder, self._code(other))
             if mesh is None:
                 continue
             vertices = torch.from_numpy(mesh.vertices[:: max(len(mesh.vertices) // 2000, 1)]).to(self.codes)
@@ -220,7 +235,12 @@ class LatentSolver:
         return kept[1:]
 
     def _estimate(
-        self, guess: Hypothesis, starts: Starts, fitter: Fitter, residuals: Residuals, left_out: float
+        self,
+        guess: FitState,
+        starts: InitialGuesses,
+        fitter: LevenbergMarquardt,
+        residuals: Residuals,
+        outlier_share: float,
     ) -> LatentEstimate:
         deviations = None
         if fitter.unknown:
@@ -236,6 +256,6 @@ class LatentSolver:
             decoder=self.decoder,
             code=self._code(guess),
             T_sample_world=starts.T_sample_world,
-            left_out=left_out,
+            outlier_share=outlier_share,
             deviations=deviations,
         )

@@ -107,7 +107,7 @@ def read_record(store: Store, shape_id: str) -> Record:
     return record
 
 
-def read_records(store: Store) -> dict[str, Record]:
+def read_shape_records(store: Store) -> dict[str, Record]:
     """All records by id. One that cannot be read is left out, so that its shape is prepared again."""
     ids = [name.removeprefix("records/").removesuffix(".json") for name in store.names("records")]
     with ThreadPoolExecutor(READERS) as pool:

@@ -22,7 +22,7 @@ from shapeprior.datasets.manifest import (
     Record,
     RefusedShape,
     ShapeRecord,
-    read_records,
+    read_shape_records,
     record_name,
     write_manifest,
     write_record,
@@ -39,7 +39,7 @@ from shapeprior.io.tensor_file import TensorFile
 from shapeprior.parallel.dask_cluster import run_on_cluster
 from shapeprior.parallel.pool import run_jobs
 from shapeprior.parallel.system import usable_cores
-from shapeprior.parallel.worker import Lost, WorkerLimits
+from shapeprior.parallel.worker import JobFailure, WorkerLimits
 
 Progress = Callable[[int, int, str], None]
 """Called with (done, total, source) after each shape; what an earlier run did counts as done."""
@@ -130,8 +130,8 @@ def left_over(dataset: Dataset) -> list[str]:
 
 def _begin(store: Store, settings: Mapping[str, object]) -> dict[str, Record]:
     """Claim the place for these settings; returns what earlier runs have recorded."""
-    earlier = claim(store, settings, loose=ACCEPTANCE)
-    records = {} if earlier is None else read_records(store)
+    earlier = begin_or_resume(store, settings, loose=ACCEPTANCE)
+    records = {} if earlier is None else read_shape_records(store)
     if earlier != settings:
         # What was refused by another measure may do now. Forgotten first, in case this is interrupted.
         for record in list(records.values()):
@@ -211,13 +211,13 @@ def _is_whole(store: Store, record: ShapeRecord) -> bool:
 
 
 def _collect(
-    running: Generator[tuple[PrepareJob, Record | Lost], None, None],
+    running: Generator[tuple[PrepareJob, Record | JobFailure], None, None],
     outcomes: dict[str, Record],
     total: int,
     progress: Progress | None,
 ) -> None:
     for job, outcome in running:
-        if isinstance(outcome, Lost):
+        if isinstance(outcome, JobFailure):
             reason = f"{job.source.name}: {outcome.reason}; {REMEDIES[outcome.kind]}"
             outcome = refuse(job, kind=outcome.kind, reason=reason, sha256=source_sha256(job.source.path))
         outcomes[job.source.shape_id] = outcome
@@ -250,7 +250,7 @@ SETTINGS = "settings.json"
 _ABSENT = "nothing"
 
 
-def claim(store: Store, settings: Mapping[str, Any], *, loose: frozenset[str]) -> dict[str, Any] | None:
+def begin_or_resume(store: Store, settings: Mapping[str, Any], *, loose: frozenset[str]) -> dict[str, Any] | None:
     """The settings that a data set at `store` was begun with; None if the place is new.
 
     Settings named in `loose` (as ``prepare.min_confidence``) may differ. Raises DatasetError if another does, or if something

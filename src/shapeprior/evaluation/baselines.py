@@ -27,7 +27,7 @@ from scipy.sparse import csr_array
 from shapeprior.completion.residuals import observed_samples
 from shapeprior.errors import CompletionError, ConfigError
 from shapeprior.geometry.mesh import TriangleMesh
-from shapeprior.scans.observation import Observation, without_strays
+from shapeprior.scans.observation import Observation, without_outliers
 from shapeprior.sdf.isosurface.extract import ExtractConfig, extract_mesh
 from shapeprior.sdf.signed_distance import SignedDistance
 
@@ -117,7 +117,7 @@ def screened_poisson(view_unit: Observation, *, seed: int) -> TriangleMesh:
         open3d = importlib.import_module("open3d")
     except (ImportError, OSError) as error:
         raise ConfigError(f"screened Poisson needs Open3D, which cannot be loaded ({error}); {INSTALL}") from None
-    samples = observed_samples(without_strays(view_unit.thinned(POINTS, seed=seed)), seed=seed)
+    samples = observed_samples(without_outliers(view_unit.subsampled(POINTS, seed=seed)), seed=seed)
     oriented = np.any(samples.normals != 0.0, axis=1)
     cloud = open3d.geometry.PointCloud()
     cloud.points = open3d.utility.Vector3dVector(samples.surface[oriented])
@@ -181,7 +181,7 @@ class ViewEvidence:
     def of(cls, view_unit: Observation, *, seed: int) -> "ViewEvidence":
         """At most `SURFACE_POINTS` measured points and `FREE_POINTS` points that were looked through, drawn from the seed."""
         rng = np.random.default_rng([seed, 3])
-        thin = view_unit.thinned(SURFACE_POINTS, seed=seed)
+        thin = view_unit.subsampled(SURFACE_POINTS, seed=seed)
         free = thin.free_space_samples(per_ray=2, rng=rng, radius=1.0, stop_short=STOP_SHORT)
         if len(free) > FREE_POINTS:
             free = free[np.sort(rng.choice(len(free), FREE_POINTS, replace=False))]

@@ -9,7 +9,7 @@ import numpy as np
 from shapeprior.config import check_numbers
 from shapeprior.errors import ConfigError
 from shapeprior.evaluation.metrics import MetricsConfig
-from shapeprior.scans.placement import Freedom
+from shapeprior.scans.placement import PlacementMode
 from shapeprior.scans.simulation import SensorLevel
 
 Task = Literal["codes", "full", "view"]
@@ -46,7 +46,7 @@ class EvaluateConfig:
     """Numbers of views of the task view, each a condition with each sensor."""
     sensors: tuple[SensorLevel, ...] = ("clean",)
     """Levels of the sensor model."""
-    placement: Freedom = "known"
+    placement: PlacementMode = "known"
     """What the priors are told of a view's placement; the baselines always know it."""
     view_resolution: int = 256
     """Pixels along each side of a depth image."""
@@ -69,7 +69,7 @@ class EvaluateConfig:
         require_choice("tasks", self.tasks, get_args(Task))
         require_choice("split", (self.split,), ("train", "test"))
         require_choice("sensors", self.sensors, get_args(SensorLevel))
-        require_choice("placement", (self.placement,), get_args(Freedom))
+        require_choice("placement", (self.placement,), get_args(PlacementMode))
         if self.baselines:
             require_choice("baselines", self.baselines, get_args(BaselineName))
         if not self.views or min(self.views) < 1 or len(set(self.views)) < len(self.views):

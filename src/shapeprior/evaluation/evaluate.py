@@ -19,12 +19,12 @@ from shapeprior.evaluation.config import EvaluateConfig
 from shapeprior.evaluation.methods import require_runnable
 from shapeprior.evaluation.plan import planned_jobs, planned_methods, planned_shapes
 from shapeprior.evaluation.result_files import Evaluated, document_of, write_documents
-from shapeprior.evaluation.row import RowJob, evaluate_row, forget_case, kept_row, row_of, worst_scores
+from shapeprior.evaluation.row import RowJob, cached_row, evaluate_row, forget_case, row_of, worst_scores
 from shapeprior.evaluation.training_grids import Run
 from shapeprior.parallel.dask_cluster import run_on_cluster
 from shapeprior.parallel.pool import run_jobs
 from shapeprior.parallel.system import usable_cores
-from shapeprior.parallel.worker import Lost, WorkerLimits
+from shapeprior.parallel.worker import JobFailure, WorkerLimits
 
 LIMITS = WorkerLimits(timeout=600.0)
 """What one row may take, unless told."""
@@ -100,7 +100,7 @@ def _rows(jobs: Sequence[RowJob], run: Run, progress: Progress | None) -> list[d
     rows: dict[tuple[str, str, str], dict[str, Any]] = {}
     pending = []
     for job in jobs:
-        kept = kept_row(job)
+        kept = cached_row(job)
         if kept is None:
             pending.append(job)
         else:
@@ -108,7 +108,7 @@ def _rows(jobs: Sequence[RowJob], run: Run, progress: Progress | None) -> list[d
     # Closed here, so that no process outlives an interrupt.
     with contextlib.closing(run(evaluate_row, pending)) as running:
         for job, outcome in running:
-            if isinstance(outcome, Lost):
+            if isinstance(outcome, JobFailure):
                 outcome = row_of(job, worst_scores(job), failure=f"{job.shape_id}: {outcome.reason}")
             rows[_name(job)] = outcome
             if progress:

@@ -21,17 +21,17 @@ from shapeprior.sdf.signed_distance import SHEET_HALF_THICKNESS, SignedDistance
 
 
 @dataclass(frozen=True, eq=False)
-class Truth:
+class GroundTruth:
     """The true surface of a shape and its inside."""
 
     surface_unit: TriangleMesh
     distance: SignedDistance
 
 
-def load_truth(data: Dataset, shape_id: str) -> Truth:
+def load_ground_truth(data: Dataset, shape_id: str) -> GroundTruth:
     """The cleaned mesh of a shape, with the faces that border the outside and the sign as it was prepared."""
     distance = SignedDistance(data.mesh_unit(shape_id), sheet_half_thickness=sheet_half_thickness(data))
-    return Truth(surface_unit=distance.surface, distance=distance)
+    return GroundTruth(surface_unit=distance.surface, distance=distance)
 
 
 def sheet_half_thickness(data: Dataset) -> float:
@@ -39,14 +39,14 @@ def sheet_half_thickness(data: Dataset) -> float:
     return float(data.settings.get("prepare", {}).get("sheet_half_thickness", SHEET_HALF_THICKNESS))
 
 
-def score(predicted_unit: TriangleMesh, truth: Truth, *, seed: int, config: MetricsConfig) -> Metrics:
+def score(predicted_unit: TriangleMesh, truth: GroundTruth, *, seed: int, config: MetricsConfig) -> Metrics:
     """Metrics of a mesh against the truth. Raises MeshError for a mesh that is no surface."""
     return score_view(predicted_unit, truth, None, seed=seed, config=config).whole
 
 
 def score_view(
     predicted_unit: TriangleMesh,
-    truth: Truth,
+    truth: GroundTruth,
     origins_unit: Float[np.ndarray, "sensors 3"] | None,
     *,
     seed: int,
@@ -75,17 +75,17 @@ class ShapeView:
     elevations_deg: tuple[float, ...]
     origins_unit: Float[np.ndarray, "sensors 3"]
 
-    def moved(self, freedom: str, *, rng: np.random.Generator) -> tuple[Observation, Similarity]:
-        """The view in a frame of its own, and that frame's `T_world_unit`: drawn as far as `freedom` lets the solver find it.
+    def transformed(self, mode: str, *, rng: np.random.Generator) -> tuple[Observation, Similarity]:
+        """The view in a frame of its own, and that frame's `T_world_unit`: drawn as far as `mode` lets the solver find it.
 
         The scale changes by up to 30 %, the position by up to a radius along each axis; upright turns about +y, free anyhow.
         """
         turn = np.eye(3)
-        if freedom == "upright":
+        if mode == "upright":
             angle = rng.uniform(0.0, 2.0 * np.pi)
             turn[0, 0] = turn[2, 2] = np.cos(angle)
             turn[0, 2], turn[2, 0] = np.sin(angle), -np.sin(angle)
-        elif freedom == "free":
+        elif mode == "free":
             turn = _turn(rng.normal(size=4))
         scale, offset = float(rng.uniform(0.7, 1.3)), rng.uniform(-1.0, 1.0, 3)
         T_world_unit = Similarity(scale=scale, rotation=turn, offset=offset)

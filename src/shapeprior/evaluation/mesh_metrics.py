@@ -122,8 +122,8 @@ class TruePoints:
         edges = EdgePoints.of(mesh, seed=seed, count=config.edge_points)
         seen = edges_seen = None
         if origins_unit is not None:
-            seen = seen_from(mesh, points, origins_unit)
-            edges_seen = None if edges is None else seen_from(mesh, edges.points, origins_unit)
+            seen = visible_from(mesh, points, origins_unit)
+            edges_seen = None if edges is None else visible_from(mesh, edges.points, origins_unit)
         return cls(
             mesh=mesh, points=points, normals=mesh.face_normals[face], edges=edges, seen=seen, edges_seen=edges_seen
         )
@@ -285,7 +285,7 @@ SEEN_TOLERANCE = 1e-3
 """How far before a point its ray may be stopped, in the mesh's unit: what lies closer hides nothing."""
 
 
-def seen_from(
+def visible_from(
     mesh: TriangleMesh, points: Float[np.ndarray, "points 3"], origins: Float[np.ndarray, "sensors 3"]
 ) -> Bool[np.ndarray, "points"]:
     """Which points of a mesh's surface at least one sensor sees: no face stops the ray from it to the point.

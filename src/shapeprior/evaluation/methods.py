@@ -27,7 +27,7 @@ from shapeprior.evaluation.baselines import (
     upper_bound,
 )
 from shapeprior.evaluation.config import BaselineName, EvaluateConfig, Task
-from shapeprior.evaluation.ground_truth import ShapeView, Truth
+from shapeprior.evaluation.ground_truth import GroundTruth, ShapeView
 from shapeprior.evaluation.training_grids import TrainingGrids
 from shapeprior.geometry.mesh import TriangleMesh
 from shapeprior.geometry.sampling import cell_centers
@@ -161,7 +161,7 @@ def predict_by_prior(
 
 def predict_by_baseline(
     baseline: BaselineName,
-    truth: Truth,
+    truth: GroundTruth,
     view: ShapeView | None,
     training: TrainingGrids | None,
     resolution: int,
@@ -190,7 +190,7 @@ def _complete(prior: ShapePrior, shape_id: str, view: ShapeView, config: Evaluat
         )
         mesh, placement = done.mesh, None
     else:
-        moved, T_world_unit = view.moved(config.placement, rng=shape_rng(seed, f"{shape_id} placement"))
+        moved, T_world_unit = view.transformed(config.placement, rng=shape_rng(seed, f"{shape_id} placement"))
         done = prior.complete(moved, placement=config.placement, seed=seed, resolution=config.resolution)
         mesh = TriangleMesh(vertices=T_world_unit.inverse().apply(done.mesh.vertices), faces=done.mesh.faces)
         placement = PlacementDifference.between(done.T_unit_world, T_world_unit)
@@ -204,7 +204,7 @@ def _encoded(prior: ShapePrior, data: Dataset, shape_id: str, seed: int) -> Floa
     return encode_samples(prior.decoder, prior.space, points, sdf, clamp=clamp, config=EncodeConfig(), seed=seed)[0]
 
 
-def _linear(model: LinearModel, truth: Truth, view: ShapeView | None, seed: int) -> GridField:
+def _linear(model: LinearModel, truth: GroundTruth, view: ShapeView | None, seed: int) -> GridField:
     if view is None:
         return model.field(model.project(truth.distance(cell_centers(CELLS))))
     return model.field(model.fit_view(ViewEvidence.of(view.observation, seed=seed)))

@@ -15,7 +15,7 @@ from shapeprior.completion.prior import ShapePrior
 from shapeprior.datasets.dataset import Dataset
 from shapeprior.errors import MeshError, OutputError, ShapePriorError
 from shapeprior.evaluation.config import BaselineName, Condition, EvaluateConfig, Task
-from shapeprior.evaluation.ground_truth import ShapeView, Truth, load_truth, score_view, shape_view
+from shapeprior.evaluation.ground_truth import GroundTruth, ShapeView, load_ground_truth, score_view, shape_view
 from shapeprior.evaluation.mesh_metrics import TruePoints, require_surface
 from shapeprior.evaluation.methods import PRIOR_METHOD, Prediction, predict_by_baseline, predict_by_prior
 from shapeprior.evaluation.metrics import Metrics, Scores, SurfaceMetrics
@@ -86,7 +86,7 @@ class RowJob:
 class _Case:
     """A true shape, its view, and the points that everything is compared on."""
 
-    truth: Truth
+    truth: GroundTruth
     view: ShapeView | None
     points: TruePoints
 
@@ -163,7 +163,7 @@ def row_of(
     }
 
 
-def kept_row(job: RowJob) -> dict[str, Any] | None:
+def cached_row(job: RowJob) -> dict[str, Any] | None:
     """The row of an earlier run, if nothing it depends on has changed and its files are there."""
     try:
         found = json.loads(job.row_path.read_text(encoding="utf-8"))
@@ -199,7 +199,7 @@ def _case(job: RowJob) -> _Case:
                 "no mesh, only samples that were made elsewhere; expected one, to take a view of and to score against; "
                 "prepare the shape from its mesh"
             )
-        truth = load_truth(job.data, job.shape_id)
+        truth = load_ground_truth(job.data, job.shape_id)
         view = None
         if job.condition is not None:
             sensor = None if job.condition.sensor == "clean" else SensorModel.level(job.condition.sensor)
@@ -261,7 +261,7 @@ def _write_files(
 
 
 def _save_points(path: Path, view: Observation) -> None:
-    cloud = trimesh.PointCloud(view.thinned(SHOWN_POINTS, seed=0).points_world)
+    cloud = trimesh.PointCloud(view.subsampled(SHOWN_POINTS, seed=0).points_world)
     data = cloud.export(file_type="ply")
     assert isinstance(data, bytes)
     write_bytes(path, data)

@@ -19,12 +19,12 @@ from shapeprior.datasets.shape_files import read_mesh_unit
 from shapeprior.errors import CompletionError, ShapePriorError
 from shapeprior.evaluation.baselines import CELLS, CLAMP, COMPONENTS, LinearModel, stacked, upper_bound
 from shapeprior.evaluation.config import evenly
-from shapeprior.evaluation.ground_truth import load_truth, sheet_half_thickness
+from shapeprior.evaluation.ground_truth import load_ground_truth, sheet_half_thickness
 from shapeprior.geometry.mesh import TriangleMesh
 from shapeprior.geometry.sampling import cell_centers
 from shapeprior.io.files import write_bytes
 from shapeprior.models.decoder import QUERY_POINTS
-from shapeprior.parallel.worker import Lost
+from shapeprior.parallel.worker import JobFailure
 from shapeprior.sdf.signed_distance import SignedDistance
 
 Run = Callable[[Callable[[Any], Any], Iterable[Any]], Generator[tuple[Any, Any], None, None]]
@@ -122,7 +122,7 @@ def write_grid(job: GridJob) -> bool:
     points = cell_centers(CELLS)
     try:
         if job.data.shapes:
-            values = load_truth(job.data, job.shape_id).distance(points)
+            values = load_ground_truth(job.data, job.shape_id).distance(points)
         else:
             values = _decoded(loaded(job.prior), job.shape_id, points)
     except ShapePriorError:
@@ -135,7 +135,7 @@ def _make(folder: Path, jobs: list[GridJob], run: Run) -> None:
     pending = [job for job in jobs if not job.path.is_file()]
     for _job, outcome in run(write_grid, pending):
         # A shape that costs its process is left out, as one without a field is.
-        assert isinstance(outcome, bool | Lost)
+        assert isinstance(outcome, bool | JobFailure)
     made = [job for job in jobs if job.path.is_file()]
     if not made:
         raise CompletionError(

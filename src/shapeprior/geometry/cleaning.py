@@ -13,7 +13,7 @@ from scipy.sparse.csgraph import connected_components
 from scipy.spatial import KDTree
 
 from shapeprior.errors import MeshError
-from shapeprior.geometry.mesh import TriangleMesh, row_codes
+from shapeprior.geometry.mesh import TriangleMesh, row_keys
 from shapeprior.geometry.raycasting import RayScene
 from shapeprior.geometry.sampling import fibonacci_directions
 
@@ -67,7 +67,7 @@ def clean_mesh(mesh: TriangleMesh, *, name: str) -> tuple[TriangleMesh, CleanRep
     faces = mesh.faces[keep]
     if len(faces) == 0:
         raise MeshError(f"{name}: {source_faces} faces, none with area; expected a surface; export it again")
-    _, first = np.unique(row_codes(np.sort(faces, axis=1)), return_index=True)
+    _, first = np.unique(row_keys(np.sort(faces, axis=1)), return_index=True)
     twins = len(faces) - len(first)
     faces = faces[np.sort(first)]
     mesh = TriangleMesh(vertices=mesh.vertices, faces=faces)
@@ -100,7 +100,7 @@ def _weld(mesh: TriangleMesh) -> TriangleMesh:
     vertices = mesh.vertices[used]
     # A grid joins nearly all, however many lie in one place; pairs across its cells' borders are left for a tree.
     grid = np.round((vertices - low) / step).astype(np.int64)
-    _, first, cell = np.unique(row_codes(grid), return_index=True, return_inverse=True)
+    _, first, cell = np.unique(row_keys(grid), return_index=True, return_inverse=True)
     pairs = KDTree(vertices[first]).query_pairs(step, output_type="ndarray")
     graph = coo_array((np.ones(len(pairs), dtype=np.int8), tuple(pairs.T)), shape=(len(first), len(first)))
     group = connected_components(graph, directed=False)[1][cell.reshape(-1)]
@@ -192,9 +192,9 @@ def _closed_patches(mesh: TriangleMesh, patches: Int[np.ndarray, "faces"], count
     # Small integers, as these arrays are the largest of all.
     edges = mesh.faces.astype(np.int32)[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2)
     edges.sort(axis=1)
-    edge = row_codes(edges)
+    edge = row_keys(edges)
     del edges
-    code = row_codes(np.column_stack([owner, edge]))
+    code = row_keys(np.column_stack([owner, edge]))
     del edge
     order = np.argsort(code, kind="stable")
     code = code[order]

@@ -90,7 +90,7 @@ class TriangleMesh:
     def edge_counts(self) -> Int[np.ndarray, "edges"]:
         """How many faces share each undirected edge: 2 everywhere on a closed manifold mesh."""
         edges = np.sort(self.faces[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2), axis=1)
-        return np.unique(row_codes(edges), return_counts=True)[1]
+        return np.unique(row_keys(edges), return_counts=True)[1]
 
     @property
     def is_watertight(self) -> bool:
@@ -98,7 +98,7 @@ class TriangleMesh:
         if len(self.faces) == 0 or not np.all(self.edge_counts == 2):
             return False
         directed = self.faces[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2)
-        return len(np.unique(row_codes(directed))) == len(directed)
+        return len(np.unique(row_keys(directed))) == len(directed)
 
     @cached_property
     def part_labels(self) -> Int[np.ndarray, "faces"]:
@@ -119,7 +119,7 @@ def _parts(faces: int) -> Iterator[slice]:
 _LARGEST = np.iinfo(np.int64).max
 
 
-def row_codes(rows: Int[np.ndarray, "rows columns"]) -> Int[np.ndarray, "rows"]:
+def row_keys(rows: Int[np.ndarray, "rows columns"]) -> Int[np.ndarray, "rows"]:
     """An integer for each row of non-negative integers: equal for equal rows, and in the rows' lexicographic order."""
     codes = np.zeros(len(rows), dtype=np.int64)
     for column in rows.T:

@@ -3,7 +3,7 @@
 import igl
 import numpy as np
 
-from shapeprior.geometry.mesh import TriangleMesh, row_codes
+from shapeprior.geometry.mesh import TriangleMesh, row_keys
 
 MAX_COLLAPSED_FACES = 250_000
 """Meshes of more faces have vertices that share a cell of a grid joined first: collapsing takes 1.6 s for 100,000 faces."""
@@ -38,14 +38,14 @@ def join_vertices(mesh: TriangleMesh, cells: int) -> TriangleMesh:
     low, high = mesh.bounds
     place = np.floor((mesh.vertices - low) / max(float((high - low).max()), 1e-12) * cells).astype(np.int64)
     place = np.clip(place, 0, cells)
-    _, joined, count = np.unique(row_codes(place), return_inverse=True, return_counts=True)
+    _, joined, count = np.unique(row_keys(place), return_inverse=True, return_counts=True)
     joined = joined.reshape(-1)
     middle = np.stack([np.bincount(joined, weights=mesh.vertices[:, axis]) for axis in range(3)], axis=1)
     faces = joined[mesh.faces]
     kept = (faces[:, 0] != faces[:, 1]) & (faces[:, 1] != faces[:, 2]) & (faces[:, 2] != faces[:, 0])
     faces = faces[kept]
     # Of faces on the same three vertices one is enough, whichever way it is turned.
-    _, first = np.unique(row_codes(np.sort(faces, axis=1)), return_index=True)
+    _, first = np.unique(row_keys(np.sort(faces, axis=1)), return_index=True)
     return _used(TriangleMesh(vertices=middle / count[:, None], faces=faces[np.sort(first)]))
 
 
@@ -59,7 +59,7 @@ def refine(mesh: TriangleMesh, *, longest: float, faces: int) -> TriangleMesh:
         ends = np.sort(corners[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2), axis=1)
         # Each edge is halved in all of its faces, so that no crack opens; each of these becomes one face more.
         codes, first, which, shared = np.unique(
-            row_codes(ends), return_index=True, return_inverse=True, return_counts=True
+            row_keys(ends), return_index=True, return_inverse=True, return_counts=True
         )
         ends, which = ends[first], which.reshape(-1, 3)
         lengths = np.linalg.norm(vertices[ends[:, 0]] - vertices[ends[:, 1]], axis=1)

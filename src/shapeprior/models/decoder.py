@@ -15,7 +15,7 @@ from torch.nn.utils import parametrize
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Differential:
+class FieldJacobian:
     """The field of one code at some points, and what it does when code and points move."""
 
     value: Float[Tensor, "points"]
@@ -39,7 +39,7 @@ class Decoder(nn.Module, ABC):
 
     has_cells: bool = False
     """Whether what `prepare` makes has parts that belong to places, so that the field can be changed here and not there."""
-    rough_is_cheap: bool = False
+    coarse_field_is_cheap: bool = False
     """Whether `rough` takes no more than a product of matrices."""
 
     @abstractmethod
@@ -58,7 +58,7 @@ class Decoder(nn.Module, ABC):
         """Signed distances of each code's shape at its own points; differentiable in all three."""
         return self.query(self.prepare(codes), points_unit)
 
-    def slope(
+    def gradient(
         self, prepared: tuple[Tensor, ...], points_unit: Float[Tensor, "points 3"]
     ) -> tuple[Float[Tensor, "points"], Float[Tensor, "points 3"]]:
         """Signed distances of one prepared code at some points, and the field's gradient there."""
@@ -68,19 +68,21 @@ class Decoder(nn.Module, ABC):
             (gradient,) = torch.autograd.grad(values.sum(), points)
         return values.detach(), gradient
 
-    def tangents(self, code: Float[Tensor, "code"], directions: Float[Tensor, "directions code"]) -> tuple[Tensor, ...]:
+    def code_tangents(
+        self, code: Float[Tensor, "code"], directions: Float[Tensor, "directions code"]
+    ) -> tuple[Tensor, ...]:
         """What `differentiate` needs of a code to tell how the field changes along `directions`; it serves codes nearby, too."""
         del code
         return (directions,)
 
-    def differentiate(
+    def jacobian(
         self,
         code: Float[Tensor, "code"],
         tangents: tuple[Tensor, ...],
         points_unit: Float[Tensor, "points 3"],
         *,
         prepared: tuple[Tensor, ...] | None = None,
-    ) -> Differential:
+    ) -> FieldJacobian:
         """Values and derivatives of one code's field, for least squares.
 
         Values and gradient are those of the code; derivatives by the code may be those of the code that `tangents` was made for.
@@ -94,9 +96,9 @@ class Decoder(nn.Module, ABC):
             points = points_unit.detach().clone().requires_grad_()
             value = self(rows, points[:, None])[:, 0]
             by_row, by_point = torch.autograd.grad(value.sum(), (rows, points))
-        return Differential(value=value.detach(), by_code=by_row @ directions.T, by_point=by_point)
+        return FieldJacobian(value=value.detach(), by_code=by_row @ directions.T, by_point=by_point)
 
-    def rough(
+    def coarse_field(
         self, codes: Float[Tensor, "shapes code"], points_unit: Float[Tensor, "points 3"]
     ) -> Float[Tensor, "shapes points"]:
         """About the field of many codes at the same points, to choose among them."""
@@ -107,7 +109,7 @@ class Decoder(nn.Module, ABC):
         return changes
 
     def start_from(self, mean: Float[Tensor, "cells"], basis: Float[Tensor, "code cells"]) -> None:
-        """Begin with a field that is linear in the code, before training (`shapeprior.training.initialization.WarmStart`).
+        """Begin with a field that is linear in the code, before training (`shapeprior.training.initialization.LinearInitialization`).
 
         Decoders without a coarse field of their own have no use for it.
         """

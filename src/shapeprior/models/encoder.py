@@ -57,7 +57,7 @@ class EncoderConfig:
 
 
 @dataclass(frozen=True, eq=False)
-class Guesses:
+class EncoderOutput:
     """What the network says of some views, in their view frames (`shapeprior.models.encoder`).
 
     Deviations are those of its own errors on views like those that it was trained with.
@@ -76,7 +76,7 @@ class Guesses:
 
 
 class ViewEncoder(nn.Module):
-    """Points of a view, and where its sensor stands, to `Guesses`."""
+    """Points of a view, and where its sensor stands, to `EncoderOutput`."""
 
     def __init__(self, config: EncoderConfig) -> None:
         """Weights are whatever lies in memory: `initialise` or load them."""
@@ -110,7 +110,9 @@ class ViewEncoder(nn.Module):
             self.outputs.weight.mul_(0.1)
         return self
 
-    def forward(self, points_view: Float[Tensor, "views points 3"], sensors_view: Float[Tensor, "views 3"]) -> Guesses:
+    def forward(
+        self, points_view: Float[Tensor, "views points 3"], sensors_view: Float[Tensor, "views 3"]
+    ) -> EncoderOutput:
         """`sensors_view` are unit vectors from the view frame's origin towards the sensor, zero where it is unknown."""
         with exact(points_view.device):
             # Eight bits of a coordinate would not be enough.
@@ -121,7 +123,7 @@ class ViewEncoder(nn.Module):
         size = self.config.code_size
         sizes = [size, size, 4, 4, self.config.turns, 1]
         code, code_log, place, place_log, turns, upright = self.outputs(self.head(whole)).split(sizes, dim=-1)
-        return Guesses(
+        return EncoderOutput(
             whitened=code,
             whitened_deviation=code_log.clamp(*CODE_DEVIATIONS).exp(),
             placement=place,

@@ -43,7 +43,7 @@ class TrainConfig:
     """Weight of the squared length of codes (1 / sigma² in equation 9)."""
     start: StartName = "random"
     """random: the paper's normally distributed codes; linear: codes, and the coarse field of a decoder that has one, from a
-    linear model of the samples (`shapeprior.training.initialization.WarmStart`)."""
+    linear model of the samples (`shapeprior.training.initialization.LinearInitialization`)."""
     code_init_deviation: float = 0.1
     """Standard deviation of the entries of new codes; for a linear start, of the first entry, the largest."""
     precision: PrecisionName = "float32"

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.utils import skip_init
 
 from shapeprior.errors import ConfigError
-from shapeprior.models.decoder import Decoder, Differential, seeded
+from shapeprior.models.decoder import Decoder, FieldJacobian, seeded
 from shapeprior.models.triplane_jacobian import by_directions, doubling_kernels, push_through
 
 
@@ -55,7 +55,7 @@ class TriplaneDecoder(Decoder):
 
     START_RADIUS = 0.5
     has_cells = True
-    rough_is_cheap = True
+    coarse_field_is_cheap = True
     interpolation = "bilinear"
     """Of the planes, between cells."""
 
@@ -154,7 +154,9 @@ class TriplaneDecoder(Decoder):
         correction = self.reader(torch.cat([features, points_unit], dim=-1)).squeeze(-1)
         return coarse + _beyond(points_unit) + correction
 
-    def tangents(self, code: Float[Tensor, "code"], directions: Float[Tensor, "directions code"]) -> tuple[Tensor, ...]:
+    def code_tangents(
+        self, code: Float[Tensor, "code"], directions: Float[Tensor, "directions code"]
+    ) -> tuple[Tensor, ...]:
         """How the last doubling's input, rows of (row, column, plane, feature), and the coarse field's cells change along each
         direction; then the kernels of the last doubling, for each plane (`doubling_kernels`)."""
         base, count = self.config.base, len(directions)
@@ -166,14 +168,14 @@ class TriplaneDecoder(Decoder):
             kernels = zip(*(doubling_kernels(weight) for weight in doubling.weight.chunk(3)), strict=True)
             return planes, (self.coarse.weight @ directions.T).contiguous(), *map(torch.stack, kernels)
 
-    def differentiate(
+    def jacobian(
         self,
         code: Float[Tensor, "code"],
         tangents: tuple[Tensor, ...],
         points_unit: Float[Tensor, "points 3"],
         *,
         prepared: tuple[Tensor, ...] | None = None,
-    ) -> Differential:
+    ) -> FieldJacobian:
         """See `Decoder.differentiate`; the network that reads the features is differentiated where it is, the last doubling, being
         linear, exactly, the rest of the generator where `tangents` was made."""
         if prepared is None:
@@ -193,9 +195,9 @@ class TriplaneDecoder(Decoder):
             by_code = by_directions(places, slope, kernels, planes)
             rows, shares = grid_corners(points_unit, self.config.volume)
             by_code += nn.functional.embedding_bag(rows, field, per_sample_weights=shares, mode="sum")
-        return Differential(value=value.detach(), by_code=by_code, by_point=by_point)
+        return FieldJacobian(value=value.detach(), by_code=by_code, by_point=by_point)
 
-    def rough(
+    def coarse_field(
         self, codes: Float[Tensor, "shapes code"], points_unit: Float[Tensor, "points 3"]
     ) -> Float[Tensor, "shapes points"]:
         """The coarse field alone, which is linear in the code."""

@@ -14,7 +14,7 @@ from typing import Any
 
 from shapeprior.errors import ConfigError
 from shapeprior.parallel.pool import WorkerPool
-from shapeprior.parallel.worker import Job, Lost, Result, WorkerLimits
+from shapeprior.parallel.worker import Job, JobFailure, Result, WorkerLimits
 
 CONNECT_SECONDS = 20.0
 """How long a scheduler may take to answer at first, and to say goodbye."""
@@ -30,7 +30,7 @@ _lock = threading.Lock()
 
 def run_on_cluster(
     function: Callable[[Job], Result], jobs: Iterable[Job], *, address: str, limits: WorkerLimits
-) -> Generator[tuple[Job, Result | Lost], None, None]:
+) -> Generator[tuple[Job, Result | JobFailure], None, None]:
     """Yield each job with its result, or with how it was lost, in the order in which they end; see `run_jobs`.
 
     `address` is that of a running scheduler, as ``tcp://host:8786``, whose workers have this package and see the same files
@@ -104,7 +104,7 @@ class _Cluster:
                     return future.key, future.result()
             except KilledWorker:
                 reason = "the machines of the cluster that had it died, one after the other"
-                return future.key, Lost(kind="crashed", reason=reason)
+                return future.key, JobFailure(kind="crashed", reason=reason)
             with self._answering():
                 try:
                     return future.key, future.result(timeout=ANSWER_SECONDS)
@@ -152,7 +152,7 @@ class _Cluster:
             ) from None
 
 
-def _run_here(run: str, function: Callable[[Job], Result], limits: WorkerLimits, job: Job) -> Result | Lost:
+def _run_here(run: str, function: Callable[[Job], Result], limits: WorkerLimits, job: Job) -> Result | JobFailure:
     """In a thread of a cluster's worker: do the job in a process beside."""
     with _lock:
         pool = _pools.get(run) or _pools.setdefault(run, WorkerPool(function, limits))

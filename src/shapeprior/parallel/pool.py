@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from typing import Generic, TypeVar
 
-from shapeprior.parallel.worker import Job, Lost, Result, WorkerLimits, WorkerProcess, WorkerStoppedError
+from shapeprior.parallel.worker import Job, JobFailure, Result, WorkerLimits, WorkerProcess, WorkerStoppedError
 
 Ended = TypeVar("Ended")
 WAIT_SECONDS = 0.5
@@ -25,7 +25,7 @@ class WorkerPool(Generic[Job, Result]):
         self._lock = threading.Lock()
         self._stopped = False
 
-    def run(self, job: Job) -> Result | Lost:
+    def run(self, job: Job) -> Result | JobFailure:
         """The function's result, or how the job was lost; see `WorkerProcess.run`."""
         worker = self._borrow()
         try:
@@ -55,7 +55,7 @@ class WorkerPool(Generic[Job, Result]):
 
 def run_jobs(
     function: Callable[[Job], Result], jobs: Iterable[Job], *, workers: int, limits: WorkerLimits
-) -> Generator[tuple[Job, Result | Lost], None, None]:
+) -> Generator[tuple[Job, Result | JobFailure], None, None]:
     """Yield each job with its result, or with how it was lost, in the order in which they end.
 
     `workers` processes work at once, and jobs are taken from `jobs` as they are needed. With 0, jobs are done one after
@@ -71,12 +71,12 @@ def run_jobs(
     waiting, running = iter(jobs), 0
     pool = WorkerPool(function, limits)
     # Not the futures' own `wait`: Ctrl-C in it may leave their locks taken, and their threads wait for ever.
-    done: queue.SimpleQueue[tuple[Job, Future[Result | Lost]]] = queue.SimpleQueue()
+    done: queue.SimpleQueue[tuple[Job, Future[Result | JobFailure]]] = queue.SimpleQueue()
     # Threads, since all they do is wait for a process.
     threads = ThreadPoolExecutor(workers)
 
     def work(job: Job) -> None:
-        outcome: Future[Result | Lost] = Future()
+        outcome: Future[Result | JobFailure] = Future()
         try:
             outcome.set_result(pool.run(job))
         except BaseException as error:

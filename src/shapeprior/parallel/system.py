@@ -57,7 +57,7 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 """What glibc's malloc.h calls the two."""
 
 
-def keep_freed_memory() -> None:
+def tune_malloc() -> None:
     """Let the C library keep what is freed, for as long as the process lives; only on Linux with glibc, elsewhere nothing happens.
 
     Every step on the CPU frees its activations. By default they go back to the system, which must then clear every page anew at

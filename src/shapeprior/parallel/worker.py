@@ -31,7 +31,7 @@ _SIZE = struct.Struct("<Q")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Lost:
+class JobFailure:
     """A job that ended with its process and not with a result."""
 
     kind: Literal["crashed", "timeout", "memory"]
@@ -87,7 +87,7 @@ def _answer(sink: IO[bytes], function: Any, job: Any) -> None:
     try:
         answer = "result", function(job)
     except MemoryError:
-        answer = "result", Lost(kind="memory", reason="needed more memory than there was")
+        answer = "result", JobFailure(kind="memory", reason="needed more memory than there was")
     except Exception as error:
         error.add_note(f"in a worker process:\n{traceback.format_exc()}")
         answer = "raised", error
@@ -151,20 +151,20 @@ class WorkerProcess(Generic[Job, Result]):
         self._stopped = False
         self._has_begun = False
 
-    def run(self, job: Job) -> Result | Lost:
+    def run(self, job: Job) -> Result | JobFailure:
         """The function's result. A job whose process dies or is too large is tried once more, in a new process.
 
         Raises what the function raises; ConfigError if no process can be started.
         """
         with self._working:
             outcome = self._attempt(job)
-            if not isinstance(outcome, Lost) or outcome.kind == "timeout":
+            if not isinstance(outcome, JobFailure) or outcome.kind == "timeout":
                 # A second try would cost as much time again, most often for nothing.
                 return outcome
             # What earlier jobs left behind may be to blame, so that the second process is new.
             self._end()
             first, outcome = outcome, self._attempt(job)
-            if not isinstance(outcome, Lost):
+            if not isinstance(outcome, JobFailure):
                 return outcome
             self._end()
         again = ", twice" if outcome.reason == first.reason else f", and before that {first.reason}"
@@ -181,11 +181,11 @@ class WorkerProcess(Generic[Job, Result]):
         with self._working:
             self._end()
 
-    def _attempt(self, job: Job) -> Result | Lost:
+    def _attempt(self, job: Job) -> Result | JobFailure:
         process = self._send(job)
-        if isinstance(process, Lost):
+        if isinstance(process, JobFailure):
             return process
-        killed: list[Lost] = []
+        killed: list[JobFailure] = []
         answered = threading.Event()
         watch = threading.Thread(target=self._watch, args=(process, answered, killed), daemon=True)
         watch.start()
@@ -201,17 +201,17 @@ class WorkerProcess(Generic[Job, Result]):
             self._check_not_stopped()
             if killed:
                 return killed[0]
-            return Lost(kind="crashed", reason=f"the process {_cause_of_death(process.returncode)}")
+            return JobFailure(kind="crashed", reason=f"the process {_cause_of_death(process.returncode)}")
         kind, value = answer
         if kind == "raised":
             raise value
         return value
 
-    def _send(self, job: Job) -> subprocess.Popen[bytes] | Lost:
+    def _send(self, job: Job) -> subprocess.Popen[bytes] | JobFailure:
         """Hand the job to a process; one that died while it had nothing to do is replaced, and no job is to blame."""
         while True:
             process = self._process or self._start()
-            if isinstance(process, Lost):
+            if isinstance(process, JobFailure):
                 return process
             try:
                 send(process.stdin, job)
@@ -219,7 +219,7 @@ class WorkerProcess(Generic[Job, Result]):
             except OSError:
                 self._end()
 
-    def _start(self) -> subprocess.Popen[bytes] | Lost:
+    def _start(self) -> subprocess.Popen[bytes] | JobFailure:
         status = 0
         for _ in range(START_ATTEMPTS):
             with self._starting, _interrupts_blocked():
@@ -251,7 +251,7 @@ class WorkerProcess(Generic[Job, Result]):
         if self._has_begun:
             # Whatever ends them came later, such as a machine that is out of memory; it must not end a long run.
             reason = f"a new process {_cause_of_death(status)} before it could begin, {START_ATTEMPTS} times"
-            return Lost(kind="crashed", reason=reason)
+            return JobFailure(kind="crashed", reason=reason)
         raise ConfigError(
             f"{sys.executable}: a worker process {_cause_of_death(status)} before its first job, {START_ATTEMPTS} "
             "times; expected it to start; with workers=0 the work is done without"
@@ -268,14 +268,14 @@ class WorkerProcess(Generic[Job, Result]):
                     assert pipe is not None
                     pipe.close()
 
-    def _watch(self, process: subprocess.Popen[bytes], answered: threading.Event, killed: list[Lost]) -> None:
+    def _watch(self, process: subprocess.Popen[bytes], answered: threading.Event, killed: list[JobFailure]) -> None:
         """End a process that takes too long or too much, and say so in `killed`."""
         deadline = time.monotonic() + self.limits.timeout
         while not answered.wait(min(_POLL_SECONDS, max(0.0, deadline - time.monotonic()))):
             if time.monotonic() >= deadline:
-                killed.append(Lost(kind="timeout", reason=f"took more than {self.limits.timeout:g} seconds"))
+                killed.append(JobFailure(kind="timeout", reason=f"took more than {self.limits.timeout:g} seconds"))
             elif _memory_bytes(process.pid) > self.limits.memory * 2**30:
-                killed.append(Lost(kind="memory", reason=f"took more than {self.limits.memory:g} GiB of memory"))
+                killed.append(JobFailure(kind="memory", reason=f"took more than {self.limits.memory:g} GiB of memory"))
             if killed:
                 process.kill()
                 return

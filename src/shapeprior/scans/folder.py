@@ -11,7 +11,7 @@ from pathlib import Path
 from shapeprior.errors import ConfigError, ScanError
 from shapeprior.geometry.transforms import Similarity
 from shapeprior.scans.observation import Observation
-from shapeprior.scans.placement import Freedom, read_pose
+from shapeprior.scans.placement import PlacementMode, read_pose
 from shapeprior.scans.read import SCAN_SUFFIXES, holds_depth, read_views
 
 
@@ -61,7 +61,7 @@ def read_placed_scan(
     *,
     sensor: tuple[float, float, float] | None,
     pose: Path | None,
-    placement: Freedom | None = None,
+    placement: PlacementMode | None = None,
 ) -> tuple[Observation, Similarity | None]:
     """Views of one object as one, and ``T_unit_world`` if a file with the object's pose (world from unit frame) is given.
 

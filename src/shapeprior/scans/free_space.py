@@ -43,13 +43,13 @@ class Sensor:
 
 
 @dataclass(frozen=True, eq=False)
-class SeenThrough:
+class FreeSpace:
     """Whether points of a view's frame were seen to be free, with everything `REACH` around them."""
 
     sensors: Sequence[Sensor]
 
     @classmethod
-    def of(cls, view: Observation) -> "SeenThrough":
+    def of(cls, view: Observation) -> "FreeSpace":
         """Of a view in a frame whose unit is about the object's radius; it may have no rays at all."""
         origins, directions, lengths = view.rays()
         kept = lengths > 0.0

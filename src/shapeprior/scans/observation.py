@@ -153,7 +153,7 @@ class Observation:
             weights=self.weights,
         )
 
-    def thinned(self, count: int, *, seed: int, background: int | None = None) -> "Observation":
+    def subsampled(self, count: int, *, seed: int, background: int | None = None) -> "Observation":
         """A random subset of at most `count` points, in their old order, and `background` of the background rays, evenly
         spread; all of these if not given.
 
@@ -170,19 +170,19 @@ class Observation:
                 background_origins=self.background_origins[kept],
                 background_directions=self.background_directions[kept],
             )
-            return fewer.thinned(count, seed=seed)
+            return fewer.subsampled(count, seed=seed)
         if self.weights is not None:
             keep = np.flatnonzero(self.weights > 0)
             if len(keep) > count:
                 waits = np.random.default_rng(seed).exponential(size=len(keep)) / self.weights[keep]
                 keep = np.sort(keep[np.argpartition(waits, count)[:count]])
-            return self.rows(keep)
+            return self.select(keep)
         total = len(self.points_world)
         if count >= total:
             return self
-        return self.rows(np.sort(np.random.default_rng(seed).choice(total, size=count, replace=False)))
+        return self.select(np.sort(np.random.default_rng(seed).choice(total, size=count, replace=False)))
 
-    def rows(self, keep: Int[np.ndarray, "kept"] | Bool[np.ndarray, "points"]) -> "Observation":
+    def select(self, keep: Int[np.ndarray, "kept"] | Bool[np.ndarray, "points"]) -> "Observation":
         """Some of the points, by index or mask; background rays stay. Raises ScanError if none is left."""
         return replace(
             self,
@@ -338,12 +338,12 @@ MIN_POINTS = 40
 """Of fewer points nothing can be said."""
 
 
-def without_strays(view: Observation) -> Observation:
+def without_outliers(view: Observation) -> Observation:
     """The view without its strays and their rays: the rays of those behind the surface would say that the object is free."""
-    return view.rows(~strays(view.points_world))
+    return view.select(~find_outliers(view.points_world))
 
 
-def strays(points: Float[np.ndarray, "points 3"]) -> Bool[np.ndarray, "points"]:
+def find_outliers(points: Float[np.ndarray, "points 3"]) -> Bool[np.ndarray, "points"]:
     """Which points are not part of any surface that the scan shows; none if the scan is too small to tell.
 
     As the statistical outlier removal of Rusu et al. 2008, "Towards 3D point cloud based object maps for household environments",

@@ -17,7 +17,7 @@ from shapeprior.geometry.transforms import UNIT_SPHERE_BUFFER, Similarity
 from shapeprior.io.files import read_json_object
 from shapeprior.scans.observation import Observation
 
-Freedom = Literal["known", "aligned", "upright", "free"]
+PlacementMode = Literal["known", "aligned", "upright", "free"]
 """What is unknown of where an object lies: nothing; scale and offset; these and the turn about +y; these and every turn."""
 TURNS = 12
 """Turns about +y to start from where that is unknown; the next one is 15 degrees away at most."""
@@ -27,7 +27,7 @@ RECESSIONS = (0.15, 0.45)
 """How far behind the centre of the visible part the object's centre may lie, in radii of the visible part."""
 
 
-def first_placements(view_world: Observation) -> list[Similarity]:
+def initial_placements(view_world: Observation) -> list[Similarity]:
     """Candidates for `T_unit_world` of a view whose axes are the unit frame's.
 
     A view shows the near side, so the object reaches farther from the sensor than its points do: each candidate makes
@@ -68,12 +68,12 @@ def _in_one_place(count: int) -> ScanError:
     )
 
 
-def first_turns(freedom: Freedom) -> list[np.ndarray]:
+def initial_rotations(mode: PlacementMode) -> list[np.ndarray]:
     """Rotations of the unit frame to start from: one, equal steps about +y, or the sixty of an icosahedron, no rotation being
     farther than 45 degrees from one of these."""
-    if freedom == "free":
+    if mode == "free":
         return list(Rotation.create_group("I").as_matrix())
-    turns = TURNS if freedom == "upright" else 1
+    turns = TURNS if mode == "upright" else 1
     return list(Rotation.from_rotvec(np.outer(np.arange(turns) * (2.0 * np.pi / turns), [0.0, 1.0, 0.0])).as_matrix())
 
 

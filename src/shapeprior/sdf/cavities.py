@@ -27,7 +27,7 @@ NONE = -1
 """No pocket: too narrow."""
 
 
-class Pockets:
+class FreeSpaceRegions:
     """Connected pockets of the free space inside the unit cube.
 
     A ball with the distance to the surface as its radius holds no surface, so that all of it has one sign. Cells whose

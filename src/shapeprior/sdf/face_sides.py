@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Int
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from shapeprior.geometry.mesh import TriangleMesh, row_codes
+from shapeprior.geometry.mesh import TriangleMesh, row_keys
 from shapeprior.sdf.inside_test import InsideTest
 from shapeprior.sdf.self_intersections import split_to_size
 
@@ -21,7 +21,7 @@ FEW = 20
 
 @dataclass(frozen=True, eq=False)
 class FaceSides:
-    """Which side of each face is inside the object; `shapeprior.sdf.face_sides.find_sides` finds it out."""
+    """Which side of each face is inside the object; `shapeprior.sdf.face_sides.classify_face_sides` finds it out."""
 
     pieces: TriangleMesh
     part: Int[np.ndarray, "faces"]
@@ -171,7 +171,7 @@ def plain_edges(mesh: TriangleMesh) -> tuple[Int[np.ndarray, "edges 2"], Int[np.
     directed = mesh.faces.astype(np.int32)[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2)
     forward = directed[:, 0] < directed[:, 1]
     directed.sort(axis=1)
-    code = row_codes(directed)
+    code = row_keys(directed)
     del directed
     order = np.argsort(code, kind="stable")
     code, forward = code[order], forward[order]
@@ -199,8 +199,8 @@ TRUST = 0.9
 """If so many probes of whole parts are uncontested, winding numbers near a whole number are believed elsewhere."""
 
 
-def find_sides(pieces: TriangleMesh, crossed: Bool[np.ndarray, "faces"], inside: InsideTest) -> FaceSides:
-    """Find what lies on both sides of each piece of a mesh in the unit frame (`shapeprior.sdf.self_intersections.split_at_seams`).
+def classify_face_sides(pieces: TriangleMesh, crossed: Bool[np.ndarray, "faces"], inside: InsideTest) -> FaceSides:
+    """Find what lies on both sides of each piece of a mesh in the unit frame (`shapeprior.sdf.self_intersections.split_self_intersections`).
 
     A part is a set of faces that hang together across plain edges and that no seam passes through. Walking along a part
     does not leave the free space on either of its sides, so that each side has one sign, which a vote of a few probes

@@ -11,7 +11,7 @@ from shapeprior.geometry.mesh import TriangleMesh
 from shapeprior.geometry.proximity import FaceTree
 from shapeprior.geometry.raycasting import RayScene
 from shapeprior.geometry.sampling import fibonacci_directions
-from shapeprior.sdf.cavities import NONE, OUTER, Pockets
+from shapeprior.sdf.cavities import NONE, OUTER, FreeSpaceRegions
 
 RAYS = 64
 FIRST_RAYS = 16
@@ -54,7 +54,7 @@ class InsideTest:
 
     Open meshes: winding numbers alone fill a cup whose wall is a single sheet, and call everything outside whose patches face
     the wrong way; visibility alone takes a crack in a fuselage for a window. So the free space is cut into pockets
-    (`shapeprior.sdf.cavities.Pockets`). The pocket that reaches infinity is outside; every other one is as a whole what the
+    (`shapeprior.sdf.cavities.FreeSpaceRegions`). The pocket that reaches infinity is outside; every other one is as a whole what the
     evidence of its points says. Points in no pocket, in thin walls and slots, are judged one by one:
 
     - more than `MAX_ESCAPE` of the rays escape: a camera outside sees it, so it is outside;
@@ -77,7 +77,7 @@ class InsideTest:
         self._directions, self._first_directions = fibonacci_directions(RAYS), fibonacci_directions(FIRST_RAYS)
         if self.is_closed:
             return
-        self._pockets = Pockets(self._tree, self._scene)
+        self._pockets = FreeSpaceRegions(self._tree, self._scene)
         votes = [
             self._vote(nodes, is_open=bool(is_open))
             for nodes, is_open in zip(self._pockets.nodes[OUTER + 1 :], self._pockets.open[OUTER + 1 :], strict=True)

@@ -4,9 +4,9 @@ import igl.predicates
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from shapeprior.geometry.mesh import TriangleMesh, row_codes
+from shapeprior.geometry.mesh import TriangleMesh, row_keys
 
-SEAM_EDGE = 0.05
+SPLIT_EDGE = 0.05
 """Faces along a seam are split until no edge is longer, in unit-sphere radii."""
 CONTACT_EDGE = 0.1
 """The same for faces that only lie flat on others."""
@@ -15,7 +15,7 @@ MAX_PIECES = 8_000
 MAX_ROUNDS = 8
 
 
-def split_at_seams(mesh_unit: TriangleMesh) -> tuple[TriangleMesh, Bool[np.ndarray, "pieces"]]:
+def split_self_intersections(mesh_unit: TriangleMesh) -> tuple[TriangleMesh, Bool[np.ndarray, "pieces"]]:
     """Split the faces that cross or touch others until what still does is small.
 
     Returns the same surface in pieces, and which of them a seam passes through. A piece without a seam lies wholly on one
@@ -101,7 +101,7 @@ def _longest_allowed(
     )
     pairs, flat = np.asarray(pairs).reshape(-1, 2).astype(np.int64), np.asarray(flat).reshape(-1).astype(bool)
     result[pairs[flat].reshape(-1)] = CONTACT_EDGE
-    result[pairs[~flat].reshape(-1)] = SEAM_EDGE
+    result[pairs[~flat].reshape(-1)] = SPLIT_EDGE
     return result, pairs
 
 
@@ -113,7 +113,7 @@ def _longest_edges(vertices: np.ndarray, faces: Int[np.ndarray, "faces 3"]) -> n
 def _split_in_four(vertices: np.ndarray, faces: Int[np.ndarray, "faces 3"]) -> tuple[np.ndarray, np.ndarray]:
     """Each face becomes four, with new vertices in the middle of its edges; neighbours share them."""
     edges = np.sort(faces[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2), axis=1)
-    _, first, inverse = np.unique(row_codes(edges), return_index=True, return_inverse=True)
+    _, first, inverse = np.unique(row_keys(edges), return_index=True, return_inverse=True)
     middle = len(vertices) + inverse.reshape(-1, 3)
     a, b, c = faces.T
     ab, bc, ca = middle.T

@@ -7,9 +7,9 @@ from jaxtyping import Float
 
 from shapeprior.geometry.mesh import TriangleMesh
 from shapeprior.geometry.proximity import FaceTree
-from shapeprior.sdf.face_sides import find_sides
+from shapeprior.sdf.face_sides import classify_face_sides
 from shapeprior.sdf.inside_test import InsideTest
-from shapeprior.sdf.self_intersections import split_at_seams
+from shapeprior.sdf.self_intersections import split_self_intersections
 
 SHEET_HALF_THICKNESS = 0.01
 """Half the thickness that a surface without an inside is given, in unit-sphere radii."""
@@ -33,7 +33,7 @@ class SignedDistance:
     """Signed distance to a cleaned mesh in the unit frame: negative inside, in unit-sphere radii.
 
     The distance is exact (libigl's tree of the faces), to the faces that are a border between inside and outside. Faces
-    hidden inside are left out; where parts overlap, this goes by pieces of at most `shapeprior.sdf.self_intersections.SEAM_EDGE`. Faces with
+    hidden inside are left out; where parts overlap, this goes by pieces of at most `shapeprior.sdf.self_intersections.SPLIT_EDGE`. Faces with
     the outside on both sides have no inside to represent; they become plates of half thickness `sheet_half_thickness`, so
     that a tail fin drawn as one polygon is still there afterwards.
 
@@ -45,10 +45,10 @@ class SignedDistance:
     def __init__(self, mesh_unit: TriangleMesh, *, sheet_half_thickness: float = SHEET_HALF_THICKNESS) -> None:
         self.mesh = mesh_unit
         self.sheet_half_thickness = sheet_half_thickness
-        pieces, crossed = split_at_seams(mesh_unit)
+        pieces, crossed = split_self_intersections(mesh_unit)
         tree = FaceTree(pieces)
         self.inside = InsideTest(mesh_unit, tree)
-        self._sides = find_sides(pieces, crossed, self.inside)
+        self._sides = classify_face_sides(pieces, crossed, self.inside)
         self._all = tree if self._sides.pieces is pieces else FaceTree(self._sides.pieces)
         pieces = self._sides.pieces
         skin, sheet = self._sides.skin, self._sides.sheet

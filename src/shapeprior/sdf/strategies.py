@@ -20,7 +20,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from shapeprior.errors import ConfigError, MeshError
-from shapeprior.geometry.mesh import TriangleMesh, row_codes
+from shapeprior.geometry.mesh import TriangleMesh, row_keys
 from shapeprior.geometry.proximity import FaceTree
 from shapeprior.geometry.raycasting import RayScene
 from shapeprior.geometry.sampling import sample_surface
@@ -127,7 +127,7 @@ def _sides_that_may_be_sharp(
     corners = surface.faces[surface.face_areas > 0.0]
     normals = np.repeat(surface.face_normals[surface.face_areas > 0.0], 3, axis=0)
     sides = corners[:, [0, 1, 2, 1, 2, 0, 2, 0, 1]].reshape(-1, 3)
-    _, edge, faces_there = np.unique(row_codes(np.sort(sides[:, :2], axis=1)), return_inverse=True, return_counts=True)
+    _, edge, faces_there = np.unique(row_keys(np.sort(sides[:, :2], axis=1)), return_inverse=True, return_counts=True)
     edge = edge.reshape(-1)
     # Two unit normals with the angle a between them add up to a squared length of 2 + 2 cos a.
     summed = np.stack([np.bincount(edge, weights=normals[:, axis]) for axis in range(3)], axis=1)

@@ -17,7 +17,7 @@ BACKENDS = {"cpu": "gloo", "cuda": "nccl"}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ranks:
+class ProcessGroup:
     """This process among all. Every method but the properties is called by all of them at the same place of the program.
 
     Raises CheckpointError if another process has ended meanwhile.
@@ -37,9 +37,9 @@ class Ranks:
 
     def wait(self) -> None:
         """Until all are here."""
-        self.tell_all(torch.zeros(1, dtype=torch.float64))
+        self.all_gather(torch.zeros(1, dtype=torch.float64))
 
-    def tell_all(self, numbers: Float64[Tensor, "numbers"]) -> Float64[Tensor, "ranks numbers"]:
+    def all_gather(self, numbers: Float64[Tensor, "numbers"]) -> Float64[Tensor, "ranks numbers"]:
         """What every process tells the others, on the CPU."""
         if self.size == 1:
             return numbers[None]
@@ -79,7 +79,7 @@ class Ranks:
 
 
 @contextmanager
-def joined_ranks(device: str) -> Iterator[Ranks]:
+def join_process_group(device: str) -> Iterator[ProcessGroup]:
     """Join the processes that torchrun's environment speaks of (RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR); without it, be alone.
 
     On `cuda` each process takes the device of its LOCAL_RANK. Raises ConfigError if the device cannot be used, or the
@@ -89,11 +89,11 @@ def joined_ranks(device: str) -> Iterator[Ranks]:
         _number(name, default) for name, default in (("RANK", 0), ("WORLD_SIZE", 1), ("LOCAL_RANK", 0))
     )
     if size == 1:
-        yield Ranks(rank=0, size=1, device=usable_device(device))
+        yield ProcessGroup(rank=0, size=1, device=usable_device(device))
         return
     if device not in BACKENDS:
         raise ConfigError(f"device '{device}' for {size} processes; expected one of {', '.join(BACKENDS)}")
-    ranks = Ranks(rank=rank, size=size, device=usable_device(f"cuda:{local}" if device == "cuda" else device))
+    ranks = ProcessGroup(rank=rank, size=size, device=usable_device(f"cuda:{local}" if device == "cuda" else device))
     if device == "cuda":
         torch.cuda.set_device(ranks.device)
     try:

@@ -158,7 +158,7 @@ class ShapeViews:
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Views in their view frames, and what an encoder should say of them (`shapeprior.models.encoder.Guesses`)."""
+    """Views in their view frames, and what an encoder should say of them (`shapeprior.models.encoder.EncoderOutput`)."""
 
     points_view: Float[np.ndarray, "views points 3"]
     sensors_view: Float[np.ndarray, "views 3"]

@@ -11,9 +11,9 @@ from jaxtyping import Bool, Float64, Int
 from shapeprior.errors import CheckpointError
 from shapeprior.models.objective import Objective
 from shapeprior.training.batches import ABSENT, EpochPlan, Step, TrainingSamples
-from shapeprior.training.distributed import Ranks
-from shapeprior.training.learner import Learner
+from shapeprior.training.distributed import ProcessGroup
 from shapeprior.training.run import Interruption
+from shapeprior.training.trainer import Trainer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,21 +33,21 @@ class EpochOutcome:
 
 
 def train_epoch(
-    learner: Learner, samples: TrainingSamples, *, rate_share: float, interruption: Interruption, checkpoint_at: float
+    trainer: Trainer, samples: TrainingSamples, *, rate_share: float, interruption: Interruption, checkpoint_at: float
 ) -> EpochOutcome:
-    """The learner's next epoch. `checkpoint_at` is the time (`time.monotonic`) from which a checkpoint is due.
+    """The trainer's next epoch. `checkpoint_at` is the time (`time.monotonic`) from which a checkpoint is due.
 
     Raises CheckpointError, naming shapes, if the objective or the weights are not finite; KeyboardInterrupt if Ctrl-C was pressed
     too long before the end.
     """
-    plan, ranks = learner.order.epoch(learner.epoch), learner.ranks
+    plan, ranks = trainer.order.epoch(trainer.epoch), trainer.ranks
     rows, seen = [], []
     batches = samples.batches(own_steps(plan, ranks))
     for lanes in plan.rows:
         if interruption.overdue:
             raise KeyboardInterrupt
         own = _own(lanes, ranks)
-        objective = learner.step(
+        objective = trainer.step(
             own,
             next(batches) if len(own) else None,
             shapes=int(np.count_nonzero(lanes != ABSENT)),
@@ -57,24 +57,24 @@ def train_epoch(
             rows.append(own)
             seen.append(objective)
     due = time.monotonic() >= checkpoint_at
-    learner.epoch += 1
-    return _together(learner, rows, seen, interrupted=interruption.asked, due=due)
+    trainer.epoch += 1
+    return _together(trainer, rows, seen, interrupted=interruption.asked, due=due)
 
 
-def own_steps(plan: EpochPlan, ranks: Ranks) -> list[Step]:
+def own_steps(plan: EpochPlan, ranks: ProcessGroup) -> list[Step]:
     """The parts of a plan's steps that are this process's; the last step may have none."""
     own = [_own(lanes, ranks) for lanes in plan.rows]
     return [(rows, plan.starts[rows]) for rows in own if len(rows)]
 
 
-def _own(lanes: Int[np.ndarray, "lanes"], ranks: Ranks) -> Int[np.ndarray, "part"]:
+def _own(lanes: Int[np.ndarray, "lanes"], ranks: ProcessGroup) -> Int[np.ndarray, "part"]:
     """The shapes of a step that are this process's."""
     own = lanes[ranks.rank :: ranks.size]
     return own[own != ABSENT]
 
 
 def _together(
-    learner: Learner,
+    trainer: Trainer,
     rows: list[Int[np.ndarray, "_"]],
     seen: list[Objective],
     *,
@@ -85,14 +85,14 @@ def _together(
     # The one place of an epoch where a fast device is waited for.
     value = torch.cat([objective.value for objective in seen]).double().cpu()
     error = torch.cat([objective.error for objective in seen]).double().cpu()
-    length = torch.linalg.vector_norm(learner.codes.values, dim=1).double().cpu()
+    length = torch.linalg.vector_norm(trainer.codes.values, dim=1).double().cpu()
     sums = [float(error.sum()), float(value.sum()), float(length.sum())]
     # Only the first process's clock counts.
-    flags = [float(interrupted), float(due and learner.ranks.first), float(not learner.finite())]
+    flags = [float(interrupted), float(due and trainer.ranks.first), float(not trainer.finite())]
     first_bad = _first_bad(rows, ~torch.isfinite(value).numpy())
-    told = learner.ranks.tell_all(torch.tensor([*sums, *flags, *first_bad], dtype=torch.float64)).numpy()
-    _refuse_bad(told[:, 5:], learner)
-    means = told[:, :3].sum(axis=0) / len(learner.config.shape_ids)
+    told = trainer.ranks.all_gather(torch.tensor([*sums, *flags, *first_bad], dtype=torch.float64)).numpy()
+    _refuse_bad(told[:, 5:], trainer)
+    means = told[:, :3].sum(axis=0) / len(trainer.config.shape_ids)
     return EpochOutcome(
         loss=float(means[0]),
         objective=float(means[1]),
@@ -111,17 +111,17 @@ def _first_bad(rows: list[Int[np.ndarray, "_"]], bad: Bool[np.ndarray, "seen"]) 
     return math.inf, 0.0, 0.0
 
 
-def _refuse_bad(told: Float64[np.ndarray, "ranks 4"], learner: Learner) -> None:
+def _refuse_bad(told: Float64[np.ndarray, "ranks 4"], trainer: Trainer) -> None:
     """Raise CheckpointError if a process has broken weights, or a bad shape: (broken, step, shape, how many), one row each."""
     broken, steps, rows, counts = told.T
     if not broken.any() and np.isinf(steps).all():
         return
     # Whatever comes after the first bad step is its consequence.
     first = steps == steps.min()
-    names = ", ".join(learner.config.shape_ids[int(row)] for row in rows[first]) if np.isfinite(steps).any() else ""
+    names = ", ".join(trainer.config.shape_ids[int(row)] for row in rows[first]) if np.isfinite(steps).any() else ""
     others = int(counts[first].sum()) - int(first.sum())
     found = f"the loss of shape {names}{f' and {others} more of its batch' if others else ''}" if names else "weights"
     raise CheckpointError(
-        f"epoch {learner.epoch}: {found} is not finite; expected finite numbers; look at its samples, or lower decoder_rate "
+        f"epoch {trainer.epoch}: {found} is not finite; expected finite numbers; look at its samples, or lower decoder_rate "
         "and code_rate; the last checkpoint, if there is one, is from before"
     )

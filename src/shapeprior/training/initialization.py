@@ -25,7 +25,7 @@ BATCH = 256
 """Shapes whose grids are in memory at once, beside those that the linear model is fitted to."""
 
 
-def first_state(data: Dataset, shapes: Sequence[ShapeRecord], config: RunConfig) -> Checkpoint:
+def initial_checkpoint(data: Dataset, shapes: Sequence[ShapeRecord], config: RunConfig) -> Checkpoint:
     """A fresh decoder and the first codes of the training shapes; depends on the samples and the seed alone.
 
     Raises DatasetError if samples are missing, broken or not finite.
@@ -36,7 +36,7 @@ def first_state(data: Dataset, shapes: Sequence[ShapeRecord], config: RunConfig)
         return Checkpoint(epoch=0, decoder=decoder, codes=codes * settings.code_init_deviation, optimizer={})
     fitted = np.sort(np.random.default_rng(config.seed).permutation(len(shapes))[:MAX_FITTED])
     grids = _grids(data, shapes, fitted, decoder.coarse_cells)
-    start = WarmStart.fit(
+    start = LinearInitialization.fit(
         grids, code_size=decoder.code_size, clamp=settings.clamp, deviation=settings.code_init_deviation
     )
     codes = np.zeros((len(shapes), decoder.code_size))
@@ -74,7 +74,7 @@ SPREAD = 0.5
 
 
 @dataclass(frozen=True, eq=False)
-class WarmStart:
+class LinearInitialization:
     """Principal components of the training shapes' signed distances on a coarse grid, as codes and a field linear in them.
 
     Auto-decoders (Park et al. 2019) start from random codes, so that at first no two shapes of one code's neighbourhood are
@@ -95,7 +95,7 @@ class WarmStart:
     @classmethod
     def fit(
         cls, grids: Float[np.ndarray, "shapes cells"], *, code_size: int, clamp: float, deviation: float
-    ) -> "WarmStart":
+    ) -> "LinearInitialization":
         """Fit to distances on the grid (`coarse_grid`), clamped: farther values would crowd out where the surface is.
 
         `deviation` is the root mean square of the codes' first entries, which are the largest.

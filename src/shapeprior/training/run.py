@@ -18,7 +18,7 @@ from shapeprior.io.files import write_bytes
 from shapeprior.models.checkpoint import RunConfig
 
 
-def claim_run_folder(run: Path, config: RunConfig) -> None:
+def begin_or_resume_run(run: Path, config: RunConfig) -> None:
     """Begin a run in a new or empty folder, or go on with one; raises CheckpointError if it holds anything else, OutputError."""
     if (run / "config.json").exists():
         if RunConfig.read(run).to_json() != config.to_json():

@@ -14,11 +14,11 @@ from shapeprior.models.checkpoint import RunConfig, read_checkpoint, write_check
 from shapeprior.models.model_card import write_model_card
 from shapeprior.models.presets import Preset, TrainConfig
 from shapeprior.training.batches import HELD_BYTES, BatchOrder, TrainingSamples
-from shapeprior.training.distributed import Ranks, joined_ranks
+from shapeprior.training.distributed import ProcessGroup, join_process_group
 from shapeprior.training.epoch import own_steps, train_epoch
-from shapeprior.training.initialization import first_state
-from shapeprior.training.learner import Learner, compile_decoder
-from shapeprior.training.run import EpochReport, Interruption, TrainLog, claim_run_folder
+from shapeprior.training.initialization import initial_checkpoint
+from shapeprior.training.run import EpochReport, Interruption, TrainLog, begin_or_resume_run
+from shapeprior.training.trainer import Trainer, compile_decoder
 
 CHECKPOINT_SECONDS = 30.0
 """Least time between two checkpoints."""
@@ -53,16 +53,16 @@ def train_prior(
     run = Path(run)
     if seed < 0:
         raise ConfigError(f"seed = {seed}; expected 0 or more")
-    with joined_ranks(device) as ranks:
+    with join_process_group(device) as ranks:
         config = _run_config(data, preset, seed)
         order = _batch_order(config, ranks)
         samples = _training_samples(data, config, order, ranks, held_bytes)
-        learner, seconds = _begin_or_resume(run, data, config, order, ranks)
-        if compiled and learner.epoch < preset.train.epochs:
-            compile_decoder(learner.decoder, next(samples.batches(own_steps(order.epoch(0), ranks))), preset.train)
+        trainer, seconds = _begin_or_resume(run, data, config, order, ranks)
+        if compiled and trainer.epoch < preset.train.epochs:
+            compile_decoder(trainer.decoder, next(samples.batches(own_steps(order.epoch(0), ranks))), preset.train)
         with Interruption() as interruption:
             seconds = _train(
-                learner, samples, run, seconds, checkpoint_seconds, progress if ranks.first else None, interruption
+                trainer, samples, run, seconds, checkpoint_seconds, progress if ranks.first else None, interruption
             )
         if ranks.first:
             write_model_card(run, config, seconds=seconds, license=license)
@@ -70,7 +70,7 @@ def train_prior(
 
 
 def _train(
-    learner: Learner,
+    trainer: Trainer,
     samples: TrainingSamples,
     run: Path,
     seconds: float,
@@ -79,20 +79,20 @@ def _train(
     interruption: Interruption,
 ) -> float:
     """The epochs that are left, after so many seconds of training; returns the seconds at the end."""
-    log, epochs = TrainLog(run / "log.jsonl"), learner.config.train.epochs
+    log, epochs = TrainLog(run / "log.jsonl"), trainer.config.train.epochs
     saved = time.monotonic()
     started = saved - seconds
-    while learner.epoch < epochs:
-        share = _rate_share(learner.epoch, learner.config.train)
+    while trainer.epoch < epochs:
+        share = _rate_share(trainer.epoch, trainer.config.train)
         outcome = train_epoch(
-            learner,
+            trainer,
             samples,
             rate_share=share,
             interruption=interruption,
             checkpoint_at=saved + checkpoint_seconds,
         )
         report = EpochReport(
-            epoch=learner.epoch,
+            epoch=trainer.epoch,
             epochs=epochs,
             loss=outcome.loss,
             objective=outcome.objective,
@@ -101,16 +101,16 @@ def _train(
             seconds=time.monotonic() - started,
         )
         # The log goes first: if training is stopped between the two, resuming drops its last lines and repeats their epochs.
-        if learner.ranks.first:
+        if trainer.ranks.first:
             log.append(report)
-        if outcome.due or outcome.interrupted or learner.epoch == epochs:
-            checkpoint = learner.checkpoint()
+        if outcome.due or outcome.interrupted or trainer.epoch == epochs:
+            checkpoint = trainer.checkpoint()
             if checkpoint is not None:
                 write_checkpoint(run, checkpoint)
             saved = time.monotonic()
         if progress:
             progress(report)
-        if outcome.interrupted and learner.epoch < epochs:
+        if outcome.interrupted and trainer.epoch < epochs:
             raise KeyboardInterrupt
     return time.monotonic() - started
 
@@ -132,7 +132,7 @@ def _run_config(data: Dataset, preset: Preset, seed: int) -> RunConfig:
     )
 
 
-def _batch_order(config: RunConfig, ranks: Ranks) -> BatchOrder:
+def _batch_order(config: RunConfig, ranks: ProcessGroup) -> BatchOrder:
     order = BatchOrder(len(config.shape_ids), shapes_per_batch=config.train.shapes_per_batch, seed=config.seed)
     if ranks.size > order.lanes:
         raise ConfigError(
@@ -143,7 +143,7 @@ def _batch_order(config: RunConfig, ranks: Ranks) -> BatchOrder:
 
 
 def _training_samples(
-    data: Dataset, config: RunConfig, order: BatchOrder, ranks: Ranks, held_bytes: int
+    data: Dataset, config: RunConfig, order: BatchOrder, ranks: ProcessGroup, held_bytes: int
 ) -> TrainingSamples:
     return TrainingSamples(
         data,
@@ -156,24 +156,24 @@ def _training_samples(
 
 
 def _begin_or_resume(
-    run: Path, data: Dataset, config: RunConfig, order: BatchOrder, ranks: Ranks
-) -> tuple[Learner, float]:
+    run: Path, data: Dataset, config: RunConfig, order: BatchOrder, ranks: ProcessGroup
+) -> tuple[Trainer, float]:
     """The state to train from, and the seconds of training behind it."""
     path = run / "checkpoint.safetensors"
     if ranks.first:
-        claim_run_folder(run, config)
+        begin_or_resume_run(run, config)
         # One process decides how all begin: machines may differ in the last digits of a singular value decomposition.
         if not path.exists():
-            write_checkpoint(run, first_state(data, data.split("train"), config))
+            write_checkpoint(run, initial_checkpoint(data, data.split("train"), config))
     ranks.wait()
-    learner = Learner(config, order, ranks, read_checkpoint(run, config), path)
-    epochs = ranks.tell_all(torch.tensor([learner.epoch], dtype=torch.float64)).flatten().tolist()
+    trainer = Trainer(config, order, ranks, read_checkpoint(run, config), path)
+    epochs = ranks.all_gather(torch.tensor([trainer.epoch], dtype=torch.float64)).flatten().tolist()
     if len(set(epochs)) > 1:
         raise CheckpointError(
             f"{run}: the processes read checkpoints of epochs {', '.join(f'{epoch:.0f}' for epoch in epochs)}; expected the same; "
             "choose a folder that all machines share"
         )
-    return learner, TrainLog(run / "log.jsonl").trim(learner.epoch) if ranks.first else 0.0
+    return trainer, TrainLog(run / "log.jsonl").trim(trainer.epoch) if ranks.first else 0.0
 
 
 def _rate_share(epoch: int, settings: TrainConfig) -> float:

@@ -18,7 +18,7 @@ from shapeprior.geometry.mesh import TriangleMesh
 from shapeprior.models.checkpoint import RunConfig, read_checkpoint
 from shapeprior.models.decoder import DecodedField, Decoder
 from shapeprior.models.device import autocast, usable_device
-from shapeprior.models.encoder import EncoderConfig, Guesses, ViewEncoder, write_encoder
+from shapeprior.models.encoder import EncoderConfig, EncoderOutput, ViewEncoder, write_encoder
 from shapeprior.models.latent_space import CodeSpace, codes_between
 from shapeprior.models.optimizers import Muon
 from shapeprior.sdf.isosurface.extract import ExtractConfig, extract_mesh
@@ -193,7 +193,7 @@ def batch_loss(encoder: ViewEncoder, batch: Batch, whitened: Float[Tensor, "shap
     def there(array: np.ndarray) -> Tensor:
         return torch.from_numpy(array).to(whitened.device)
 
-    found: Guesses = encoder(there(batch.points_view), there(batch.sensors_view))
+    found: EncoderOutput = encoder(there(batch.points_view), there(batch.sensors_view))
     upright = there(batch.upright)
     code = _gaussian(found.whitened, found.whitened_deviation, whitened[there(batch.shapes)])
     place = _gaussian(found.placement, found.placement_deviation, there(batch.placement))

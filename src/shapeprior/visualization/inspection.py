@@ -16,7 +16,7 @@ from scipy.sparse.csgraph import connected_components
 
 from shapeprior.datasets.mesh_source import file_up_axis
 from shapeprior.datasets.prepare_mesh import PreparedMesh, UpSetting, prepare_mesh
-from shapeprior.geometry.mesh import TriangleMesh, row_codes
+from shapeprior.geometry.mesh import TriangleMesh, row_keys
 from shapeprior.io.meshes import load_mesh
 from shapeprior.sdf.signed_distance import SHEET_HALF_THICKNESS, SignedDistance
 from shapeprior.visualization.pictures import Panel, comparison_picture
@@ -51,7 +51,7 @@ def inspect_mesh(path: str | os.PathLike[str], *, up: UpSetting = "auto") -> Mes
 def count_holes(mesh: TriangleMesh) -> int:
     """Rims, each a run of edges with one face that hang together: 0 on a closed mesh, 1 on a cup drawn as one sheet."""
     edges = np.sort(mesh.faces[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2), axis=1)
-    _, first, counts = np.unique(row_codes(edges), return_index=True, return_counts=True)
+    _, first, counts = np.unique(row_keys(edges), return_index=True, return_counts=True)
     rim = edges[first[counts == 1]]
     if len(rim) == 0:
         return 0

@@ -54,7 +54,7 @@ class Panel:
 
 def completion_panels(view: Observation, completed: TriangleMesh, true: TriangleMesh | None) -> list[Panel]:
     """Partial view, completion and, where it is known, truth; all in one frame."""
-    points = view.thinned(PICTURED_POINTS, seed=0).points_world
+    points = view.subsampled(PICTURED_POINTS, seed=0).points_world
     panels = [Panel(title="partial view", points=points), Panel(title="completion", mesh=completed)]
     if true is not None:
         panels.append(Panel(title="truth", mesh=true))

@@ -19,7 +19,6 @@ from shapeprior.evaluation.report.page import embedded_json, write_report
 from shapeprior.evaluation.report.scenes import ERROR_LIMIT, error_colors, pack_distances, pack_points, pack_surface
 
 SMALL = ReportConfig(pictures=2, models=4, width=48, faces=400, points=60)
-VOID = {"meta", "link", "img", "input", "br", "hr"}
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from shapeprior.completion.registry import load
 from shapeprior.errors import ConfigError
 from shapeprior.evaluation.reproduction.measure import (
     MeasuredPrior,
-    OriginalConfig,
+    ReproductionConfig,
     measure_prior,
     read_made_by,
     training_seeds,
@@ -24,9 +24,9 @@ from shapeprior.evaluation.reproduction.published import (
     SHAPES,
     Published,
 )
-from shapeprior.evaluation.reproduction.tables import times_table, training_table, write_original_tables
+from shapeprior.evaluation.reproduction.tables import times_table, training_table, write_reproduction_tables
 
-TINY = OriginalConfig(categories=("bowl",), count=1, resolutions=(24, 40))
+TINY = ReproductionConfig(categories=("bowl",), count=1, resolutions=(24, 40))
 
 
 def test_every_published_figure_names_its_source() -> None:
@@ -43,18 +43,18 @@ def test_shapes_that_a_prior_was_trained_on_are_refused() -> None:
     for category in CATEGORIES:
         assert training_seeds(read_made_by(category)) == {0}
     with pytest.raises(ConfigError, match="trained on its shapes; expected another"):
-        measure_prior("bowl", OriginalConfig(seed=0))
+        measure_prior("bowl", ReproductionConfig(seed=0))
 
 
 @pytest.mark.parametrize("change", [{"count": 0}, {"seed": -1}, {"categories": ()}, {"resolutions": (1,)}])
 def test_settings_out_of_range_are_refused(change: dict[str, int]) -> None:
     with pytest.raises(ConfigError, match="expected"):
-        OriginalConfig(**change)  # pyright: ignore[reportArgumentType]
+        ReproductionConfig(**change)  # pyright: ignore[reportArgumentType]
 
 
 @pytest.mark.slow
 def test_the_tables_and_the_figure_are_written(tmp_path: Path) -> None:
-    page = write_original_tables(tmp_path, config=TINY)
+    page = write_reproduction_tables(tmp_path, config=TINY)
     figures = json.loads((tmp_path / "original.json").read_text())
     shape = figures["priors"]["bowl"]["shapes"][0]
     assert shape["failure"] is None
@@ -86,7 +86,7 @@ def test_our_side_is_read_from_the_prior() -> None:
     assert rows["weights"] == ("not stated", f"{sum(p.numel() for p in prior.decoder.parameters()):,}")
     assert f"{made_by['training_seconds'] / 60:.1f} min" in rows["training time"][1]
     # Published times stand beside the grid that they are of.
-    times = {row[0]: row[1] for row in times_table(measured, OriginalConfig()).rows}
+    times = {row[0]: row[1] for row in times_table(measured, ReproductionConfig()).rows}
     assert times["code to mesh at 512³, CPU"] == "Xeon CPU: 67.7 min (img/inference_time.png)"
     assert times["code to mesh at 256³, CPU"] == "not stated"
     assert any("A100: 14 s (0.24 min)" in published for published in times.values())

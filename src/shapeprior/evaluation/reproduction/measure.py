@@ -39,7 +39,7 @@ _VIEW_PIXELS = 256
 
 
 @dataclass(frozen=True, kw_only=True)
-class OriginalConfig:
+class ReproductionConfig:
     """What is measured."""
 
     categories: tuple[str, ...] = CATEGORIES
@@ -101,7 +101,7 @@ def devices() -> list[str]:
 
 
 def measure_prior(
-    category: str, config: OriginalConfig, *, progress: Callable[[str], None] | None = None
+    category: str, config: ReproductionConfig, *, progress: Callable[[str], None] | None = None
 ) -> MeasuredPrior:
     """Complete shapes of a family that its bundled prior was not trained on, each from one depth view.
 
@@ -139,7 +139,7 @@ def training_seeds(made_by: dict[str, Any]) -> set[int]:
     return {int(seed) for command in commands for seed in re.findall(r"--seed (\d+)", command)}
 
 
-def _measure_shape(prior: ShapePrior, category: str, index: int, config: OriginalConfig) -> MeasuredShape:
+def _measure_shape(prior: ShapePrior, category: str, index: int, config: ReproductionConfig) -> MeasuredShape:
     seed, shape_id = config.seed, f"{category}_{index:05d}"
     mesh_world = synthesize(category, seed=seed, index=index)
     rng = shape_rng(seed, shape_id)

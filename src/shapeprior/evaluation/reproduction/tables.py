@@ -20,7 +20,7 @@ from shapeprior.evaluation.reproduction.measure import (
     SAMPLES,
     MeasuredPrior,
     MeasuredShape,
-    OriginalConfig,
+    ReproductionConfig,
     devices,
     measure_prior,
 )
@@ -61,10 +61,10 @@ class Table:
     rows: tuple[tuple[str, ...], ...]
 
 
-def write_original_tables(
+def write_reproduction_tables(
     out: str | os.PathLike[str],
     *,
-    config: OriginalConfig | None = None,
+    config: ReproductionConfig | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> Path:
     """Measure the bundled priors and write original.md, original.html, original.png and original.json; returns the page.
@@ -72,10 +72,10 @@ def write_original_tables(
     The figure shows the first unseen shape of each category, whatever became of it.
     Raises ConfigError for a seed that a prior was trained on, OutputError if `out` cannot be written.
     """
-    config, out = config or OriginalConfig(), Path(out)
+    config, out = config or ReproductionConfig(), Path(out)
     measured = [measure_prior(name, config, progress=progress) for name in config.categories]
     tables = (training_table(measured), times_table(measured, config), chamfer_table(measured))
-    figure = original_figure(measured)
+    figure = reproduction_figure(measured)
     save_picture(out / "original.png", figure)
     write_bytes(out / "original.json", (json.dumps(_figures(measured, config.seed), indent=1) + "\n").encode())
     write_bytes(out / "original.md", _markdown(tables, measured).encode())
@@ -99,7 +99,7 @@ def training_table(measured: Sequence[MeasuredPrior]) -> Table:
     return Table(title="Training parameters", head=head, rows=tuple(rows))
 
 
-def times_table(measured: Sequence[MeasuredPrior], config: OriginalConfig) -> Table:
+def times_table(measured: Sequence[MeasuredPrior], config: ReproductionConfig) -> Table:
     """Time an object: medians over the unseen shapes."""
 
     def row(name: str, published: str, value: Callable[[MeasuredShape], float | None]) -> tuple[str, ...]:
@@ -139,13 +139,13 @@ def chamfer_table(measured: Sequence[MeasuredPrior]) -> Table:
     return Table(title="Chamfer × 1000, mean (range)", head=head, rows=tuple(rows))
 
 
-def original_figure(measured: Sequence[MeasuredPrior]) -> Image.Image:
+def reproduction_figure(measured: Sequence[MeasuredPrior]) -> Image.Image:
     """Truth, partial view and reconstruction of the first unseen shape of each category."""
     rows = []
     for place, item in enumerate(measured):
         shape = item.shapes[0]
         titles = ("truth", "partial view", "reconstruction") if place == 0 else ("", "", "")
-        points = shape.view_unit.thinned(_FIGURE_POINTS, seed=0).points_world
+        points = shape.view_unit.subsampled(_FIGURE_POINTS, seed=0).points_world
         row = [Panel(title=titles[0], mesh=shape.truth_unit), Panel(title=titles[1], points=points)]
         if shape.completion_unit is not None:
             row.append(Panel(title=titles[2], mesh=shape.completion_unit))

@@ -15,7 +15,7 @@ from shapeprior.config import check_numbers
 from shapeprior.errors import CompletionError, ConfigError
 from shapeprior.geometry.mesh import TriangleMesh, keep_components
 from shapeprior.sdf.isosurface.adaptive_grid import follow_surface, surface_grid
-from shapeprior.sdf.isosurface.marching_cubes import Crossings
+from shapeprior.sdf.isosurface.marching_cubes import EdgeCrossings
 from shapeprior.sdf.isosurface.sharp_features import keep_sharp_edges
 
 Field = Callable[[Float[np.ndarray, "points 3"]], Float[np.ndarray, "points"]]
@@ -84,14 +84,14 @@ def extract_mesh(field: Field, config: ExtractConfig) -> Extraction:
     return Extraction(mesh=mesh, evaluations=sampler.evaluations, dropped_components=dropped)
 
 
-def _crossings(sampler: "_Sampler", config: ExtractConfig) -> Crossings:
+def _crossings(sampler: "_Sampler", config: ExtractConfig) -> EdgeCrossings:
     grid = surface_grid(sampler, config.resolution, coarse=config.coarse, margin=config.margin)
     follow_surface(sampler, grid)
     sampler.require_both_signs()
-    return Crossings.of(grid)
+    return EdgeCrossings.of(grid)
 
 
-def _meshed(crossings: Crossings, sampler: "_Sampler", config: ExtractConfig) -> TriangleMesh:
+def _meshed(crossings: EdgeCrossings, sampler: "_Sampler", config: ExtractConfig) -> TriangleMesh:
     sharp = config.edges == "sharp"
     # A tangent plane is as good as the point where it touches.
     steps = SHARP_STEPS if sharp else 1

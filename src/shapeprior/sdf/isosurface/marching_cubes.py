@@ -40,7 +40,7 @@ _OWN.reshape((SIDE + 1,) * 3)[:SIDE, :SIDE, :SIDE] = np.arange(SIDE**3, dtype=np
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Crossings:
+class EdgeCrossings:
     """Where the surface crosses the edges of a grid, and the triangles between."""
 
     start: Float[np.ndarray, "vertices 3"]
@@ -59,7 +59,7 @@ class Crossings:
     """Of each crossed cell which corners are inside (`shapeprior.sdf.isosurface.case_table`), in the order of the faces."""
 
     @classmethod
-    def of(cls, grid: BrickGrid) -> "Crossings":
+    def of(cls, grid: BrickGrid) -> "EdgeCrossings":
         """All crossings of a grid whose crossed cells are known at all corners (`shapeprior.sdf.isosurface.adaptive_grid`)."""
         state = grid.state()
         padded = grid.by_part(lambda bricks: grid.padded(state, bricks, fill=UNKNOWN))

@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float, Int
 
 from shapeprior.geometry.mesh import TriangleMesh, vertex_normals
 from shapeprior.sdf.isosurface.adaptive_grid import Ask
-from shapeprior.sdf.isosurface.marching_cubes import Crossings
+from shapeprior.sdf.isosurface.marching_cubes import EdgeCrossings
 
 SHARP = 0.86
 """Normals in one cell whose cosine is below this belong to different sides of an edge: 31 degrees."""
@@ -34,7 +34,7 @@ _AROUND = np.array([[1.0, -1.0, -1.0], [-1.0, 1.0, -1.0], [-1.0, -1.0, 1.0], [1.
 """A tetrahedron's corners: four values give a gradient."""
 
 
-def keep_sharp_edges(mesh: TriangleMesh, crossings: Crossings, ask: Ask) -> TriangleMesh:
+def keep_sharp_edges(mesh: TriangleMesh, crossings: EdgeCrossings, ask: Ask) -> TriangleMesh:
     """The mesh with vertices on the sharp edges of the field; `mesh` has the faces of `crossings`, in their order."""
     if len(mesh.faces) == 0:
         return mesh
@@ -93,7 +93,7 @@ def _planes(points: Float[np.ndarray, "planes 3"], width: float, ask: Ask) -> _P
 
 
 def _features(
-    points: Float[np.ndarray, "members 3"], planes: _Planes, owners: Int[np.ndarray, "members"], crossings: Crossings,
+    points: Float[np.ndarray, "members 3"], planes: _Planes, owners: Int[np.ndarray, "members"], crossings: EdgeCrossings,
     vertices: Int[np.ndarray, "members"],
 ) -> _Features:  # fmt: skip
     """Of each patch with different normals, the point nearest to all its planes; members are sorted by their patch."""

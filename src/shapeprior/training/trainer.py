@@ -17,19 +17,21 @@ from shapeprior.models.objective import Objective, TrainingBatch, batch_objectiv
 from shapeprior.models.optimizers import Muon, RowAdam
 from shapeprior.models.presets import TrainConfig
 from shapeprior.training.batches import BatchOrder
-from shapeprior.training.distributed import Ranks
+from shapeprior.training.distributed import ProcessGroup
 
 FUSED = ("cpu", "cuda")
 """Devices on which torch steps all weights in one call."""
 
 
-class Learner:
+class Trainer:
     """One process's part of a run between two steps.
 
     Every process has the whole decoder and the same of it; of the table of codes it has its own rows, and their moments.
     """
 
-    def __init__(self, config: RunConfig, order: BatchOrder, ranks: Ranks, checkpoint: Checkpoint, path: Path) -> None:
+    def __init__(
+        self, config: RunConfig, order: BatchOrder, ranks: ProcessGroup, checkpoint: Checkpoint, path: Path
+    ) -> None:
         """Go on from a checkpoint read from `path`; raises CheckpointError if it has no optimiser state, but for the first one."""
         self.config, self.order, self.ranks = config, order, ranks
         self.rows = order.owned(ranks.rank, ranks.size)
