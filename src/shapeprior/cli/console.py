@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from tqdm import tqdm
 
-    from shapeprior.completion.scan_job import CompletedScan
+    from shapeprior.completion.scan_job import ScanRow
     from shapeprior.datasets.dataset import Dataset
     from shapeprior.datasets.manifest import RefusedShape
     from shapeprior.evaluation.metrics import Metrics
@@ -203,7 +203,7 @@ def complete_progress() -> Iterator[PrepareProgress]:
         yield PrepareProgress(bar)
 
 
-def print_completed(rows: "Sequence[CompletedScan]", out: "Path") -> None:
+def print_completed(rows: "Sequence[ScanRow]", out: "Path") -> None:
     """A line a scan, those that want attention with their reason, and how many there are of each kind."""
     width = max(len(row.scan) for row in rows)
     for row in rows:
