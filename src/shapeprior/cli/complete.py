@@ -80,14 +80,13 @@ def complete(
     if len(scans) == 1 and scans[0].is_dir():
         from shapeprior.cli.console import complete_progress, print_completed
         from shapeprior.completion.batch import complete_folder
-        from shapeprior.parallel.system import usable_cores
 
         with complete_progress() as progress:
             (given,) = ViewFiles.each(scans, intrinsics=intrinsics, masks=mask, camera_poses=camera_pose)
             rows = complete_folder(
                 given.scan, out, prior=prior, placement=mode, intrinsics=given.intrinsics, mask=given.mask,
                 camera_pose=given.camera_pose, pose=pose, sensor=sensor, resolution=resolution, edges=edges, detail=detail,
-                alternatives=alternatives, seed=seed, device=device, workers=usable_cores() if workers is None else workers,
+                alternatives=alternatives, seed=seed, device=device, workers=workers,
                 progress=progress.update,
             )  # fmt: skip
         print_completed(rows, out)

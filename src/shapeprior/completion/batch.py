@@ -10,7 +10,7 @@ from shapeprior.completion.refinement import ViewRefinementConfig
 from shapeprior.completion.scan_job import CompletedScan, ScanJob, cached_row, complete_scan, content_sha256
 from shapeprior.errors import ConfigError
 from shapeprior.io.files import write_bytes
-from shapeprior.parallel.pool import run_jobs
+from shapeprior.parallel.runner import JobRunner
 from shapeprior.parallel.worker import JobFailure, WorkerLimits
 from shapeprior.scans.folder import SUMMARY, find_scans
 from shapeprior.scans.placement import PlacementMode
@@ -34,7 +34,7 @@ def complete_folder(
     alternatives: bool = False,
     seed: int = 0,
     device: str = "cpu",
-    workers: int = 1,
+    workers: int | None = 1,
     limits: WorkerLimits | None = None,
     progress: Callable[[int, int, str], None] | None = None,
 ) -> list[CompletedScan]:
@@ -43,9 +43,11 @@ def complete_folder(
     Which files are scans, and which belong to which, is said by `shapeprior.scans.folder.find_scans`. `prior` "auto" takes for each
     scan the bundled prior that explains it best; `alternatives` writes other answers, too, as NAME.other1.ply and so on. Run again,
     scans whose files, prior and settings are the same are not done again, but for those that failed. With 0 workers the work is
-    done in this process. Raises ScanError if there is no scan, ConfigError if `out` is a file or the folder of scans itself, or
-    `device` cannot be used, CheckpointError if there is no such prior, OutputError if a file cannot be written.
+    done in this process; None is one worker a core. Raises ScanError if there is no scan, ConfigError if `out` is a file or the
+    folder of scans itself, `workers` is negative or `device` cannot be used, CheckpointError if there is no such prior,
+    OutputError if a file cannot be written.
     """
+    runner = JobRunner(workers=workers, limits=limits or WorkerLimits(timeout=600.0))
     if out.exists() and not out.is_dir():
         raise ConfigError(f"{out}: a file; expected a folder for the meshes of a folder of scans")
     if out.resolve() == scans.resolve():
@@ -79,14 +81,13 @@ def complete_folder(
         write_bytes(out / SUMMARY, _table([]))
     pending = [job for job in jobs if job.scan.name not in rows]
     try:
-        for job, outcome in run_jobs(
-            complete_scan, pending, workers=workers, limits=limits or WorkerLimits(timeout=600.0)
-        ):
-            lost = isinstance(outcome, JobFailure)
-            row = CompletedScan.failed(job, f"{job.scan.name}: {outcome.reason}") if lost else outcome
-            rows[job.scan.name] = row
-            if progress:
-                progress(len(rows), len(jobs), job.scan.name)
+        with runner.run(complete_scan, pending) as outcomes:
+            for job, outcome in outcomes:
+                lost = isinstance(outcome, JobFailure)
+                row = CompletedScan.failed(job, f"{job.scan.name}: {outcome.reason}") if lost else outcome
+                rows[job.scan.name] = row
+                if progress:
+                    progress(len(rows), len(jobs), job.scan.name)
     finally:  # Interrupted, too: what is done stays done.
         ordered = [rows[scan.name] for scan in found if scan.name in rows]
         write_bytes(out / SUMMARY, _table(ordered))
