@@ -1,7 +1,6 @@
 """One scan of a folder: its mesh and its row, or the reason why there is none."""
 
 import contextlib
-import json
 import os
 import re
 import time
@@ -15,7 +14,8 @@ from shapeprior.completion.refinement import ViewRefinementConfig
 from shapeprior.completion.registry import bundled_priors, load, prior_digest, recognize
 from shapeprior.errors import CheckpointError, CompletionError, ShapePriorError
 from shapeprior.geometry.transforms import Similarity
-from shapeprior.io.files import source_sha256, write_bytes
+from shapeprior.io.files import source_sha256
+from shapeprior.io.result_row import ResultRow
 from shapeprior.scans.folder import FoundScan, read_placed_scan
 from shapeprior.scans.observation import Observation
 from shapeprior.scans.placement import PlacementMode
@@ -57,6 +57,11 @@ class ScanJob:
     def row_path(self) -> Path:
         """The file of its settings and its row."""
         return self.out / f"{self.scan.stem}.json"
+
+    @property
+    def row_file(self) -> ResultRow:
+        """The row of an earlier run, if it still holds, and where to write the next one."""
+        return ResultRow(path=self.row_path, dependencies=self.settings())
 
     @property
     def mesh_path(self) -> Path:
@@ -137,7 +142,9 @@ def complete_scan(job: ScanJob) -> CompletedScan:
 
     What an earlier run made of it goes first, so that no mesh is ever beside a row that is not its own.
     """
-    _discard_stale(job)
+    # Its digests are taken before the files are read, so that a file that changes meanwhile is done again.
+    kept = job.row_file
+    _discard_stale(job, kept)
     made = {"resolution": job.resolution, "edges": job.edges, "seed": job.seed, "detail": job.detail}
     try:
         view, T_unit_scan = _read(job)
@@ -167,20 +174,18 @@ def complete_scan(job: ScanJob) -> CompletedScan:
             alternatives=len(done.alternatives),
             seconds=done.seconds,
         )
-    text = json.dumps({"settings": job.settings(), "result": asdict(row)}, indent=1)
-    write_bytes(job.row_path, (text + "\n").encode())
+    kept.write(asdict(row))
     return row
 
 
 def cached_row(job: ScanJob) -> CompletedScan | None:
     """The row of an earlier run, if nothing it depends on has changed and its mesh is there."""
+    found = job.row_file.read()
     try:
-        found = json.loads(job.row_path.read_text(encoding="utf-8"))
-        same = found["settings"] == json.loads(json.dumps(job.settings()))
-        row = CompletedScan(**found["result"])
-    except (OSError, ValueError, TypeError, KeyError):
+        row = None if found is None else CompletedScan(**found)
+    except TypeError:
         return None
-    return row if same and row.status != "failed" and (job.out / row.mesh).is_file() else None
+    return row if row and row.status != "failed" and (job.out / row.mesh).is_file() else None
 
 
 def content_sha256(prior: str, *, device: str) -> str:
@@ -224,11 +229,6 @@ def _loaded(prior: str, sha256: str, device: str) -> ShapePrior:
     return found
 
 
-def _discard_stale(job: ScanJob) -> None:
+def _discard_stale(job: ScanJob, kept: ResultRow) -> None:
     others = re.compile(re.escape(job.scan.stem) + r"\.other\d+\.ply")
-    # The row goes before its meshes: a mesh without a row is made again.
-    stale = [job.row_path, job.mesh_path]
-    stale += [path for path in job.out.glob("*.ply") if others.fullmatch(path.name)]
-    for path in stale:
-        with contextlib.suppress(OSError):
-            path.unlink()
+    kept.discard([job.mesh_path, *(path for path in job.out.glob("*.ply") if others.fullmatch(path.name))])
