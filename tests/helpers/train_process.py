@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
+from helpers.processes import environment
+
 from shapeprior.models.deepsdf import DeepSdfConfig
 from shapeprior.models.presets import Preset, TrainConfig
 from shapeprior.models.triplane import TriplaneConfig
@@ -44,13 +46,13 @@ def start(
     variables: Mapping[str, str] = MappingProxyType({}),
 ) -> subprocess.Popen[str]:
     """`shapeprior train` of a tiny preset with seed 1; one of several processes if size > 1."""
-    environment = {name: value for name, value in os.environ.items() if name not in LEFT_BY_TORCHRUN}
-    environment |= {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[1])}
+    inherited = environment(OMP_NUM_THREADS="1").items()
+    own = {name: value for name, value in inherited if name not in LEFT_BY_TORCHRUN}
     if size > 1:
         names = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": size, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-        environment |= {name: str(value) for name, value in names.items()}
-        environment["GLOO_SOCKET_IFNAME"] = "lo"
-    environment |= variables
+        own |= {name: str(value) for name, value in names.items()}
+        own["GLOO_SOCKET_IFNAME"] = "lo"
+    own |= variables
     arguments = [
         str(checkpoint_seconds),
         "train",
@@ -67,7 +69,7 @@ def start(
     ]
     return subprocess.Popen(
         [sys.executable, __file__, *arguments],
-        env=environment,
+        env=own,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

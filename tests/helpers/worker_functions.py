@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from shapeprior.datasets.manifest import Record
     from shapeprior.datasets.prepare_shape import PrepareJob
 
+HANG_SECONDS = 3600.0
+"""How long a job that hangs would take, if nobody ended it."""
+
 
 def act(job: str) -> str:
     """Do what a job's first word says, to the process if need be; else return the job with the process's id."""
@@ -24,6 +27,10 @@ def act(job: str) -> str:
         time.sleep(60.0)
     if verb == "once":
         _die_the_first_time(Path(rest))
+    if verb == "hang":
+        # The file tells that the job has begun; it ends with its process.
+        Path(rest).touch()
+        time.sleep(HANG_SECONDS)
     if verb == "sleep":
         time.sleep(float(rest))
     if verb == "grow":

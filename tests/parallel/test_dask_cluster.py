@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from helpers.plain_geometry import sphere
-from helpers.processes import needs_proc, wait_until
+from helpers.processes import environment, needs_proc, wait_until
 from helpers.worker_functions import act
 
 from shapeprior.datasets.prepare import prepare_dataset
@@ -43,8 +43,6 @@ def cluster() -> Iterator[Any]:
 def scheduler(tmp_path: Path) -> Iterator[tuple[str, int]]:
     """A scheduler with one worker of two threads, both processes started as a user starts them: its address and its id."""
     place = tmp_path / "scheduler.json"
-    # Workers import what is done from here.
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
     programs = (
         ("scheduler", "--host", "127.0.0.1", "--port", "0"),
         ("worker", "--nthreads", "2", "--no-nanny", "--local-directory", str(tmp_path)),
@@ -54,7 +52,7 @@ def scheduler(tmp_path: Path) -> Iterator[tuple[str, int]]:
         for name, *options in programs:
             command = [sys.executable, "-m", f"distributed.cli.dask_{name}", "--no-dashboard", *options]
             command += ["--scheduler-file", str(place)]
-            process = stack.enter_context(subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL))
+            process = stack.enter_context(subprocess.Popen(command, env=environment(), stderr=subprocess.DEVNULL))
             stack.callback(process.kill)
             processes.append(process)
             wait_until(lambda: place.exists() and place.stat().st_size > 0)

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from helpers.processes import children, kill, needs_proc, wait_until
+from helpers.processes import children, environment, kill, needs_proc, wait_until
 from helpers.worker_functions import act, secret
 
 from shapeprior.errors import ConfigError
@@ -227,7 +227,7 @@ def test_the_death_of_who_started_it_ends_a_process(tmp_path: Path) -> None:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+        env=environment(),
     )
     assert parent.stdout is not None
     pid = process_of(parent.stdout.readline().strip())

@@ -99,7 +99,6 @@ def _complete_folder(
 ) -> None:
     from shapeprior.cli.console import complete_progress, print_completed
     from shapeprior.completion.batch import complete_folder
-    from shapeprior.parallel.system import usable_cores
 
     with complete_progress() as progress:
         rows = complete_folder(
@@ -111,7 +110,7 @@ def _complete_folder(
             camera_pose=given.camera_pose,
             pose=pose,
             settings=settings,
-            workers=usable_cores() if workers is None else workers,
+            workers=workers,
             progress=progress.update,
         )
     print_completed(rows, out)

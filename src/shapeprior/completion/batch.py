@@ -16,7 +16,7 @@ from shapeprior.completion.scan_job import (
 )
 from shapeprior.errors import ConfigError
 from shapeprior.io.files import write_bytes
-from shapeprior.parallel.pool import run_jobs
+from shapeprior.parallel.runner import JobRunner
 from shapeprior.parallel.worker import JobFailure, WorkerLimits
 from shapeprior.scans.folder import SUMMARY, find_scans
 
@@ -34,7 +34,7 @@ def complete_folder(
     camera_pose: Path | None = None,
     pose: Path | None = None,
     settings: CompletionSettings | None = None,
-    workers: int = 1,
+    workers: int | None = 1,
     limits: WorkerLimits = DEFAULT_LIMITS,
     progress: Callable[[int, int, str], None] | None = None,
 ) -> list[ScanRow]:
@@ -42,15 +42,17 @@ def complete_folder(
 
     `shapeprior.scans.folder.find_scans` tells which files are scans and which belong together. With `prior` "auto", each
     scan gets the bundled prior that explains it best. Run again, scans whose files, prior and settings are the same are
-    not completed again, unless they failed. With 0 workers, the work is done in this process.
+    not completed again, unless they failed. `workers` is the number of processes: None is one for each core, and with 0 the
+    work is done in this process.
 
     Raises:
         ScanError: there is no scan.
-        ConfigError: `out` is a file or the folder of scans, a result would overwrite a file that is read, or the device
-            cannot be used.
+        ConfigError: `out` is a file or the folder of scans, a result would overwrite a file that is read, `workers` is
+            negative, or the device cannot be used.
         CheckpointError: there is no such prior.
         OutputError: a file cannot be written.
     """
+    runner = JobRunner(workers=workers, limits=limits)
     if out.exists() and not out.is_dir():
         raise ConfigError(f"{out}: a file; expected a folder for the meshes of a folder of scans; choose another --out")
     if out.resolve() == scans.resolve():
@@ -70,12 +72,13 @@ def complete_folder(
         write_bytes(out / SUMMARY, _table([]))
     pending = [job for job in jobs if job.scan.name not in rows]
     try:
-        for job, outcome in run_jobs(run_scan_job, pending, workers=workers, limits=limits):
-            if isinstance(outcome, JobFailure):
-                outcome = ScanRow.failed(job, f"{job.scan.name}: {outcome.reason}")
-            rows[job.scan.name] = outcome
-            if progress:
-                progress(len(rows), len(jobs), job.scan.name)
+        with runner.run(run_scan_job, pending) as outcomes:
+            for job, outcome in outcomes:
+                if isinstance(outcome, JobFailure):
+                    outcome = ScanRow.failed(job, f"{job.scan.name}: {outcome.reason}")
+                rows[job.scan.name] = outcome
+                if progress:
+                    progress(len(rows), len(jobs), job.scan.name)
     finally:  # An interrupted run keeps what is done.
         ordered = [rows[scan.name] for scan in found if scan.name in rows]
         write_bytes(out / SUMMARY, _table(ordered))

@@ -4,7 +4,6 @@ The command line and folders of scans both come here. For a folder, each scan is
 """
 
 import contextlib
-import json
 import os
 import re
 import time
@@ -18,7 +17,8 @@ from shapeprior.completion.registry import Recognized, bundled_priors, load, loa
 from shapeprior.completion.result import Completion
 from shapeprior.errors import CompletionError, ConfigError, ShapePriorError
 from shapeprior.geometry.transforms import Similarity
-from shapeprior.io.files import source_sha256, write_bytes
+from shapeprior.io.files import source_sha256
+from shapeprior.io.result_row import ResultRow
 from shapeprior.scans.folder import FoundScan, ViewFiles, read_placed_scan
 from shapeprior.scans.observation import Observation
 from shapeprior.scans.placement import PlacementMode
@@ -200,7 +200,7 @@ class ScanJob:
 
     @property
     def row_path(self) -> Path:
-        """File of the row and of what it depends on."""
+        """File of the row."""
         return self.out / f"{self.scan.stem}.json"
 
     @property
@@ -213,8 +213,13 @@ class ScanJob:
         """All files that are read."""
         return _files_of(self.scan.views) + ([self.scan.pose] if self.scan.pose else [])
 
-    def key(self) -> dict[str, object]:
-        """Everything that the result depends on, with the hashes of all files. The device changes no more than rounding."""
+    @property
+    def row_file(self) -> ResultRow:
+        """File of the row and of what it depends on. Files are hashed now, so that later changes of them are noticed."""
+        return ResultRow(path=self.row_path, dependencies=self.dependencies())
+
+    def dependencies(self) -> dict[str, object]:
+        """Return everything that the result depends on, with the hashes of all files. The device changes only rounding."""
         views = [
             {kind: None if path is None else source_sha256(path) for kind, path in vars(view).items()}
             for view in self.scan.views
@@ -290,7 +295,9 @@ def run_scan_job(job: ScanJob) -> ScanRow:
     The results of an earlier run are removed first, so that no mesh ever lies beside a row that is not its own. Raises
     OutputError.
     """
-    _discard_results(job)
+    kept = job.row_file
+    kept.discard([job.mesh_path])
+    discard_alternatives(job.mesh_path)
     try:
         views, settings = _of_their_kind(job)
         done = complete_scan(
@@ -304,20 +311,18 @@ def run_scan_job(job: ScanJob) -> ScanRow:
         row = ScanRow.of(job.scan.name, done)
     except ShapePriorError as error:
         row = ScanRow.failed(job, str(error).replace(f"{job.folder}{os.sep}", ""))
-    text = json.dumps({"settings": job.key(), "result": asdict(row)}, indent=1)
-    write_bytes(job.row_path, (text + "\n").encode())
+    kept.write(asdict(row))
     return row
 
 
 def cached_row(job: ScanJob) -> ScanRow | None:
     """Return the row of an earlier run if its mesh is there and nothing that it depends on has changed."""
+    found = job.row_file.read()
     try:
-        found = json.loads(job.row_path.read_text(encoding="utf-8"))
-        same = found["settings"] == json.loads(json.dumps(job.key()))
-        row = ScanRow(**found["result"])
-    except (OSError, ValueError, TypeError, KeyError):
+        row = None if found is None else ScanRow(**found)
+    except TypeError:
         return None
-    return row if same and row.status != "failed" and (job.out / row.mesh).is_file() else None
+    return row if row and row.status != "failed" and (job.out / row.mesh).is_file() else None
 
 
 def content_sha256(prior: str, *, device: str) -> str:
@@ -334,11 +339,3 @@ def _of_their_kind(job: ScanJob) -> tuple[list[ViewFiles], CompletionSettings]:
         for view, image in zip(job.scan.views, images, strict=True)
     ]
     return views, replace(job.settings, sensor=None) if all(images) else job.settings
-
-
-def _discard_results(job: ScanJob) -> None:
-    # The row goes before its meshes, because a mesh without a row is made again.
-    for path in (job.row_path, job.mesh_path):
-        with contextlib.suppress(OSError):
-            path.unlink()
-    discard_alternatives(job.mesh_path)

@@ -7,7 +7,7 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -36,9 +36,7 @@ from shapeprior.errors import ConfigError, DatasetError, MeshError, OutputError
 from shapeprior.io.files import source_sha256
 from shapeprior.io.store import LocalStore, Store, open_store
 from shapeprior.io.tensor_file import TensorFile
-from shapeprior.parallel.dask_cluster import run_on_cluster
-from shapeprior.parallel.pool import run_jobs
-from shapeprior.parallel.system import usable_cores
+from shapeprior.parallel.runner import JobRunner
 from shapeprior.parallel.worker import JobFailure, WorkerLimits
 
 Progress = Callable[[int, int, str], None]
@@ -88,8 +86,7 @@ def prepare_dataset(
     """
     if seed < 0:
         raise ConfigError(f"seed = {seed}; expected 0 or more")
-    if workers is not None and workers < 0:
-        raise ConfigError(f"workers = {workers}; expected 0 or more processes")
+    runner = JobRunner(workers=workers, cluster=cluster, limits=limits or WorkerLimits())
     sources = find_sources(meshes, layout=layout, root=root, categories=categories)
     store = open_store(out)
     settings = {"prepare": config_to_json(config), "seed": seed}
@@ -100,16 +97,8 @@ def prepare_dataset(
     if any(isinstance(records.get(job.source.shape_id), ShapeRecord) for job in pending):
         # A shape that the manifest names will change.
         store.remove(MANIFEST)
-    limits = limits or WorkerLimits()
-    if cluster is None:
-        running = run_jobs(
-            prepare_shape, pending, workers=usable_cores() if workers is None else workers, limits=limits
-        )
-    else:
-        running = run_on_cluster(prepare_shape, pending, address=cluster, limits=limits)
-    # Closed here, so that no process outlives an interrupt.
-    with contextlib.closing(running):
-        _collect(running, outcomes, len(jobs), progress)
+    with runner.run(prepare_shape, pending) as ended:
+        _collect(ended, outcomes, len(jobs), progress)
     dataset = _dataset(store, settings, [outcomes[job.source.shape_id] for job in jobs])
     if not dataset.shapes:
         _give_up(store, records)
@@ -211,12 +200,12 @@ def _is_whole(store: Store, record: ShapeRecord) -> bool:
 
 
 def _collect(
-    running: Generator[tuple[PrepareJob, Record | JobFailure], None, None],
+    ended: Iterable[tuple[PrepareJob, Record | JobFailure]],
     outcomes: dict[str, Record],
     total: int,
     progress: Progress | None,
 ) -> None:
-    for job, outcome in running:
+    for job, outcome in ended:
         if isinstance(outcome, JobFailure):
             reason = f"{job.source.name}: {outcome.reason}; {REMEDIES[outcome.kind]}"
             outcome = refuse(job, kind=outcome.kind, reason=reason, sha256=source_sha256(job.source.path))

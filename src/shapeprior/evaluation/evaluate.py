@@ -3,11 +3,9 @@
 Rows are made by the same processes that `prepare` uses, and kept one by one, so that a run that was ended goes on where it was.
 """
 
-import contextlib
 import os
 import time
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +18,7 @@ from shapeprior.evaluation.methods import require_runnable
 from shapeprior.evaluation.plan import planned_jobs, planned_methods, planned_shapes
 from shapeprior.evaluation.result_files import Evaluated, document_of, write_documents
 from shapeprior.evaluation.row import RowJob, cached_row, evaluate_row, forget_case, row_of, worst_scores
-from shapeprior.evaluation.training_grids import Run
-from shapeprior.parallel.dask_cluster import run_on_cluster
-from shapeprior.parallel.pool import run_jobs
-from shapeprior.parallel.system import usable_cores
+from shapeprior.parallel.runner import JobRunner
 from shapeprior.parallel.worker import JobFailure, WorkerLimits
 
 LIMITS = WorkerLimits(timeout=600.0)
@@ -69,9 +64,9 @@ def evaluate_prior(
         # Workers of a cluster may stand in another folder; a name of a bundled prior is no path.
         held, source = load(prior), str(Path(prior).absolute()) if Path(prior).exists() else os.fspath(prior)
     shapes = planned_shapes(data, held, config)
-    run = _runner(workers, cluster, limits or LIMITS)
-    methods = planned_methods(held, source, data, out, config, against=against, run=run)
-    rows = _rows(planned_jobs(methods, shapes, data, out, config, seed), run, progress)
+    runner = JobRunner(workers=workers, cluster=cluster, limits=limits or LIMITS)
+    methods = planned_methods(held, source, data, out, config, against=against, runner=runner)
+    rows = _rows(planned_jobs(methods, shapes, data, out, config, seed), runner, progress)
     evaluated = Evaluated(
         prior=source if isinstance(source, str) else "(in memory)",
         prior_settings=held.config.to_json(),
@@ -86,16 +81,7 @@ def evaluate_prior(
     return document
 
 
-def _runner(workers: int | None, cluster: str | None, limits: WorkerLimits) -> Run:
-    """What does a function over many jobs."""
-    if workers is not None and workers < 0:
-        raise ConfigError(f"workers = {workers}; expected 0 or more processes")
-    if cluster is not None:
-        return partial(run_on_cluster, address=cluster, limits=limits)
-    return partial(run_jobs, workers=usable_cores() if workers is None else workers, limits=limits)
-
-
-def _rows(jobs: Sequence[RowJob], run: Run, progress: Progress | None) -> list[dict[str, Any]]:
+def _rows(jobs: Sequence[RowJob], runner: JobRunner, progress: Progress | None) -> list[dict[str, Any]]:
     """The rows of all jobs, in their order; those that an earlier run has made are taken as they are."""
     rows: dict[tuple[str, str, str], dict[str, Any]] = {}
     pending = []
@@ -105,9 +91,8 @@ def _rows(jobs: Sequence[RowJob], run: Run, progress: Progress | None) -> list[d
             pending.append(job)
         else:
             rows[_name(job)] = kept
-    # Closed here, so that no process outlives an interrupt.
-    with contextlib.closing(run(evaluate_row, pending)) as running:
-        for job, outcome in running:
+    with runner.run(evaluate_row, pending) as outcomes:
+        for job, outcome in outcomes:
             if isinstance(outcome, JobFailure):
                 outcome = row_of(job, worst_scores(job), failure=f"{job.shape_id}: {outcome.reason}")
             rows[_name(job)] = outcome

@@ -20,8 +20,9 @@ from shapeprior.evaluation.methods import BASELINES, PRIOR_METHOD, not_run
 from shapeprior.evaluation.metrics import METRIC_DEFINITIONS
 from shapeprior.evaluation.result_files import training_log
 from shapeprior.evaluation.row import RowJob
-from shapeprior.evaluation.training_grids import Run, TrainingGrids, training_grids
+from shapeprior.evaluation.training_grids import TrainingGrids, training_grids
 from shapeprior.io.store import LocalStore
+from shapeprior.parallel.runner import JobRunner
 
 ROW_FORMAT = 2
 """Raised when rows mean something else, so that those of earlier versions are made again."""
@@ -82,11 +83,11 @@ def planned_methods(
     config: EvaluateConfig,
     *,
     against: Sequence[str | os.PathLike[str]],
-    run: Run,
+    runner: JobRunner,
 ) -> list[PlannedMethod]:
     """The prior, the other ones, and the baselines, those that cannot be run too; `source` is how a worker gets the prior.
 
-    What baselines know of the training shapes is made by `run`, once. Raises CheckpointError for what is no prior.
+    What baselines know of the training shapes is made by `runner`, once. Raises CheckpointError for what is no prior.
     """
     methods = [_of_prior(PRIOR_METHOD, prior, source, config, data)]
     taken = [PRIOR_METHOD, *(baseline.name for baseline in BASELINES.values())]
@@ -100,7 +101,7 @@ def planned_methods(
     if any(BASELINES[name].needs_training for name in wanted):
         training = training_grids(
             out / "work", whole_paths(data), prior, source,
-            digest=methods[0].digest, count=config.training_shapes, run=run,
+            digest=methods[0].digest, count=config.training_shapes, runner=runner,
         )  # fmt: skip
     return methods + [_of_baseline(name, training, config) for name in wanted]
 

@@ -3,7 +3,6 @@
 Whatever goes wrong with it is a row with the worst scores and the reason.
 """
 
-import json
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,6 +22,7 @@ from shapeprior.evaluation.training_grids import TrainingGrids
 from shapeprior.geometry.mesh import TriangleMesh
 from shapeprior.io.files import write_bytes
 from shapeprior.io.meshes import save_mesh
+from shapeprior.io.result_row import ResultRow
 from shapeprior.scans.observation import Observation
 from shapeprior.scans.simulation import SensorModel
 from shapeprior.visualization.pictures import comparison_picture, completion_panels, save_picture
@@ -62,9 +62,10 @@ class RowJob:
         return self.condition.slug if self.condition else self.task
 
     @property
-    def row_path(self) -> Path:
+    def row_file(self) -> ResultRow:
         """Where the row is kept."""
-        return self.out / "rows" / self.place / self.slug / f"{self.shape_id}.json"
+        path = self.out / "rows" / self.place / self.slug / f"{self.shape_id}.json"
+        return ResultRow(path=path, dependencies=self.key, dependencies_name="key", result_name="row")
 
     @property
     def mesh_name(self) -> str:
@@ -120,7 +121,7 @@ def evaluate_row(job: RowJob) -> dict[str, Any]:
     written = _write_files(job, case, prediction, usable=usable)
     row = row_of(job, scores, failure=failure, seconds=seconds, prediction=prediction, view=case and case.view)
     row |= written
-    write_bytes(job.row_path, (json.dumps({"key": job.key, "row": row}, allow_nan=False) + "\n").encode())
+    job.row_file.write(row)
     return row
 
 
@@ -165,19 +166,12 @@ def row_of(
 
 def cached_row(job: RowJob) -> dict[str, Any] | None:
     """The row of an earlier run, if nothing it depends on has changed and its files are there."""
-    try:
-        found = json.loads(job.row_path.read_text(encoding="utf-8"))
-        row = found["row"]
-        if found["key"] != job.key or not isinstance(row, dict):
-            return None
-        files = [row[name] for name in ("mesh", "truth", "observation")]
-    except (OSError, ValueError, TypeError, KeyError, RecursionError):
-        return None
+    row = job.row_file.read()
     # Not the names in the file: it may say anything.
-    expected = (job.mesh_name, job.truth_name, job.view_name)
-    whole = all(
-        name is None or (name == own and (job.out / own).is_file()) for name, own in zip(files, expected, strict=True)
-    )
+    files = {"mesh": job.mesh_name, "truth": job.truth_name, "observation": job.view_name}
+    if row is None or not files.keys() <= row.keys():
+        return None
+    whole = all(row[kind] is None or (row[kind] == name and (job.out / name).is_file()) for kind, name in files.items())
     return row if whole else None
 
 

@@ -3,10 +3,8 @@
 import hashlib
 import io
 import json
-from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -24,11 +22,9 @@ from shapeprior.geometry.mesh import TriangleMesh
 from shapeprior.geometry.sampling import cell_centers
 from shapeprior.io.files import write_bytes
 from shapeprior.models.decoder import QUERY_POINTS
+from shapeprior.parallel.runner import JobRunner
 from shapeprior.parallel.worker import JobFailure
 from shapeprior.sdf.signed_distance import SignedDistance
-
-Run = Callable[[Callable[[Any], Any], Iterable[Any]], Generator[tuple[Any, Any], None, None]]
-"""Does a function over many jobs, as `shapeprior.parallel.pool.run_jobs` does with workers and limits."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -87,9 +83,16 @@ class GridJob:
 
 
 def training_grids(
-    work: Path, data: Dataset, prior: ShapePrior, source: ShapePrior | str, *, digest: str, count: int, run: Run
+    work: Path,
+    data: Dataset,
+    prior: ShapePrior,
+    source: ShapePrior | str,
+    *,
+    digest: str,
+    count: int,
+    runner: JobRunner,
 ) -> TrainingGrids:
-    """Put at most `count` training shapes on the grid, evenly spread over the data set's split train, by `run`.
+    """Put at most `count` training shapes on the grid, evenly spread over the data set's split train, by `runner`.
 
     If that has no meshes, the shapes are those of the prior's training codes, decoded. `digest` is of the prior, `source` how the
     work's processes get it. A shape that cannot be put on the grid is left out. Raises CompletionError if none is left.
@@ -112,7 +115,7 @@ def training_grids(
             GridJob(path=folder / f"{_digest([seed])}.npy", shape_id=shape_id, data=part, prior=source)
             for shape_id, part, seed in zip(ids, parts, seeds, strict=True)
         ]
-        _make(folder, jobs, run)
+        _make(folder, jobs, runner)
     kept = len(json.loads((folder / "shapes.json").read_text(encoding="utf-8")))
     return TrainingGrids(folder=folder, data=bare, prior=source, decoded=decoded, count=kept, digest=whole)
 
@@ -131,11 +134,12 @@ def write_grid(job: GridJob) -> bool:
     return True
 
 
-def _make(folder: Path, jobs: list[GridJob], run: Run) -> None:
+def _make(folder: Path, jobs: list[GridJob], runner: JobRunner) -> None:
     pending = [job for job in jobs if not job.path.is_file()]
-    for _job, outcome in run(write_grid, pending):
-        # A shape that costs its process is left out, as one without a field is.
-        assert isinstance(outcome, bool | JobFailure)
+    with runner.run(write_grid, pending) as outcomes:
+        for _job, outcome in outcomes:
+            # A shape that costs its process is left out, as one without a field is.
+            assert isinstance(outcome, bool | JobFailure)
     made = [job for job in jobs if job.path.is_file()]
     if not made:
         raise CompletionError(

@@ -31,7 +31,7 @@ _lock = threading.Lock()
 def run_on_cluster(
     function: Callable[[Job], Result], jobs: Iterable[Job], *, address: str, limits: WorkerLimits
 ) -> Generator[tuple[Job, Result | JobFailure], None, None]:
-    """Yield each job with its result, or with how it was lost, in the order in which they end; see `run_jobs`.
+    """Yield each job with its result, or with how it was lost, in the order in which they end; see `run_in_processes`.
 
     `address` is that of a running scheduler, as ``tcp://host:8786``, whose workers have this package and see the same files
     under the same paths. Each thread of a worker does its jobs in a process beside, so that a bad job is tried twice and

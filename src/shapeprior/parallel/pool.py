@@ -53,21 +53,16 @@ class WorkerPool(Generic[Job, Result]):
             return worker
 
 
-def run_jobs(
+def run_in_processes(
     function: Callable[[Job], Result], jobs: Iterable[Job], *, workers: int, limits: WorkerLimits
 ) -> Generator[tuple[Job, Result | JobFailure], None, None]:
     """Yield each job with its result, or with how it was lost, in the order in which they end.
 
-    `workers` processes work at once, and jobs are taken from `jobs` as they are needed. With 0, jobs are done one after
-    another in this process, without limits, where a crash ends everything: for debugging. Close the iterator to stop early;
+    `workers` processes work at once, and jobs are taken from `jobs` as they are needed. Close the iterator to stop early;
     then, as after an exception or an interrupt, no process is left running.
 
     Raises what the function raises, for any job, and ConfigError if no process can be started.
     """
-    if workers == 0:
-        for job in jobs:
-            yield job, function(job)
-        return
     waiting, running = iter(jobs), 0
     pool = WorkerPool(function, limits)
     # Not the futures' own `wait`: Ctrl-C in it may leave their locks taken, and their threads wait for ever.
