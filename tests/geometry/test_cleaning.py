@@ -27,7 +27,7 @@ from hypothesis import strategies as st
 from shapeprior.errors import MeshError
 from shapeprior.geometry.cleaning import (
     STRAY_AREA_SHARE,
-    STRAY_GAP,
+    STRAY_GAP_RATIO,
     WELD_TOLERANCE,
     CleanReport,
     clean_mesh,
@@ -174,14 +174,14 @@ def speck(distance: float, *, share: float = 1e-4) -> TriangleMesh:
 
 
 def test_far_small_parts_are_dropped_and_near_ones_kept() -> None:
-    mesh = join(BALL, speck(5.0), speck(0.9 * STRAY_GAP))
+    mesh = join(BALL, speck(5.0), speck(0.9 * STRAY_GAP_RATIO))
     cleaned, report = clean_mesh(mesh, name="a.obj")
     assert report.stray_faces == 12
-    np.testing.assert_array_equal(sorted_corners(cleaned), sorted_corners(join(BALL, speck(0.9 * STRAY_GAP))))
+    np.testing.assert_array_equal(sorted_corners(cleaned), sorted_corners(join(BALL, speck(0.9 * STRAY_GAP_RATIO))))
     assert len(cleaned.vertices) == len(BALL.vertices) + 8
 
 
-@pytest.mark.parametrize(("distance", "stray"), [(0.95 * STRAY_GAP, 0), (1.05 * STRAY_GAP, 12)])
+@pytest.mark.parametrize(("distance", "stray"), [(0.95 * STRAY_GAP_RATIO, 0), (1.05 * STRAY_GAP_RATIO, 12)])
 def test_far_begins_at_the_gap(distance: float, stray: int) -> None:
     assert clean_mesh(join(BALL, speck(distance)), name="a.obj")[1].stray_faces == stray
 
@@ -200,7 +200,7 @@ def test_far_parts_count_together(count: int, stray: int) -> None:
 
 
 def test_a_chain_of_small_parts_reaches_far() -> None:
-    chain = [speck(step * STRAY_GAP) for step in (0.5, 1.0, 1.5, 2.0, 2.5)]
+    chain = [speck(step * STRAY_GAP_RATIO) for step in (0.5, 1.0, 1.5, 2.0, 2.5)]
     assert clean_mesh(join(BALL, *chain), name="a.obj")[1].stray_faces == 0
     assert clean_mesh(join(BALL, chain[-1]), name="a.obj")[1].stray_faces == 12
 

@@ -15,7 +15,7 @@ from shapeprior.geometry.transforms import Similarity
 from shapeprior.sdf.signed_distance import SHEET_HALF_THICKNESS, SignedDistance
 from shapeprior.sdf.strategies import (
     BEND_STEP,
-    STEP,
+    NORMAL_STEP,
     DepthRays,
     NearSurface,
     OnSurface,
@@ -380,7 +380,7 @@ def test_normals_point_outward_whatever_the_winding() -> None:
 def test_no_surface_point_lies_within_a_step_of_an_edge() -> None:
     points, _ = OnSurface().draw(BLOCK, 20_000, rng=rng())
     # About ten would, and the distance behind those is to the other wall.
-    assert distance_to_box_edges(points, BLOCK_SIZE).min() > 0.99 * STEP
+    assert distance_to_box_edges(points, BLOCK_SIZE).min() > 0.99 * NORMAL_STEP
 
 
 def test_both_sides_of_a_sheet_are_drawn_at_its_thickness() -> None:
