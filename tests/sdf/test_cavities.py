@@ -1,4 +1,4 @@
-"""Pockets of free space, against solids whose hollows are known."""
+"""Regions of free space, against solids whose hollows are known."""
 
 import numpy as np
 import pytest

@@ -26,7 +26,7 @@ BEND_STEP = 1e-3
 MIN_CANDIDATES = 1_000
 """At least this many places are tried, since a shape has few sharp edges among many sides of faces (`SharpEdges`)."""
 NORMAL_STEP = 1e-4
-"""Distance from a point at which the field is asked for on both sides, in unit-sphere radii (`OnSurface`). Thinner
+"""Distance from a point at which the field is evaluated on both sides, in unit-sphere radii (`OnSurface`). Thinner
 walls get no samples."""
 STEP_TOLERANCE = 1e-3
 """Largest difference of those values from the step, as a share of it: normals are off by acos(1 - 0.001) = 2.6° at

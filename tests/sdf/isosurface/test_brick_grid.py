@@ -1,7 +1,4 @@
-"""Operations along flattened bricks against the same, written cell by cell.
-
-Bricks against a plain dense array.
-"""
+"""The sparse grid of bricks: operations on padded bricks cell by cell, and storage against a dense array."""
 
 from itertools import product
 
@@ -94,7 +91,7 @@ def test_corners_of_cells_are_found_in_the_brick_or_the_one_beside() -> None:
 
 
 def known_grid(cells: int, *, share: float, seed: int) -> tuple[BrickGrid, np.ndarray]:
-    """A grid with a random part of its bricks, and the same values in an array, NaN elsewhere."""
+    """Return a grid with a random part of its bricks, and a dense array of the same values, NaN elsewhere."""
     rng = np.random.default_rng(seed)
     grid = BrickGrid(cells)
     side = cells // SIDE + 1
@@ -130,7 +127,9 @@ def test_bricks_that_came_later_are_missing_in_what_was_made_before() -> None:
 
 def test_marks_reach_the_bricks_beside_and_make_room() -> None:
     grid, _ = known_grid(40, share=0.3, seed=1)
-    bricks = np.flatnonzero(np.all(grid.places < 4, axis=1))  # Cells of the last bricks stick out of the grid.
+    bricks = np.flatnonzero(
+        np.all(grid.places < 4, axis=1)
+    )  # Without the last bricks, whose cells stick out of the grid.
     rng = np.random.default_rng(2)
     shape = (len(bricks), SIDE + 1, SIDE + 1, SIDE + 1)
     bits = np.where(rng.random(shape) < 0.05, rng.integers(1, 4, shape), 0).astype(np.uint8)

@@ -23,7 +23,7 @@ Field = Callable[[Float[np.ndarray, "points 3"]], Float[np.ndarray, "points"]]
 """A function that returns the signed distance at points of the unit frame, negative inside."""
 
 Edges = Literal["smooth", "sharp"]
-"""How sharp edges of the field are treated: cut off, or kept."""
+"""Treatment of the sharp edges of a field: cut off, or kept."""
 
 NUM_SHARP_STEPS = 3
 """Steps by which vertices are moved towards the surface if sharp edges are kept."""
