@@ -1,10 +1,12 @@
-"""How extraction compares with asking the field at every corner of the grid, and what it takes in time and memory.
+"""Compare extraction with the field at every corner of the grid, and measure its time and memory.
 
-    python -m benchmarks.sdf.extraction --parts dense --shapes 40 --cache FOLDER     # 40 training codes of each bundled prior; hours
-    python -m benchmarks.sdf.extraction --parts time memory                          # a quiet machine; two minutes
+    # 40 training codes of each bundled prior; this takes hours:
+    python -m benchmarks.sdf.extraction --parts dense --shapes 40 --cache FOLDER
+    # On a quiet machine; this takes two minutes:
+    python -m benchmarks.sdf.extraction --parts time memory
 
-The signs at all corners are kept in the cache's files, one a shape, so that a run that was stopped goes on where it was, and a
-change of the method costs a run only its extractions.
+The cache holds the signs at all corners, in one file for each shape. A run that was stopped continues where it was, and
+after a change of the method only the extractions are computed again.
 """
 
 import argparse
@@ -32,20 +34,23 @@ from shapeprior.sdf.isosurface.adaptive_grid import follow_surface, surface_grid
 from shapeprior.sdf.isosurface.extract import ExtractConfig, Extraction, extract_mesh
 from shapeprior.sdf.isosurface.marching_cubes import EdgeCrossings
 
-ROUNDING = 2e-6
-"""In radii: nearer to zero than this, a corner's sign depends on which points are asked together (single precision)."""
+MAX_ROUNDING_ERROR = 2e-6
+"""Values nearer to zero than this, in unit-sphere radii, have a sign that depends on which points are evaluated
+together."""
 
 
 @dataclass(frozen=True, eq=False)
 class DenseSigns:
-    """Of the field at all corners of a grid."""
+    """The signs of a field at all corners of a grid."""
 
     inside: Bool[np.ndarray, "x y z"]
+    """True where the field is negative."""
     undecided: Bool[np.ndarray, "x y z"]
+    """True where rounding decides the sign."""
 
     @classmethod
     def of(cls, prior: ShapePrior, row: int, cells: int, cache: Path) -> "DenseSigns":
-        """From the cache, or from all corners."""
+        """Read the signs of a training shape from the cache, or evaluate the field at all corners."""
         name = prior.config.shape_ids[row].replace("/", "_")
         path = cache / f"{name}_{cells}.npz"
         shape = (cells + 1,) * 3
@@ -62,7 +67,7 @@ class DenseSigns:
         inside, undecided = np.zeros(shape, dtype=np.bool_), np.zeros(shape, dtype=np.bool_)
         for x in range(cells + 1):
             values = field(np.column_stack([np.full(len(plane), axis[x]), plane])).reshape(shape[1:])
-            inside[x], undecided[x] = values < 0, np.abs(values) < ROUNDING
+            inside[x], undecided[x] = values < 0, np.abs(values) < MAX_ROUNDING_ERROR
         for side in (np.s_[[0, -1]], np.s_[:, [0, -1]], np.s_[:, :, [0, -1]]):
             inside[side] = undecided[side] = False
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -72,7 +77,7 @@ class DenseSigns:
         return cls(inside, undecided)
 
     def crossings(self) -> Int[np.ndarray, "crossings"]:
-        """Edges with ends of different signs, as 3 × corner + axis, ascending; none that rounding decides."""
+        """Return the edges whose ends have different signs, beyond rounding, as 3 × corner + axis, ascending."""
         found = []
         for axis in range(3):
             low = tuple(slice(0, -1) if a == axis else slice(None) for a in range(3))
@@ -83,7 +88,7 @@ class DenseSigns:
         return np.sort(np.concatenate(found))
 
     def decided(self, edges: Int[np.ndarray, "edges"]) -> Int[np.ndarray, "edges"]:
-        """Those of some edges whose ends' signs are no matter of rounding."""
+        """Return those of the given edges whose ends have signs that rounding does not decide."""
         corner, axis = edges // 3, edges % 3
         side = len(self.inside)
         other = corner + np.array([side * side, side, 1])[axis]
@@ -91,8 +96,9 @@ class DenseSigns:
         return edges[~(undecided[corner] | undecided[other])]
 
     def components(self, edges: Int[np.ndarray, "edges"]) -> Int[np.ndarray, "edges"]:
-        """Which part of the surface each crossed edge belongs to, by the parts of the inside and the outside on its two sides."""
-        # A face with two inside corners across from each other has two inside parts: `shapeprior.sdf.isosurface.case_table`.
+        """Label the part of the surface that each crossed edge belongs to, by the parts of inside and outside at its
+        ends."""
+        # On a face with two inside corners across from each other, the inside is two parts, as in the case table.
         inner = ndimage.label(self.inside, output=np.int32)[0]
         outer, parts = ndimage.label(~self.inside, structure=ndimage.generate_binary_structure(3, 2), output=np.int32)
         both = np.where(self.inside, inner, -outer).reshape(-1).astype(np.int64)
@@ -103,7 +109,8 @@ class DenseSigns:
 
 
 def crossed_edges(extraction: Extraction, cells: int) -> Int[np.ndarray, "vertices"]:
-    """The edges that an extraction's vertices are on, as `DenseSigns.crossings`; they keep away from the edges' ends."""
+    """Return the edges on which an extraction's vertices lie, as `DenseSigns.crossings`; no vertex is at an edge's
+    end."""
     places = (extraction.mesh.vertices + 1.0) * (cells / 2.0)
     axis = np.argmax(np.abs(places - places.round()), axis=1)
     corner = places.round().astype(np.int64)
@@ -113,17 +120,20 @@ def crossed_edges(extraction: Extraction, cells: int) -> Int[np.ndarray, "vertic
 
 
 def middles(edges: Int[np.ndarray, "edges"], cells: int) -> Float[np.ndarray, "edges 3"]:
-    """In cells."""
+    """Return the midpoints of edges, in cells."""
     places = np.stack(np.unravel_index(edges // 3, (cells + 1,) * 3), axis=1).astype(np.float64)
     places[np.arange(len(edges)), edges % 3] += 0.5
     return places
 
 
 def compared(prior: ShapePrior, row: int, cells: int, cache: Path) -> dict[str, float]:
-    """One shape's extraction against all corners: counts, and the largest distance of a missed crossing from a found one."""
+    """Compare one shape's extraction with all corners.
+
+    Returns counts, and the largest distance of a missed crossing from a found one, in cells.
+    """
     config = ExtractConfig(resolution=cells, min_area_share=0.0, project=False)
     extraction = extract_mesh(prior.field(prior.codes[row]), config)
-    asked = extract_mesh(prior.field(prior.codes[row]), ExtractConfig(resolution=cells)).evaluations
+    evaluations = extract_mesh(prior.field(prior.codes[row]), ExtractConfig(resolution=cells)).evaluations
     signs = DenseSigns.of(prior, row, cells, cache)
     dense = signs.crossings()
     found = crossed_edges(extraction, cells)
@@ -134,16 +144,23 @@ def compared(prior: ShapePrior, row: int, cells: int, cache: Path) -> dict[str, 
         labels = signs.components(dense)
         kept = np.isin(dense, found, assume_unique=True)
         parts, sizes = np.unique(labels[~np.isin(labels, labels[kept])], return_counts=True)
-        # Smaller ones would be dropped as crumbs.
+        # Smaller parts would be dropped anyway (`ExtractConfig.min_area_share`).
         lost, large = len(parts), int(np.count_nonzero(sizes >= 0.01 * len(dense)))
         off = float(KDTree(middles(found, cells)).query(middles(missed, cells))[0].max())
     return {
-        "crossings": len(dense), "missed": len(missed), "added": len(added), "components": lost, "large": large, "off": off,
-        "share": asked / (cells + 1) ** 3, "closed": float(extraction.mesh.is_watertight),
-    }  # fmt: skip
+        "crossings": len(dense),
+        "missed": len(missed),
+        "added": len(added),
+        "components": lost,
+        "large": large,
+        "off": off,
+        "share": evaluations / (cells + 1) ** 3,
+        "closed": float(extraction.mesh.is_watertight),
+    }
 
 
-def dense(arguments: argparse.Namespace) -> None:
+def print_dense(arguments: argparse.Namespace) -> None:
+    """Print the comparison with all corners, for training shapes of every bundled prior."""
     results: dict[str, list[dict[str, float]]] = {name: [] for name in bundled_priors()}
     priors = {name: load(name) for name in results}
     for turn in range(arguments.shapes):
@@ -157,18 +174,41 @@ def dense(arguments: argparse.Namespace) -> None:
         share = [100.0 * row["share"] for row in found]
         total = {key: sum(row[key] for row in found) for key in ("crossings", "missed", "added", "components", "large")}
         rows.append(
-            [name, str(len(found)), f"{np.mean(share):.2f}", f"{max(share):.2f}", f"{total['crossings']:.0f}",
-             f"{total['missed']:.0f}", f"{total['added']:.0f}", f"{max(row['off'] for row in found):.2f}",
-             f"{total['components']:.0f}", f"{total['large']:.0f}", f"{sum(1 - row['closed'] for row in found):.0f}"]
-        )  # fmt: skip
+            [
+                name,
+                str(len(found)),
+                f"{np.mean(share):.2f}",
+                f"{max(share):.2f}",
+                f"{total['crossings']:.0f}",
+                f"{total['missed']:.0f}",
+                f"{total['added']:.0f}",
+                f"{max(row['off'] for row in found):.2f}",
+                f"{total['components']:.0f}",
+                f"{total['large']:.0f}",
+                f"{sum(1 - row['closed'] for row in found):.0f}",
+            ]
+        )
     print_table(
         f"extraction at {arguments.resolution}³ against all corners",
-        ["prior", "shapes", "asked, %", "most", "crossings", "missed", "added", "farthest", "parts missed", "not crumbs", "open"],
+        [
+            "prior",
+            "shapes",
+            "evaluated, %",
+            "most",
+            "crossings",
+            "missed",
+            "added",
+            "farthest",
+            "parts missed",
+            "large ones",
+            "open",
+        ],
         rows,
-    )  # fmt: skip
+    )
 
 
-def memory(_arguments: argparse.Namespace) -> None:
+def print_memory(_arguments: argparse.Namespace) -> None:
+    """Print the peak memory of processes that extract one mug at three resolutions."""
     rows = []
     for cells in (256, 512, 1024):
         worker = Isolated()
@@ -178,35 +218,43 @@ def memory(_arguments: argparse.Namespace) -> None:
             rows.append([str(cells), found["failure"], "", "", ""])
         else:
             rows.append(
-                [str(cells), f"{found['loaded']:.2f}", f"{found['peak']:.2f}", f"{found['faces']}",
-                 f"{100.0 * found['evaluations'] / (cells + 1) ** 3:.2f}"]
-            )  # fmt: skip
+                [
+                    str(cells),
+                    f"{found['loaded']:.2f}",
+                    f"{found['peak']:.2f}",
+                    f"{found['faces']}",
+                    f"{100.0 * found['evaluations'] / (cells + 1) ** 3:.2f}",
+                ]
+            )
     print_table(
         "memory of a process that extracts one mug",
-        ["cells", "prior loaded, GB", "peak, GB", "faces", "asked, %"],
+        ["cells", "prior loaded, GB", "peak, GB", "faces", "evaluated, %"],
         rows,
     )
 
 
 def extracted_alone(name: str, row: int, cells: int) -> dict[str, Any]:
-    """Run in a process of its own: its largest memory."""
+    """Extract one shape in a process of its own, and return that process's peak memory."""
     prior = load(name)
     field = prior.field(prior.codes[row])
     field(np.zeros((1, 3)))
     loaded = _peak_gb()
     extraction = extract_mesh(field, ExtractConfig(resolution=cells))
     return {
-        "loaded": loaded, "peak": _peak_gb(), "faces": len(extraction.mesh.faces), "evaluations": extraction.evaluations,
-    }  # fmt: skip
+        "loaded": loaded,
+        "peak": _peak_gb(),
+        "faces": len(extraction.mesh.faces),
+        "evaluations": extraction.evaluations,
+    }
 
 
 def _peak_gb() -> float:
-    # macOS counts bytes, Linux kilobytes.
+    # macOS reports bytes, Linux kilobytes.
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1.0 if sys.platform == "darwin" else 1024.0) / 1e9
 
 
-def seconds(arguments: argparse.Namespace) -> None:
-    """Wall time of one training shape of each prior: in all, within the field, and of each stage with the field's part of it."""
+def print_seconds(arguments: argparse.Namespace) -> None:
+    """Print the wall time of extracting one shape of each prior: in all, in the field alone, and of each stage."""
     rows = []
     for name in bundled_priors():
         prior = load(name)
@@ -241,7 +289,7 @@ def seconds(arguments: argparse.Namespace) -> None:
             "prior",
             "faces",
             "all",
-            "of it the field",
+            "in the field",
             "grid",
             "follow",
             "crossings",
@@ -254,7 +302,7 @@ def seconds(arguments: argparse.Namespace) -> None:
 
 
 class _Clock:
-    """A field that knows how long it took, and how long everything took since it was last asked."""
+    """A field that measures the time spent in it, and the time of each lap of everything around it."""
 
     def __init__(self, field: DecodedField) -> None:
         self._field = field
@@ -276,14 +324,16 @@ class _Clock:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--parts", nargs="+", default=["time", "memory"], choices=["dense", "time", "memory"])
-    parser.add_argument("--shapes", type=int, default=40, help="training codes of each prior, for dense")
-    parser.add_argument("--resolution", type=int, default=256, help="cells along each axis, for dense and time")
-    parser.add_argument("--cache", type=Path, default=Path("dense_signs"), help="where dense keeps the signs")
-    parser.add_argument("--repeats", type=int, default=7, help="runs of each shape, for time")
+    parser.add_argument("--shapes", type=int, default=40, help="training codes of each prior (dense)")
+    parser.add_argument("--resolution", type=int, default=256, help="cells along each axis (dense, time)")
+    parser.add_argument(
+        "--cache", type=Path, default=Path("dense_signs"), help="folder for the signs at all corners (dense)"
+    )
+    parser.add_argument("--repeats", type=int, default=7, help="runs of each shape (time)")
     arguments = parser.parse_args()
     print_machine()
     for part in arguments.parts:
-        {"dense": dense, "memory": memory, "time": seconds}[part](arguments)
+        {"dense": print_dense, "memory": print_memory, "time": print_seconds}[part](arguments)
 
 
 if __name__ == "__main__":

@@ -1,43 +1,45 @@
-"""A slow, plain reference of what is inside a mesh and what is not, to judge faster signs by.
+"""A slow, plain reference for what is inside a mesh, to judge faster signs by.
 
     python -m benchmarks.sdf.sign_reference MESHES --slices OUT.png --count 10
 
-Draws the verdict on a plane through the middle of `count` of the meshes below MESHES, for checking by eye: inside orange,
-outside blue, contested points hatched, the surface black.
+This draws the decisions on a plane through the middle of `count` of the meshes below MESHES, for checking by eye:
+inside is orange, outside blue, contested points hatched, and the surface black.
 
-Everything is in the unit frame: the mesh lies in a sphere of radius 1/1.03. Nothing here is shared with `shapeprior.sdf.inside_test` or
-`shapeprior.sdf.signed_distance`. Two things are measured at a point p:
+Everything is in the unit frame: the mesh lies in a sphere of radius 1/1.03. The code shares nothing with
+`shapeprior.sdf.inside_test` and `shapeprior.sdf.signed_distance`. It measures two things at a point p:
 
-  S(p)  the share of 2,048 outside cameras, orthographic and evenly spread over the sphere, that see p: no face of the file
-        (uncleaned, both sides of a face block) lies between. Embree, through `shapeprior.geometry.raycasting.RayScene`.
-  W(p)  the generalised winding number (Jacobson et al. 2013): the exact sum of the solid angles of the cleaned, oriented
-        faces, over 4 pi. No tree, no approximation.
+  S(p)  The share of 2,048 outside cameras, orthographic and evenly spread over the sphere, that see p: no face of the
+        file (uncleaned, both sides of a face block) lies between. Rays are cast by Embree, through
+        `shapeprior.geometry.raycasting.RayScene`.
+  W(p)  The generalised winding number (Jacobson et al. 2013): the exact sum of the solid angles of the cleaned,
+        oriented faces, over 4 pi. It uses no tree and no approximation.
 
-Closed meshes, where every edge has two faces that run along it in opposite directions: p is inside iff W > 1/2. Nothing else.
+On a closed mesh, where every edge has two faces that run along it in opposite directions, p is inside iff W > 1/2.
 
-Open meshes are judged by pockets, because a hollow is inside or outside as a whole:
+An open mesh is decided by pockets of free space, because a hollow is inside or outside as a whole:
 
-  Pockets  The voxels of a dense 96^3 grid over [-1.1, 1.1]^3 whose centre is farther than rho = 0.0625 from the surface: a ball
-           of that radius fits there, so that narrower passages count as cracks. Their 6-connected components are the pockets.
-           The pocket with the corner of the box is the outside world, and outside.
-  Votes    Every other pocket votes as one, over 512 of its voxels (all, if it has fewer):
+  Pockets  The voxels of a dense 96^3 grid over [-1.1, 1.1]^3 whose centre is farther than rho = 0.0625 from the
+           surface. A ball of that radius fits there, so that narrower passages count as cracks. The pockets are the
+           voxels' 6-connected components. The pocket with the corner of the box is the outside world, and outside.
+  Votes    Every other pocket votes as one, over 512 of its voxels (all, if it has fewer). The first rule decides:
              mean S > 0.12                          outside: it is in plain view
-             else mean W > 1/2                      inside: the surface wraps around it
-             else max S = 0                         inside: no camera sees any of it; hidden voids belong to the object
-             else mean S <= 0.02 and mean W > 1/4   inside: hidden but for cracks, and somewhat wrapped
-             else                                   outside
-  Points   A point belongs to a pocket if it can be walked to it: while no voxel of a pocket lies in the ball around the point
-           that just touches the surface, the point steps away from its nearest surface point by its own distance. After 8
-           steps it is given up. Each step stays in such a ball, so no walk passes through the surface. Points that
-           reach no pocket (in thin walls, in slots) are judged alone, by the same rules on their own S and W.
+             mean W > 1/2                           inside: the surface wraps around it
+             max S = 0                              inside: no camera sees any of it; hidden voids belong to the object
+             mean S <= 0.02 and mean W > 1/4        inside: hidden but for cracks, and somewhat wrapped
+             otherwise                              outside
+  Points   A point belongs to a pocket that it can walk to. While no voxel of a pocket lies in the ball around the point
+           that just touches the surface, the point steps away from its nearest surface point by its own distance. It
+           gives up after 8 steps. Each step stays in such a ball, so no walk passes through the surface. Points that
+           reach no pocket (in thin walls, in slots) are decided alone, by the same rules on their own S and W.
 
-A verdict is *contested* where sight and winding disagree, of the pocket or of the lone point: the winding says inside
-(W > 1/2) and cameras look in (0.005 < S <= 0.12), or it is hidden (S <= 0.02) and hardly wrapped (W < 1/4). In the outside
-world, a point is contested if W > 1/2 and S <= 0.12 at the point itself: a hollow with one wide opening. Another reference
-could rule the other way there; tables state how many such points there are.
+A decision is *contested* where sight and winding disagree, for the pocket or the lone point: the winding says inside
+(W > 1/2) and cameras look in (0.005 < S <= 0.12), or the place is hidden (S <= 0.02) and hardly wrapped (W < 1/4). In
+the outside world, a point is contested if W > 1/2 and S <= 0.12 at the point itself: a hollow with one wide opening.
+Another reference could decide otherwise there; tables state how many such points there are.
 
-How the pieces were checked: `solid_angle_winding` below is a second winding number, compared with libigl's on every mesh whose
-slice is drawn; the verdict against spheres, cups and shells with known answers by `--check`; the rest by eye, on the slices.
+The pieces were checked in three ways. `solid_angle_winding` below is a second winding number, which is compared with
+libigl's on every mesh whose slice is drawn. `--check` compares the decisions with spheres, cups and shells whose inside
+is known. The rest was checked by eye, on the slices.
 """
 
 import argparse
@@ -61,42 +63,52 @@ from shapeprior.geometry.sampling import fibonacci_directions
 from shapeprior.geometry.transforms import Similarity
 from shapeprior.io.meshes import MESH_SUFFIXES, load_mesh
 
-CAMERAS = 2048
-RESOLUTION = 96
+NUM_CAMERAS = 2048
+"""Outside cameras that look at each point."""
+GRID_VOXELS = 96
+"""Voxels of the grid along each axis."""
 HALF_BOX = 1.1
-RHO = 0.0625
-VOTERS = 512
-STEPS = 8
+"""Half the side of the grid's box, in unit-sphere radii."""
+MIN_CLEARANCE = 0.0625
+"""Radius of the ball that must fit into a pocket, rho above, in unit-sphere radii."""
+MAX_VOTERS = 512
+"""Voxels of a pocket, at most, that vote for it."""
+MAX_STEPS = 8
+"""Steps of a point's walk to a pocket, at most."""
 PLAIN_VIEW, GLIMPSE, CRACK = 0.12, 0.005, 0.02
+"""Limits on S above."""
 WRAPPED, SOMEWHAT_WRAPPED = 0.5, 0.25
+"""Limits on W above."""
 
 
 def reference_inside(
     mesh_clean_unit: TriangleMesh, raw_faces_mesh_unit: TriangleMesh, points: Float[np.ndarray, "points 3"]
 ) -> tuple[Bool[np.ndarray, "points"], Bool[np.ndarray, "points"]]:
-    """Whether each point is inside, and whether that is contested; see the top of this file."""
+    """Return whether each point is inside, and whether that is contested; see the top of this file."""
     return SignReference(mesh_clean_unit, raw_faces_mesh_unit)(points)
 
 
 @dataclass(frozen=True, eq=False)
 class _Evidence:
-    """What speaks for one pocket, or for one point alone, in each row."""
+    """The evidence for one pocket, or for one point alone, in each row."""
 
     mean_seen: Float[np.ndarray, "rows"]
     max_seen: Float[np.ndarray, "rows"]
     winding: Float[np.ndarray, "rows"]
 
     def inside(self) -> Bool[np.ndarray, "rows"]:
+        """Return what the rules decide."""
         hidden = (self.max_seen == 0.0) | ((self.mean_seen <= CRACK) & (self.winding > SOMEWHAT_WRAPPED))
         return (self.mean_seen <= PLAIN_VIEW) & ((self.winding > WRAPPED) | hidden)
 
     def contested(self) -> Bool[np.ndarray, "rows"]:
+        """Tell where sight and winding disagree."""
         looked_into = (self.winding > WRAPPED) & (self.mean_seen > GLIMPSE) & (self.mean_seen <= PLAIN_VIEW)
         return looked_into | ((self.mean_seen <= CRACK) & (self.winding < SOMEWHAT_WRAPPED))
 
 
 class SignReference:
-    """The reference of one mesh, for many points; finding the pockets takes seconds to a minute."""
+    """The reference for one mesh, for many points; finding the pockets takes seconds to a minute."""
 
     def __init__(self, mesh_clean_unit: TriangleMesh, raw_faces_mesh_unit: TriangleMesh) -> None:
         self.mesh = mesh_clean_unit
@@ -106,13 +118,13 @@ class SignReference:
         if self.is_closed:
             return
         self._scene = RayScene(raw_faces_mesh_unit)
-        self._directions = fibonacci_directions(CAMERAS)
+        self._directions = fibonacci_directions(NUM_CAMERAS)
         self._find_pockets()
 
     def __call__(
         self, points: Float[np.ndarray, "points 3"]
     ) -> tuple[Bool[np.ndarray, "points"], Bool[np.ndarray, "points"]]:
-        """Whether each point is inside, and whether that is contested."""
+        """Return whether each point is inside, and whether that is contested."""
         points = np.ascontiguousarray(points, dtype=np.float64)
         if self.is_closed:
             return self.winding(points) > WRAPPED, np.zeros(len(points), dtype=bool)
@@ -127,36 +139,36 @@ class SignReference:
         return inside, contested
 
     def winding(self, points: Float[np.ndarray, "points 3"]) -> Float[np.ndarray, "points"]:
-        """W(p)."""
+        """Return W(p)."""
         return np.asarray(igl.winding_number(self.mesh.vertices, self.mesh.faces, points)).reshape(-1)
 
     def seen_share(self, points: Float[np.ndarray, "points 3"]) -> Float[np.ndarray, "points"]:
-        """S(p)."""
+        """Return S(p)."""
         seen = np.zeros(len(points))
         for start in range(0, len(points), 256):
             batch = points[start : start + 256]
-            origins = np.repeat(batch, CAMERAS, axis=0)
+            origins = np.repeat(batch, NUM_CAMERAS, axis=0)
             blocked = self._scene.occluded(origins, np.tile(self._directions, (len(batch), 1)))
-            seen[start : start + 256] = 1.0 - blocked.reshape(len(batch), CAMERAS).mean(axis=1)
+            seen[start : start + 256] = 1.0 - blocked.reshape(len(batch), NUM_CAMERAS).mean(axis=1)
         return seen
 
     def evidence(self, points: Float[np.ndarray, "points 3"]) -> _Evidence:
-        """Of points alone."""
+        """Return the evidence for points alone."""
         seen = self.seen_share(points)
         return _Evidence(seen, seen, self.winding(points))
 
     def nearest(
         self, points: Float[np.ndarray, "points 3"]
     ) -> tuple[Float[np.ndarray, "points"], Float[np.ndarray, "points 3"]]:
-        """Exact distance to the surface, and the nearest point on it."""
+        """Return the exact distance to the surface, and the nearest point on it."""
         squared, _, foot = self._tree.squared_distance(self.mesh.vertices, self.mesh.faces, points)
         return np.sqrt(np.asarray(squared).reshape(-1)), np.asarray(foot).reshape(-1, 3)
 
     def walk_to_pocket(self, points: Float[np.ndarray, "points 3"]) -> Int[np.ndarray, "points"]:
-        """The pocket that each point belongs to, 0 for the outside world, -1 for none."""
+        """Return the pocket that each point belongs to: 0 for the outside world, -1 for none."""
         pocket = np.full(len(points), -1, dtype=np.int64)
         position, left = points.copy(), np.arange(len(points))
-        for _ in range(STEPS + 1):
+        for _ in range(MAX_STEPS + 1):
             distance, foot = self.nearest(position)
             gap, voxel = self._voxels.query(position)
             arrived = gap < distance
@@ -168,12 +180,12 @@ class SignReference:
         return pocket
 
     def _find_pockets(self) -> None:
-        axis = ((np.arange(RESOLUTION) + 0.5) / RESOLUTION * 2.0 - 1.0) * HALF_BOX
+        axis = ((np.arange(GRID_VOXELS) + 0.5) / GRID_VOXELS * 2.0 - 1.0) * HALF_BOX
         grid = np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), axis=-1)
         distance, _ = self.nearest(grid.reshape(-1, 3))
         labels = np.zeros(grid.shape[:3], dtype=np.int64)
-        count = int(ndimage.label(distance.reshape(labels.shape) > RHO, output=labels))  # pyright: ignore[reportArgumentType]
-        assert labels[0, 0, 0] == 1  # The mesh keeps away from the corner; the first component found holds it.
+        count = int(ndimage.label(distance.reshape(labels.shape) > MIN_CLEARANCE, output=labels))  # pyright: ignore[reportArgumentType]
+        assert labels[0, 0, 0] == 1  # The corner is far from the mesh, and the first component holds it.
         free = labels > 0
         voxels, self._voxel_pocket = grid[free], labels[free] - 1
         self._voxels = KDTree(voxels)
@@ -181,7 +193,7 @@ class SignReference:
         rng = np.random.default_rng(0)
         for pocket in range(1, count):
             members = np.flatnonzero(self._voxel_pocket == pocket)
-            own = self.evidence(voxels[rng.permutation(members)[:VOTERS]])
+            own = self.evidence(voxels[rng.permutation(members)[:MAX_VOTERS]])
             self.evidence_of_pockets.mean_seen[pocket] = own.mean_seen.mean()
             self.evidence_of_pockets.max_seen[pocket] = own.mean_seen.max()
             self.evidence_of_pockets.winding[pocket] = own.winding.mean()
@@ -192,14 +204,15 @@ class SignReference:
 
 
 def is_closed(mesh: TriangleMesh) -> bool:
-    """Every edge has two faces, which run along it in opposite directions."""
+    """Tell whether every edge has two faces, which run along it in opposite directions."""
     directed = mesh.faces[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2)
     edges, counts = np.unique(np.sort(directed, axis=1), axis=0, return_counts=True)
     return len(np.unique(directed, axis=0)) == len(directed) == 2 * len(edges) and bool(counts.max() == 2)
 
 
 def solid_angle_winding(mesh: TriangleMesh, points: Float[np.ndarray, "points 3"]) -> Float[np.ndarray, "points"]:
-    """W(p) a second time (van Oosterom and Strackee 1983, "The solid angle of a plane triangle", equation 8)."""
+    """Return W(p), computed in a second way (van Oosterom and Strackee 1983, "The solid angle of a plane triangle",
+    equation 8)."""
     total = np.zeros(len(points))
     for row, point in enumerate(points):
         a, b, c = np.moveaxis(mesh.corners - point, 1, 0)
@@ -211,7 +224,7 @@ def solid_angle_winding(mesh: TriangleMesh, points: Float[np.ndarray, "points 3"
 
 
 def load_pair(path: Path) -> tuple[TriangleMesh, TriangleMesh]:
-    """A file's cleaned mesh and its raw faces, both in the unit frame of the cleaned one; raises MeshError."""
+    """Load a file's cleaned mesh and its raw faces, both in the unit frame of the cleaned one; raises MeshError."""
     raw = load_mesh(path)
     clean, _ = clean_mesh(raw, name=str(path))
     T_unit_world = Similarity.to_unit_sphere(clean.vertices)
@@ -220,7 +233,7 @@ def load_pair(path: Path) -> tuple[TriangleMesh, TriangleMesh]:
 
 
 def find_files(folder: Path) -> list[Path]:
-    """Mesh files below a folder, without those that are malformed on purpose."""
+    """List the mesh files below a folder, without those that are malformed on purpose."""
     found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in MESH_SUFFIXES)
     return [path for path in found if "malformed" not in path.parts]
 
@@ -249,7 +262,7 @@ def main() -> None:
 
 
 def _slice(path: Path, points: Float[np.ndarray, "pixels 3"]) -> tuple[Image.Image, str]:
-    """The picture of a file, and what its pocket and winding numbers were like."""
+    """Draw the slice of a file; returns the picture, and a line on the mesh, its pockets and its winding numbers."""
     start = perf_counter()
     clean, raw = load_pair(path)
     reference = SignReference(clean, raw)
@@ -263,7 +276,7 @@ def _slice(path: Path, points: Float[np.ndarray, "pixels 3"]) -> tuple[Image.Ima
 
 
 def check_known_shapes() -> None:
-    """Print how often the reference errs on shapes whose inside is a formula: each line should read 0 wrong."""
+    """Print the errors of the reference on shapes whose inside is a formula; each line should read 0 wrong."""
     import trimesh
 
     ball = trimesh.creation.icosphere(subdivisions=4, radius=0.95)

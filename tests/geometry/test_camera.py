@@ -1,7 +1,4 @@
-"""The pinhole camera, against hand-made numbers and round trips, and the four intrinsics dialects.
-
-Lens distortion: against OpenCV's numbers, a plain inverse, and a sphere seen through a bent lens.
-"""
+"""The pinhole camera and its lens, against numbers worked out by hand, OpenCV and round trips."""
 
 import json
 from pathlib import Path
@@ -221,7 +218,7 @@ def test_undistorting_is_the_inverse_of_distorting() -> None:
 
 
 def test_no_ray_is_found_where_the_polynomial_turns_back() -> None:
-    # r (1 - 0.5 r²) is largest, 0.544, at r = 0.816: beyond, the image shows nothing.
+    # r (1 - 0.5 r²) has its maximum, 0.544, at r = 0.816; no ray meets the image beyond it.
     lens = LensDistortion(k1=-0.5)
     along = np.linspace(0.0, 1.5, 61)
     found = lens.undistort(np.stack([along, 0 * along], axis=1))
@@ -245,7 +242,7 @@ def test_no_ray_is_found_where_the_polynomial_turns_back() -> None:
 def test_a_sphere_through_a_bent_lens_is_a_sphere() -> None:
     lens = LensDistortion(**FIVE)
     camera = PinholeCamera(fx=60.0, fy=62.0, cx=31.0, cy=24.0, width=64, height=48, lens=lens)
-    # A ray tracer of its own: for each pixel, OpenCV's fixed-point inverse, then the nearer root of a quadratic.
+    # A second way, pixel by pixel: OpenCV's fixed-point inverse, then the nearer root of a quadratic.
     center, radius = np.array([0.1, -0.05, 3.0]), 1.1
     depth = np.zeros((48, 64))
     for v in range(48):

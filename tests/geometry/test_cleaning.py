@@ -1,7 +1,4 @@
-"""Cleaning: what files of this field get wrong is put right, and what is right stays as it is.
-
-Orientation: however the patches of a mesh are turned, they end up facing outward.
-"""
+"""Cleaning: the usual faults of mesh files are repaired, and correct meshes stay as they are."""
 
 from dataclasses import replace
 
@@ -27,7 +24,7 @@ from hypothesis import strategies as st
 from shapeprior.errors import MeshError
 from shapeprior.geometry.cleaning import (
     STRAY_AREA_SHARE,
-    STRAY_GAP,
+    STRAY_GAP_RATIO,
     WELD_TOLERANCE,
     CleanReport,
     clean_mesh,
@@ -46,12 +43,12 @@ SOLIDS = {
 
 
 def soup(mesh: TriangleMesh) -> TriangleMesh:
-    """Each face with three vertices of its own, as STL has it."""
+    """Give each face three vertices of its own, as in STL files."""
     return TriangleMesh(vertices=mesh.corners.reshape(-1, 3), faces=np.arange(3 * len(mesh.faces)).reshape(-1, 3))
 
 
 def doubled(mesh: TriangleMesh) -> TriangleMesh:
-    """Each face twice, in both windings, as ShapeNet has it."""
+    """Repeat each face in the other winding, as in ShapeNet's files."""
     return TriangleMesh(vertices=mesh.vertices, faces=np.concatenate([mesh.faces, mesh.faces[:, ::-1]]))
 
 
@@ -86,7 +83,7 @@ def test_split_vertices_are_welded(name: str) -> None:
 @given(seed=st.integers(0, 2**32), offset=st.sampled_from([0.0, 1.0, 1e6]))
 @settings(max_examples=30, deadline=None)
 def test_nearly_equal_vertices_are_welded_wherever_they_lie(seed: int, offset: float) -> None:
-    # A quarter of the tolerance is two corners' distance at most, and rounding grids have borders everywhere.
+    # Corners are moved by at most a quarter of the tolerance each; some of them cross borders of the rounding grid.
     rng = np.random.default_rng(seed)
     torn = soup(BALL)
     reach = 0.25 * WELD_TOLERANCE * np.linalg.norm(np.ptp(BALL.bounds, axis=0))
@@ -105,7 +102,7 @@ def test_vertices_beyond_the_tolerance_stay_apart() -> None:
 
 
 def test_many_vertices_in_one_place_are_welded_fast() -> None:
-    # A tree of pairs alone would need their square.
+    # A tree alone would return a number of pairs that is the square of this.
     fan = np.concatenate([np.zeros((30_000, 3)), BALL.vertices])
     faces = np.concatenate([np.arange(30_000).reshape(-1, 3), BALL.faces + 30_000])
     cleaned, report = clean_mesh(TriangleMesh(vertices=fan, faces=faces), name="a.ply")
@@ -174,39 +171,39 @@ def speck(distance: float, *, share: float = 1e-4) -> TriangleMesh:
 
 
 def test_far_small_parts_are_dropped_and_near_ones_kept() -> None:
-    mesh = join(BALL, speck(5.0), speck(0.9 * STRAY_GAP))
+    mesh = join(BALL, speck(5.0), speck(0.9 * STRAY_GAP_RATIO))
     cleaned, report = clean_mesh(mesh, name="a.obj")
     assert report.stray_faces == 12
-    np.testing.assert_array_equal(sorted_corners(cleaned), sorted_corners(join(BALL, speck(0.9 * STRAY_GAP))))
+    np.testing.assert_array_equal(sorted_corners(cleaned), sorted_corners(join(BALL, speck(0.9 * STRAY_GAP_RATIO))))
     assert len(cleaned.vertices) == len(BALL.vertices) + 8
 
 
-@pytest.mark.parametrize(("distance", "stray"), [(0.95 * STRAY_GAP, 0), (1.05 * STRAY_GAP, 12)])
+@pytest.mark.parametrize(("distance", "stray"), [(0.95 * STRAY_GAP_RATIO, 0), (1.05 * STRAY_GAP_RATIO, 12)])
 def test_far_begins_at_the_gap(distance: float, stray: int) -> None:
     assert clean_mesh(join(BALL, speck(distance)), name="a.obj")[1].stray_faces == stray
 
 
 def test_far_large_parts_are_kept() -> None:
-    # Twice the smallest share, as the total grows by the part itself.
+    # The share is doubled, as the part itself adds to the total.
     _, report = clean_mesh(join(BALL, speck(5.0, share=2.0 * STRAY_AREA_SHARE)), name="a.obj")
     assert report.stray_faces == 0
 
 
 @pytest.mark.parametrize(("count", "stray"), [(1, 12), (4, 0)])
 def test_far_parts_count_together(count: int, stray: int) -> None:
-    # Each has nearly half of the share that makes parts worth keeping.
+    # Each part has nearly half of the area share up to which parts are dropped.
     far = [speck(5.0 * (number + 1), share=0.45 * STRAY_AREA_SHARE) for number in range(count)]
     assert clean_mesh(join(BALL, *far), name="a.obj")[1].stray_faces == stray
 
 
 def test_a_chain_of_small_parts_reaches_far() -> None:
-    chain = [speck(step * STRAY_GAP) for step in (0.5, 1.0, 1.5, 2.0, 2.5)]
+    chain = [speck(step * STRAY_GAP_RATIO) for step in (0.5, 1.0, 1.5, 2.0, 2.5)]
     assert clean_mesh(join(BALL, *chain), name="a.obj")[1].stray_faces == 0
     assert clean_mesh(join(BALL, chain[-1]), name="a.obj")[1].stray_faces == 12
 
 
 def test_a_swarm_of_small_parts_is_not_thrown_away() -> None:
-    # Each part is little beside the rest, but there is no object from which the others could have strayed.
+    # Each part is small beside the rest, but none of them is the object.
     rng = np.random.default_rng(0)
     swarm = join(*(box(extents=(0.1,) * 3, center=center) for center in rng.uniform(-9, 9, (150, 3))))
     assert clean_mesh(swarm, name="a.obj")[1].stray_faces == 0
@@ -255,7 +252,7 @@ def test_cleaning_twice_changes_nothing_more() -> None:
 @given(seed=st.integers(0, 2**32))
 @settings(max_examples=40, deadline=None)
 def test_triangle_soup_is_cleaned_or_refused(seed: int) -> None:
-    # Few places, so that twins, degenerate faces and non-manifold edges abound.
+    # There are few places for vertices, so that twins, degenerate faces and non-manifold edges are frequent.
     rng = np.random.default_rng(seed)
     vertices = rng.integers(0, 3, (12, 3)).astype(np.float64)
     faces = rng.integers(0, 12, (rng.integers(1, 40), 3))
@@ -305,7 +302,7 @@ CLOSED = {
     "overlapping": join(box(), box(extents=(2.0, 0.4, 0.4)), sphere(radius=0.4, center=(0.5, 0.5, 0.5))),
     "touching along an edge": join(box(), box(center=(1.0, 1.0, 0.0))),
 }
-# Open shapes and the point of each, beside which a face looks away from it.
+# Open shapes, each with a point from which all its faces should look away.
 CUT = sphere(radius=0.9, subdivisions=3)
 OPEN = {
     "hemisphere": keep(CUT, CUT.corners.mean(axis=1)[:, 2] < 0.0),
@@ -317,7 +314,7 @@ OPEN = {
 
 
 def outward_share(mesh: TriangleMesh) -> float:
-    """Share of faces that look away from the middle; 1 for the convex shapes here, if the orientation is right."""
+    """Share of faces that look away from the middle; 1 for these convex shapes if they are oriented correctly."""
     away = np.einsum("ij,ij->i", mesh.face_normals, mesh.corners.mean(axis=1) - mesh.bounds.mean(axis=0))
     return float(np.mean(away > 0.0))
 
@@ -329,7 +326,7 @@ def test_closed_meshes_with_randomly_turned_faces(name: str, seed: int, share: f
     mesh = CLOSED[name]
     turned = flip(mesh, np.random.default_rng(seed).random(len(mesh.faces)) < share)
     cleaned, report = clean_mesh(turned, name="a.obj")
-    # The meshes were right to begin with, so each face must have its first winding back.
+    # The meshes were correct before faces were flipped, so each face must get its original winding back.
     np.testing.assert_allclose(cleaned.face_normals, mesh.face_normals, atol=1e-12)
     assert report.flipped_faces == np.count_nonzero(np.any(turned.faces != mesh.faces, axis=1))
 
@@ -348,7 +345,7 @@ def test_open_shells_look_outward(name: str, seed: int, share: float) -> None:
 
 @pytest.mark.parametrize("opening", [0, 5])
 def test_each_patch_is_turned_on_its_own(opening: int) -> None:
-    # The first ball is inside out, the second is not; both closed, or both with a hole.
+    # The first ball is inside out, the second is not; both are closed, or both have a hole.
     chosen = np.arange(len(BALL.faces)) >= opening
     parts = [keep(BALL, chosen), keep(sphere(radius=0.5, center=(2.0, 0.0, 0.0)), chosen)]
     mesh = join(flip(parts[0]), parts[1])

@@ -1,11 +1,4 @@
-"""Which parts of a mesh are kept, on spheres whose areas are known.
-
-The mesh class against trimesh and against formulas.
-
-Codes of rows, against numpy's own handling of rows.
-
-Directions at the vertices of a sphere, which are known.
-"""
+"""The mesh class, its parts, row keys and vertex normals, against trimesh, numpy and formulas."""
 
 import numpy as np
 import pytest
@@ -18,7 +11,7 @@ from shapeprior.geometry.mesh import TriangleMesh, keep_components, row_keys, ve
 
 
 def spheres(*radii: float) -> TriangleMesh:
-    """Spheres beside each other, whose faces and vertices are mixed."""
+    """Return spheres side by side, with faces and vertices in random order."""
     parts = [sphere(radius=radius, subdivisions=2) for radius in radii]
     offsets = np.cumsum([0, *(len(part.vertices) for part in parts)])
     vertices = np.concatenate([part.vertices + np.array([3.0 * i, 0.0, 0.0]) for i, part in enumerate(parts)])
@@ -33,7 +26,7 @@ def spheres(*radii: float) -> TriangleMesh:
     [(0.0, False, 4), (0.01, False, 3), (0.2, False, 2), (0.99, False, 1), (0.0, True, 1), (0.2, True, 1)],
 )
 def test_parts_are_kept_by_their_share_of_the_area(share: float, largest: bool, left: int) -> None:
-    mesh = spheres(1.0, 0.7, 0.3, 0.05)  # Of all: 63, 31, 5.7 and 0.16 %.
+    mesh = spheres(1.0, 0.7, 0.3, 0.05)  # Shares of the area: 63, 31, 5.7 and 0.16 %.
     kept, dropped = keep_components(mesh, min_area_share=share, largest_only=largest)
     assert dropped == 4 - left
     assert kept.is_watertight
@@ -81,7 +74,7 @@ def test_volume_and_area_scale_with_the_mesh(seed: int, scale: float) -> None:
     placement = random_similarity(np.random.default_rng(seed), scale=scale)
     image = moved(mesh, placement)
     assert image.face_areas.sum() == pytest.approx(scale**2 * mesh.face_areas.sum(), rel=1e-9)
-    # The offset is not scaled along, and costs the volume's sum digits.
+    # The offset does not grow with the scale; it costs the sum for the volume some digits.
     assert image.volume == pytest.approx(scale**3 * mesh.volume, rel=1e-7, abs=1e-7 * scale**2)
     np.testing.assert_allclose(image.face_normals, placement.apply_vectors(mesh.face_normals), atol=1e-9)
 

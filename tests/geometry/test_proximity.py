@@ -3,7 +3,7 @@
 import numpy as np
 from helpers.plain_geometry import brute_force_distance, points_around, torus
 
-from shapeprior.geometry.proximity import BATCH, FaceTree
+from shapeprior.geometry.proximity import POINTS_PER_BATCH, FaceTree
 
 MESH = torus(major=0.6, minor=0.25, sections=16)
 POINTS = points_around(np.random.default_rng(0), 300)
@@ -26,7 +26,7 @@ def test_a_tree_of_some_faces_names_them_by_their_place_in_the_mesh() -> None:
 
 
 def test_more_points_than_a_batch() -> None:
-    many = np.tile(POINTS, (BATCH // len(POINTS) + 2, 1))
+    many = np.tile(POINTS, (POINTS_PER_BATCH // len(POINTS) + 2, 1))
     tree = FaceTree(MESH)
     np.testing.assert_array_equal(tree.distance(many), np.resize(tree.distance(POINTS), len(many)))
     assert len(FaceTree(MESH, np.zeros(len(MESH.faces), dtype=bool))) == 0

@@ -34,7 +34,7 @@ def sphere(subdivisions: int = 3) -> TriangleMesh:
 
 
 def box_distance(origins: np.ndarray, directions: np.ndarray, center: np.ndarray, half: float) -> np.ndarray:
-    """Slab test for the first boundary crossed; infinity for a miss."""
+    """Distance to the first boundary of a box, by the slab test; infinity for a miss."""
     with np.errstate(divide="ignore"):
         one, two = (center - half - origins) / directions, (center + half - origins) / directions
     enter, leave = np.minimum(one, two).max(axis=1), np.maximum(one, two).min(axis=1)
@@ -55,7 +55,7 @@ def test_box_matches_the_slab_test_anywhere_and_at_any_size(backend: Backend, sh
     clear = np.isinf(truth) == np.isinf(larger)
     both = clear & np.isfinite(truth)
     clear[both] = np.abs(truth[both] - larger[both]) < 1e-3 * scale
-    assert clear.mean() > 0.99  # The others graze an edge and may go either way.
+    assert clear.mean() > 0.99  # The others graze an edge, and may hit or miss.
     assert np.array_equal(np.isinf(distance[clear]), np.isinf(truth[clear]))
     assert np.array_equal(face >= 0, np.isfinite(distance))
     hit = clear & np.isfinite(truth)
@@ -141,7 +141,7 @@ def test_small_batches(backend: Backend, count: int) -> None:
     distance, face = scene.first_hit(rays, rays)
     assert distance.shape == face.shape == scene.occluded(rays, rays).shape == (count,)
     assert face.dtype == np.int64
-    far_distance, _ = scene.first_hit(rays + 10, rays)  # All miss: nothing is left to cast.
+    far_distance, _ = scene.first_hit(rays + 10, rays)  # All rays miss the sphere around the mesh.
     assert np.isinf(far_distance).all()
 
 

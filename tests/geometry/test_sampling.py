@@ -34,7 +34,7 @@ def test_faces_are_drawn_in_proportion_to_their_area() -> None:
 
 
 def test_points_are_uniform_inside_a_face() -> None:
-    # Along x, the density of a right triangle with legs 2 falls linearly: the distribution function is 1 - (1 - x/2)².
+    # The density of a right triangle with legs of 2 falls linearly along x, so its distribution is 1 - (1 - x/2)².
     points, face_index = sample_surface(UNEVEN, 20_000, rng=np.random.default_rng(2))
     x = points[face_index == 2, 0]
     assert kstest(x, lambda value: 1.0 - (1.0 - value / 2.0) ** 2).pvalue > 1e-3
@@ -50,7 +50,7 @@ def test_the_same_seed_gives_the_same_bytes(seed: int, count: int) -> None:
 
 
 class _Ends(np.random.Generator):
-    """Draws the largest number below 1 every time."""
+    """A generator that always draws the largest number below 1."""
 
     def random(self, size: int) -> np.ndarray:  # pyright: ignore[reportIncompatibleMethodOverride]
         return np.full(size, np.nextafter(1.0, 0.0))

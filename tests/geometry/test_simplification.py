@@ -1,4 +1,4 @@
-"""Meshes with fewer faces keep their shape; meshes with more keep it exactly."""
+"""Decimated meshes keep their shape approximately, subdivided ones exactly."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from helpers.plain_geometry import sphere
 
 from shapeprior.geometry.mesh import TriangleMesh
 from shapeprior.geometry.proximity import FaceTree
-from shapeprior.geometry.simplification import decimate, join_vertices, refine
+from shapeprior.geometry.simplification import decimate, join_vertices, subdivide
 
 
 def test_a_sphere_stays_one() -> None:
@@ -41,16 +41,16 @@ def test_joined_vertices_are_within_their_cell() -> None:
 def test_halved_edges_change_no_place_of_the_surface() -> None:
     box = trimesh.creation.box((1.0, 2.0, 0.3))
     mesh = TriangleMesh(vertices=np.array(box.vertices), faces=np.array(box.faces, dtype=np.int64))
-    fine = refine(mesh, longest=0.2, faces=20_000)
+    fine = subdivide(mesh, max_edge=0.2, max_faces=20_000)
     assert fine.is_watertight
     assert fine.volume == pytest.approx(mesh.volume, rel=1e-12)
     assert fine.face_areas.sum() == pytest.approx(mesh.face_areas.sum(), rel=1e-12)
     corners = fine.corners
     assert np.linalg.norm(corners - np.roll(corners, 1, axis=1), axis=2).max() <= 0.2
-    assert refine(mesh, longest=10.0, faces=20_000).faces.tolist() == mesh.faces.tolist()
-    some = refine(mesh, longest=0.01, faces=1000)
+    assert subdivide(mesh, max_edge=10.0, max_faces=20_000).faces.tolist() == mesh.faces.tolist()
+    some = subdivide(mesh, max_edge=0.01, max_faces=1000)
     assert 900 < len(some.faces) <= 1000
     assert some.is_watertight
-    # What can be had is spent where edges are the longest.
+    # The faces that are allowed go where edges are longest.
     lengths = np.linalg.norm(some.corners - np.roll(some.corners, 1, axis=1), axis=2)
     assert lengths.max() < 0.3

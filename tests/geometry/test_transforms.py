@@ -1,4 +1,4 @@
-"""Similarities: the algebra of maps, their storage, and what is refused."""
+"""Similarities: composition and inverses, their storage, and invalid values."""
 
 import json
 
@@ -33,7 +33,7 @@ def assert_same_map(found: Similarity, expected: Similarity) -> None:
 @settings(deadline=None)
 def test_the_inverse_brings_points_back(T_b_a: Similarity, points: np.ndarray) -> None:
     back = T_b_a.inverse().apply(T_b_a.apply(points))
-    # The offset may be far larger than the points' image, and then costs digits.
+    # An offset far larger than the points' image costs digits.
     lost = np.abs(T_b_a.offset).max() / T_b_a.scale
     np.testing.assert_allclose(back, points, rtol=1e-12, atol=1e-13 * (100.0 + lost))
 

@@ -1,4 +1,4 @@
-"""Pockets of free space, against solids whose hollows are known."""
+"""Regions of free space, against solids whose hollows are known."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from helpers.plain_geometry import join, keep, lathe, points_around, random_rota
 from shapeprior.geometry.mesh import TriangleMesh
 from shapeprior.geometry.proximity import FaceTree
 from shapeprior.geometry.raycasting import RayScene
-from shapeprior.sdf.cavities import CLEARANCE, NONE, OUTER, FreeSpaceRegions
+from shapeprior.sdf.cavities import MIN_CLEARANCE, NO_REGION, OUTSIDE, FreeSpaceRegions
 
 POINTS = points_around(np.random.default_rng(0), 1000)
 BALL = sphere(radius=0.9, subdivisions=4)
@@ -26,16 +26,16 @@ def test_a_ball_parts_inside_from_outside_right_up_to_its_surface() -> None:
     directions = POINTS / np.linalg.norm(POINTS, axis=1, keepdims=True)
     points = np.concatenate([POINTS, 0.8985 * directions, 0.9015 * directions])
     labels, outside = labels_at(BALL, points), sphere_sdf(points, radius=0.9) > 0.0
-    assert (labels != NONE).all()
-    np.testing.assert_array_equal(labels == OUTER, outside)
+    assert (labels != NO_REGION).all()
+    np.testing.assert_array_equal(labels == OUTSIDE, outside)
     assert len(np.unique(labels[~outside])) == 1
 
 
 def test_nested_balls_make_three_pockets_none_of_them_open() -> None:
     pockets = pockets_of(join(BALL, sphere(radius=0.5, subdivisions=3)))
-    assert pockets.open.tolist() == [True, False, False]
-    radii = [np.linalg.norm(nodes, axis=1) for nodes in pockets.nodes]
-    assert (radii[OUTER] > 0.9).all()
+    assert pockets.is_open.tolist() == [True, False, False]
+    radii = [np.linalg.norm(centers, axis=1) for centers in pockets.centers]
+    assert (radii[OUTSIDE] > 0.9).all()
     assert sorted([radii[1].max() < 0.5, radii[2].max() < 0.5]) == [False, True]
     assert max(radii[1].max(), radii[2].max()) < 0.9
 
@@ -46,21 +46,21 @@ def test_a_narrow_hole_parts_and_a_wide_mouth_joins(seed: int) -> None:
     top = turned.corners.mean(axis=1)[:, 2]
     # The hole's radius is 0.24 of the ball's; the hemisphere's mouth is as wide as the hemisphere.
     holed = pockets_of(keep(turned, top < 0.875))
-    assert holed.open.tolist() == [True, True]
-    assert labels_at(keep(turned, top < 0.875), np.zeros((1, 3)))[0] != OUTER
-    assert labels_at(keep(turned, top < 0.1), np.array([[0.0, 0.0, -0.6]])).tolist() == [OUTER]
+    assert holed.is_open.tolist() == [True, True]
+    assert labels_at(keep(turned, top < 0.875), np.zeros((1, 3)))[0] != OUTSIDE
+    assert labels_at(keep(turned, top < 0.1), np.array([[0.0, 0.0, -0.6]])).tolist() == [OUTSIDE]
 
 
 def test_a_deep_cup_belongs_to_the_outside_to_its_bottom() -> None:
     cup = lathe([(0.0, -0.7), (0.6, -0.7), (0.6, 0.7)])
     heights = np.linspace(-0.69, 0.6, 20)
     inside_cup = np.stack([np.full(20, 0.3), np.zeros(20), heights], axis=1)
-    assert (labels_at(cup, inside_cup) == OUTER).all()
+    assert (labels_at(cup, inside_cup) == OUTSIDE).all()
 
 
 def test_a_slot_narrower_than_the_clearance_is_no_pocket() -> None:
-    wall = 0.8 * CLEARANCE
+    wall = 0.8 * MIN_CLEARANCE
     slot = join(
         lathe([(0.5, -0.6), (0.5, 0.6)], sections=64), lathe([(0.5 - wall, -0.6), (0.5 - wall, 0.6)], sections=64)
     )
-    assert labels_at(slot, np.array([[0.5 - wall / 2, 0.0, 0.0]])).tolist() == [NONE]
+    assert labels_at(slot, np.array([[0.5 - wall / 2, 0.0, 0.0]])).tolist() == [NO_REGION]

@@ -1,4 +1,4 @@
-"""Sides of faces and signs from them, against analytic solids and the inside test itself."""
+"""The sides of faces and the signs of points, against analytic solids and the inside test itself."""
 
 from collections.abc import Callable
 
@@ -55,7 +55,7 @@ def test_faces_edges_and_corners_tell_the_sign(mesh: TriangleMesh, sdf: Callable
 
 
 def test_two_cones_that_touch_at_their_tips() -> None:
-    # Around a vertex of two fans the pseudonormal means nothing; beside it, it is the fan that is nearer.
+    # The pseudonormal of a vertex with two fans means nothing; beside the vertex, the nearer fan decides.
     cones = lathe([(0.0, -0.8), (0.6, -0.8), (0.0, 0.0), (0.6, 0.8), (0.0, 0.8)], sections=24)
     inside, told = signs(cones, POINTS * 0.5)
     truth = brute_force_winding(clean_mesh(cones, name="a")[0], POINTS * 0.5) > 0.5
@@ -71,7 +71,7 @@ def test_what_is_told_about_a_union_is_right() -> None:
 
 
 def test_hidden_faces_sheets_and_skin_by_area() -> None:
-    # A cube with a smaller one inside it and a plate above it.
+    # The mesh is a cube with a smaller one inside it and a plate above it.
     plate = TriangleMesh(
         vertices=np.array([[-0.4, -0.4, 0.65], [0.4, -0.4, 0.65], [0.4, 0.4, 0.65], [-0.4, 0.4, 0.65]]),
         faces=np.array([[0, 1, 2], [0, 2, 3]]),
@@ -84,7 +84,7 @@ def test_hidden_faces_sheets_and_skin_by_area() -> None:
 
 
 def test_a_part_that_slips_into_another_without_touching_it_is_cut() -> None:
-    # A rod in a hole that is a little wider: the faces of both go from outside to inside without a seam.
+    # A rod in a slightly wider hole: faces of both go from outside to inside without an intersection.
     hole = lathe([(0.104, 0.5), (0.6, 0.5), (0.6, -0.5), (0.0, -0.5)], sections=48)
     rod = lathe([(0.0, -0.3), (0.1, -0.3), (0.1, 0.9), (0.0, 0.9)], sections=48)
     sides, _ = sides_of(join(hole, rod))
@@ -106,7 +106,7 @@ def test_winding_and_confidence(seed: int) -> None:
 
 
 def test_few_points_at_the_hub_of_a_fan_are_told_their_side() -> None:
-    # All faces of a bipyramid meet at one of two corners, so that what lies around a face is all there is.
+    # All faces of a bipyramid meet at two corners, so that the faces around any face are all faces.
     around = np.linspace(0.0, 2.0 * np.pi, 400, endpoint=False)
     ring = np.stack([np.cos(around), np.zeros_like(around), np.sin(around)], axis=1)
     index = np.arange(400)

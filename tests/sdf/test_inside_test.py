@@ -1,4 +1,4 @@
-"""Inside and outside, against analytic solids and a plain sum of solid angles."""
+"""The inside test, against analytic solids and a plain sum of solid angles."""
 
 import numpy as np
 import pytest
@@ -29,7 +29,7 @@ from shapeprior.sdf.inside_test import InsideTest
 
 POINTS = points_around(np.random.default_rng(0), 1500)
 CUT = sphere(radius=0.9, subdivisions=3)
-# Open at the rim between its walls, as many models of mugs are.
+# The mug is open at the rim between its walls, as many models are.
 DOUBLE_WALL = join(lathe([(0.0, -0.7), (0.6, -0.7), (0.6, 0.7)]), lathe([(0.0, -0.6), (0.55, -0.6), (0.55, 0.7)]))
 
 
@@ -38,7 +38,7 @@ def inside_of(mesh: TriangleMesh) -> InsideTest:
 
 
 def assert_signs(inside: InsideTest, points: np.ndarray, sdf: np.ndarray, *, margin: float) -> None:
-    """Points farther from the surface than the margin are on their side of it."""
+    """Assert that points farther from the surface than the margin are on the side that the analytic distance tells."""
     clear = np.abs(sdf) > margin
     assert clear.sum() > len(points) / 2
     np.testing.assert_array_equal(inside(points[clear]), sdf[clear] < 0.0)
@@ -74,7 +74,7 @@ def test_winding_numbers_agree_with_a_plain_sum(name: str) -> None:
         ),
     }[name]
     found = InsideTest(mesh).winding_number(POINTS[:300])
-    # The hierarchical sum takes far groups of faces as points.
+    # The hierarchical sum approximates distant groups of faces by points.
     np.testing.assert_allclose(found, brute_force_winding(mesh, POINTS[:300]), atol=0.02)
 
 
@@ -110,7 +110,7 @@ def test_a_small_hole_lets_nothing_out(turned: float) -> None:
     sdf = sphere_sdf(POINTS, radius=0.9)
     far_from_the_hole = np.linalg.norm(POINTS - [0.0, 0.0, 0.9], axis=1) > 0.3
     assert_signs(inside, POINTS[far_from_the_hole], sdf[far_from_the_hole], margin=0.01)
-    # Beside the hole only what lies outside for sure must be so.
+    # Near the hole, only points that lie outside for certain are checked.
     assert not inside(POINTS[sdf > 0.02]).any()
 
 
@@ -139,7 +139,7 @@ def test_the_cavity_of_a_cup_is_outside_and_its_wall_is_inside(turned: bool) -> 
 
 
 def test_the_hollow_of_a_bottle_is_outside_though_nobody_sees_it() -> None:
-    # Its mouth is as small as a crack, and a missing face makes the mesh an open one.
+    # The bottle's mouth is as small as a crack, and a missing face opens the mesh.
     outer = [(0.0, -0.7), (0.5, -0.7), (0.5, 0.4), (0.08, 0.5), (0.08, 0.9)]
     inner = [(0.04, 0.9), (0.04, 0.5), (0.45, 0.35), (0.45, -0.65), (0.0, -0.65)]
     bottle = lathe(outer + inner, sections=16)
@@ -177,7 +177,7 @@ def test_escape_shares_are_solid_angles() -> None:
 def test_no_points_and_many_points() -> None:
     inside = inside_of(keep(CUT, CUT.corners.mean(axis=1)[:, 2] < 0.88))
     assert inside(np.zeros((0, 3))).shape == (0,)
-    # More than a batch of rays.
+    # These points are more than one batch.
     many = np.tile(POINTS[:100], (170, 1))
     np.testing.assert_array_equal(inside(many), np.tile(inside(POINTS[:100]), 170))
 

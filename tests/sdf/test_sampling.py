@@ -1,4 +1,4 @@
-"""Samples of signed distance: counts by strategy, exact labels of the stored points, shuffled rows, fixed bytes."""
+"""SDF samples: counts by strategy, exact distances of the stored points, shuffled rows, fixed bytes."""
 
 import numpy as np
 import pytest
@@ -27,12 +27,12 @@ def draw(distance: SignedDistance, *, seed: int = 0, **settings: object) -> SdfS
 
 
 def of(samples: SdfSamples, strategy: str) -> np.ndarray:
-    """Points of one strategy, sorted, as their order is shuffled."""
+    """Return the points of one strategy, sorted, as samples are shuffled."""
     points = samples.points_unit[samples.strategy == STRATEGIES.index(strategy)]
     return points[np.lexsort(points.T)]
 
 
-# How many of what.
+# Counts.
 
 
 def test_the_default_is_deepsdfs_mix() -> None:
@@ -89,7 +89,7 @@ def test_what_a_strategy_draws_does_not_depend_on_the_others(name: str) -> None:
 
 
 def test_strategies_share_no_random_numbers() -> None:
-    # A ball has no edges: both draw near it, in the same way.
+    # A ball has no edges, so that both strategies draw near its surface in the same way.
     samples = draw(BALL, near=200, edges=200, dtype="float32")
     assert not np.isin(of(samples, "edges"), of(samples, "near")).any()
 
@@ -102,26 +102,26 @@ def test_the_surface_does_not_depend_on_the_others() -> None:
 
 
 def test_strategies_are_numbered_in_a_fixed_order() -> None:
-    # Files hold these numbers: new names go to the end.
+    # Files hold these indices, so new names must go to the end.
     assert SamplingConfig().strategies == STRATEGIES == ("near", "uniform", "edges", "rays")
     samples = draw(BALL, uniform=10, rays=10)
     assert set(samples.strategy.tolist()) == {1, 3}
 
 
 def test_settings_reach_their_strategy() -> None:
-    # A variance this small tells near samples from uniform ones.
+    # With a variance this small, near samples differ clearly from uniform ones.
     tight = StrategySettings(near=NearSurface(variances=(1e-10,)))
     samples = draw(BALL, near=3000, uniform=1000, settings=tight, dtype="float32")
     assert np.abs(samples.sdf[samples.strategy == 0]).max() < 1e-3
     assert np.mean(np.abs(samples.sdf[samples.strategy == 1]) < 1e-3) < 0.05
 
 
-# Labels.
+# Distances.
 
 
 @pytest.mark.parametrize(
     ("dtype", "relative", "absolute"),
-    # Half a unit in the last place of the distance, or of the smallest numbers, and nothing for the points' own rounding.
+    # The bound is half a unit in the last place of the distance; the points' own rounding adds nothing to it.
     [("float16", 2.0**-11, 2.0**-25), ("float32", 2.0**-24, 1e-16)],
 )
 def test_labels_are_exact_for_the_stored_points(dtype: str, relative: float, absolute: float) -> None:
@@ -134,7 +134,7 @@ def test_labels_are_exact_for_the_stored_points(dtype: str, relative: float, abs
 
 
 def test_points_are_rounded_before_they_are_measured() -> None:
-    # Points before rounding would have labels that are off by more than the labels' own rounding.
+    # The distances of the points before rounding would be off by more than the distances' own rounding.
     samples = draw(BALL, near=2000)
     points = samples.points_unit.astype(np.float64)
     np.testing.assert_array_equal(samples.sdf, BALL(points).astype(np.float16))
@@ -145,7 +145,7 @@ def test_points_are_rounded_before_they_are_measured() -> None:
 
 
 class _Tiny(SignedDistance):
-    """Distances too small for float16, with both signs, and a zero."""
+    """A field with distances too small for float16, of both signs, and a zero."""
 
     def __call__(self, points_unit: np.ndarray) -> np.ndarray:
         sizes = np.array([1e-9, -1e-9, 0.0, 3e-8, -3e-8, 1e-7, -1e-7, 5e-324, -5e-324, 0.25])
@@ -188,7 +188,7 @@ def test_stored_surface_points_are_at_zero_with_unit_normals() -> None:
     assert surface.points_unit.dtype == surface.normals_unit.dtype == np.float32
     points, normals = surface.points_unit.astype(np.float64), surface.normals_unit.astype(np.float64)
     assert np.abs(box_sdf(points, extents=EXTENTS)).max() < 1e-7
-    # The normal of a box points along the axis whose wall the point is on.
+    # The normal of a box is along the axis across the wall that the point lies on.
     axis = np.argmin(np.abs(np.abs(points) - np.array(EXTENTS) / 2), axis=1)
     expected = np.eye(3)[axis] * np.sign(np.take_along_axis(points, axis[:, None], axis=1))
     np.testing.assert_allclose(normals, expected, atol=1e-7)
@@ -202,7 +202,7 @@ def test_rows_are_shuffled_over_all_strategies() -> None:
     shares = np.bincount(samples.strategy, minlength=4) / 4000
     for block in np.split(samples.strategy, 8):
         assert chisquare(np.bincount(block, minlength=4), 500 * shares).pvalue > 1e-4
-    # Neither do the strategies take turns.
+    # The strategies must not take turns either.
     repeats = np.mean(samples.strategy[1:] == samples.strategy[:-1])
     assert repeats == pytest.approx(np.sum(shares**2), abs=0.04)
 
@@ -230,7 +230,7 @@ def test_counts_out_of_range_are_refused(change: dict, found: str) -> None:
 
 def test_an_unknown_type_is_refused_where_types_are_not_checked() -> None:
     config = SamplingConfig()
-    object.__setattr__(config, "dtype", "half")  # The tests' type checker would refuse it first.
+    object.__setattr__(config, "dtype", "half")  # This gets past the type checks that run in tests.
     with pytest.raises(ConfigError, match="dtype = 'half'; expected one of 'float16', 'float32'"):
         config.__post_init__()
 
@@ -246,7 +246,7 @@ def test_a_shape_without_area_is_refused() -> None:
         draw(distance, near=10)
 
 
-# The command line's text, and JSON.
+# Text of the command line, and JSON.
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Splitting at seams: the surface stays, and what is called whole lies on one side of everything else."""
+"""Splitting at self-intersections: the surface stays the same, and whole pieces lie on one side of all others."""
 
 import numpy as np
 import pytest
@@ -8,11 +8,10 @@ from shapeprior.geometry.cleaning import clean_mesh
 from shapeprior.geometry.mesh import TriangleMesh
 from shapeprior.geometry.sampling import sample_surface
 from shapeprior.sdf.self_intersections import (
+    MAX_CROSSING_EDGE,
     MAX_PIECES,
-    SPLIT_EDGE,
-    _longest_allowed,
-    _longest_edges,
-    _split_in_four,
+    _max_edges,
+    _split_into_four,
     split_self_intersections,
     split_to_size,
 )
@@ -28,9 +27,9 @@ def longest(mesh: TriangleMesh) -> np.ndarray:
 def test_whole_pieces_do_not_cross_the_other_part() -> None:
     pieces, crossed = split_self_intersections(clean_mesh(CROSSING, name="a")[0])
     assert crossed.sum() > 0
-    assert (longest(pieces)[crossed] <= SPLIT_EDGE).all()
+    assert (longest(pieces)[crossed] <= MAX_CROSSING_EDGE).all()
     points, face = sample_surface(pieces, 50_000, rng=np.random.default_rng(0))
-    # The bar's faces are those with a corner outside the cube's planes or inside its middle.
+    # The bar's faces are those with a corner off the cube's surface.
     on_cube = np.abs(box_sdf(pieces.corners.reshape(-1, 3), extents=INNER)).reshape(-1, 3).max(axis=1) < 1e-9
     bar = ~crossed[face] & ~on_cube[face]
     side = box_sdf(points[bar], extents=INNER) < 0.0
@@ -69,18 +68,18 @@ def test_split_to_size_knows_where_pieces_come_from() -> None:
 
 
 def plainly_split(mesh: TriangleMesh) -> tuple[TriangleMesh, np.ndarray]:
-    """The same with every face that is left looked at again in every round."""
+    """Split like `split_self_intersections`, but look for intersections among all remaining faces in every round."""
     vertices, faces, whole = mesh.vertices, mesh.faces, []
     while True:
-        limit, _ = _longest_allowed(vertices, faces)
+        limit, _ = _max_edges(vertices, faces)
         whole.append(faces[~np.isfinite(limit)])
         faces, limit = faces[np.isfinite(limit)], limit[np.isfinite(limit)]
-        long = _longest_edges(vertices, faces) > limit
+        long = longest(TriangleMesh(vertices, faces)) > limit
         if not long.any() or len(faces) > MAX_PIECES:
             return TriangleMesh(vertices, np.concatenate([*whole, faces])), np.repeat(
                 [False, True], [sum(map(len, whole)), len(faces)]
             )
-        vertices, split = _split_in_four(vertices, faces[long])
+        vertices, split = _split_into_four(vertices, faces[long])
         faces = np.concatenate([faces[~long], split])
 
 

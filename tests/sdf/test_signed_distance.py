@@ -34,14 +34,14 @@ from shapeprior.geometry.transforms import Similarity
 from shapeprior.sdf.signed_distance import SHEET_HALF_THICKNESS, SignedDistance
 
 SEAM = 0.03
-"""How wrong a distance may be beside a seam of overlapping parts: half a piece, and a little for its corners."""
+"""Largest error of a distance near the intersection of two parts: half a piece, and a little for its corners."""
 POINTS = points_around(np.random.default_rng(0), 1500)
 FINE = sphere(radius=0.9, subdivisions=3)
 SHEET = TriangleMesh(
     vertices=np.array([[-0.7, -0.5, 0.0], [0.7, -0.5, 0.0], [0.7, 0.5, 0.0], [-0.7, 0.5, 0.0]]),
     faces=np.array([[0, 1, 2], [0, 2, 3]]),
 )
-# Parts overlap; the planes of one cut the faces of the other.
+# The parts overlap; the planes of one cut the faces of the other.
 A, B = box(center=(-0.3, 0.0, 0.0)), box(extents=(1.2, 0.5, 0.5), center=(0.3, 0.05, 0.03))
 
 
@@ -82,7 +82,7 @@ def test_analytic_solids(mesh: TriangleMesh, sdf: Callable[[np.ndarray], np.ndar
     ids=["sphere", "torus", "holes", "parts"],
 )
 def test_distances_are_exact(mesh: TriangleMesh) -> None:
-    # None of these has a hidden face; near them and on their vertices is where distances go wrong.
+    # None of these has a hidden face. Errors are likeliest near the surface and at vertices.
     rng = np.random.default_rng(1)
     near = mesh.corners[rng.integers(0, len(mesh.faces), 300)].mean(axis=1) + 0.01 * rng.standard_normal((300, 3))
     points = np.concatenate([POINTS[:300], near, mesh.vertices[np.unique(mesh.faces)][:100]])
@@ -92,7 +92,7 @@ def test_distances_are_exact(mesh: TriangleMesh) -> None:
 
 
 def test_angle_weighted_normals_agree_on_the_sign() -> None:
-    # libigl's pseudonormals: another way to the sign, right on closed meshes.
+    # libigl's pseudonormals give the sign in another way, which is correct on closed meshes.
     mesh = torus(major=0.65, minor=0.25, sections=16)
     kind = igl.SIGNED_DISTANCE_TYPE_PSEUDONORMAL
     other = igl.signed_distance(POINTS, mesh.vertices, mesh.faces, sign_type=kind)[0]
@@ -111,7 +111,7 @@ def test_turning_everything_changes_nothing(seed: int) -> None:
 @given(seed=st.integers(0, 2**32))
 @settings(max_examples=5, deadline=None)
 def test_it_is_a_distance(seed: int) -> None:
-    # No signed distance changes faster than its argument.
+    # A signed distance changes no faster than its argument.
     rng = np.random.default_rng(seed)
     start = points_around(rng, 200, reach=1.0)
     end = start + 0.2 * rng.standard_normal(start.shape)
@@ -124,7 +124,7 @@ def test_it_is_a_distance(seed: int) -> None:
 
 
 def exact_union(points: np.ndarray) -> np.ndarray:
-    """Distance to the union of A and B that manifold3d computes, with the analytic sign."""
+    """Return the distance to the union of A and B as manifold3d computes it, with the analytic sign."""
     union = from_trimesh(trimesh.boolean.union([to_trimesh(A), to_trimesh(B)]))
     assert union.is_watertight
     within = np.minimum(
@@ -140,11 +140,11 @@ def test_walls_inside_a_union_are_ignored(turned: str) -> None:
     distance = distance_to(mesh)
     found, exact = distance(POINTS), exact_union(POINTS)
     np.testing.assert_array_equal(found < 0.0, exact < 0.0)
-    # Pieces are kept or dropped whole, so the seam is where half a piece may be wrong.
+    # Pieces are kept or dropped whole, so that half a piece may be wrong along the intersection.
     error = np.abs(found - exact)
     assert error.max() < SEAM
     assert np.mean(error > 1e-6) < 0.15
-    # A wall that was not ignored would make this point 0.2 from a surface.
+    # If the hidden wall were not ignored, this point would be 0.2 from a surface.
     middle = np.array([[0.0, 0.05, 0.03]])
     assert exact_union(middle)[0] < -0.3
     assert distance(middle)[0] == pytest.approx(exact_union(middle)[0], abs=SEAM)
@@ -159,7 +159,7 @@ def brute_force_area(*, found_union: bool) -> float:
 
 
 def test_a_wall_in_the_middle_of_a_union_is_ignored() -> None:
-    # Two boxes that share a face: the shared wall lies half a unit from the outside.
+    # The wall that two boxes share lies half a unit from the outside.
     mesh = join(box(center=(-0.5, 0.0, 0.0)), box(center=(0.5, 0.0, 0.0)))
     found = distance_to(mesh)(POINTS)
     np.testing.assert_allclose(found, box_sdf(POINTS, extents=(2.0, 1.0, 1.0)), atol=1e-9)
@@ -184,7 +184,7 @@ def test_a_cup_with_an_open_rim_keeps_its_cavity() -> None:
         distance = distance_to(mesh)
         found = distance(np.array([[0.0, 0.0, 0.0], [0.55, 0.0, 0.0], [0.0, 0.0, -0.65], [0.7, 0.0, 0.0], [0, 0, 1.0]]))
         expected = [0.5, -0.05, -0.05, 0.1, np.hypot(0.3, 0.5)]
-        # Sixteen sides lie up to 0.012 inside the circle; the rims count as sheets.
+        # The polygon's sixteen sides lie up to 0.012 inside the circle; the rims count as sheets.
         np.testing.assert_allclose(found, expected, atol=0.012 + SHEET_HALF_THICKNESS)
         assert distance.report.skin_share > 0.9
         assert distance.report.hidden_share == 0.0
@@ -196,7 +196,7 @@ def test_a_sphere_with_a_small_hole_stays_solid(turned: float) -> None:
     distance = distance_to(flip(holed, np.random.default_rng(2).random(len(holed.faces)) < turned))
     far_from_the_hole = np.linalg.norm(POINTS - [0.0, 0.0, 0.9], axis=1) > 0.3
     points = POINTS[far_from_the_hole & (np.linalg.norm(POINTS, axis=1) > 0.6)]
-    # Farther inside, the missing faces are missed: the distance is to what is there.
+    # Farther inside, the nearest surface would be the missing faces; the distance is to those that exist.
     nearest_is_there = np.linalg.norm(points - [0.0, 0.0, 0.9], axis=1) > 0.35
     exact = sphere_sdf(points, radius=0.9)
     np.testing.assert_allclose(distance(points)[nearest_is_there], exact[nearest_is_there], atol=0.005)
@@ -220,7 +220,7 @@ def test_a_sheet_gets_a_thickness(half_thickness: float) -> None:
 
 
 def test_a_fin_beside_a_body_gets_a_thickness_and_its_root_is_hidden() -> None:
-    # A fin stands on a box and goes on into it.
+    # A fin stands on a box and continues into it.
     body = box(extents=(1.4, 0.4, 0.4))
     fin = TriangleMesh(
         vertices=np.array([[-0.2, 0.0, -0.1], [0.2, 0.0, -0.1], [0.2, 0.0, 0.6], [-0.2, 0.0, 0.6]]),
@@ -235,13 +235,13 @@ def test_a_fin_beside_a_body_gets_a_thickness_and_its_root_is_hidden() -> None:
     area = 2 * (1.4 * 0.4 * 2 + 0.16) + 0.4 * 0.7
     assert distance.report.sheet_share == pytest.approx(0.16 / area, abs=0.02)
     assert distance.report.hidden_share == pytest.approx(0.12 / area, abs=0.02)
-    # Beside the fin's middle, and in the middle of the body where the fin's root would be.
+    # One point is beside the fin's middle, the other in the body where the fin's root would be.
     points = np.array([[0.0, 0.005, 0.4], [0.0, 0.02, 0.4], [0.0, 0.0, 0.0]])
     np.testing.assert_allclose(distance(points), [-0.005, 0.01, -0.2], atol=1e-9)
 
 
 def test_a_closed_surface_comes_out_of_the_field() -> None:
-    # scikit-image's marching cubes on the field of a holed, inside-out sphere: one closed ball of the right volume.
+    # scikit-image's marching cubes gives one closed ball of the right volume for a holed, inside-out sphere.
     holed = flip(keep(FINE, FINE.corners.mean(axis=1)[:, 2] < 0.88))
     axis = np.linspace(-1.0, 1.0, 24)
     grid = np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), axis=-1)

@@ -1,4 +1,4 @@
-"""Where each strategy draws: distributions, edges, rays and normals, against analytic solids and plain second ways."""
+"""Sampling strategies: distributions, edges, rays and normals, against analytic solids and plain second ways."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ from shapeprior.geometry.transforms import Similarity
 from shapeprior.sdf.signed_distance import SHEET_HALF_THICKNESS, SignedDistance
 from shapeprior.sdf.strategies import (
     BEND_STEP,
-    STEP,
+    NORMAL_STEP,
     DepthRays,
     NearSurface,
     OnSurface,
@@ -39,11 +39,11 @@ def distance_to(*parts: TriangleMesh) -> SignedDistance:
     return SignedDistance(clean_mesh(join(*parts), name="a.obj")[0])
 
 
-# A wall drawn from both parts, hidden where they meet.
+# The two parts share a wall, which is hidden.
 TWO_BOXES = distance_to(
     box(extents=(0.6, 0.6, 0.6), center=(-0.3, 0, 0)), box(extents=(0.6, 0.4, 0.4), center=(0.3, 0, 0))
 )
-# A room with a wall across it: the wall is inside.
+# A box with a wall across it; the wall is hidden inside.
 WALLED = distance_to(
     box(),
     TriangleMesh(
@@ -60,7 +60,7 @@ def rng(seed: int = 0) -> np.random.Generator:
 
 
 def distance_to_box_edges(points: np.ndarray, extents: np.ndarray) -> np.ndarray:
-    """From points to the 12 edges of a centred box."""
+    """Return the distance of points to the 12 edges of a centred box."""
     best = np.full(len(points), np.inf)
     folded = np.abs(points)
     for axis in range(3):
@@ -70,7 +70,7 @@ def distance_to_box_edges(points: np.ndarray, extents: np.ndarray) -> np.ndarray
     return best
 
 
-# What holds for all.
+# All strategies.
 
 
 @pytest.mark.parametrize("name", list(vars(STRATEGY_SETTINGS)))
@@ -97,7 +97,7 @@ def test_another_seed_gives_other_samples(name: str) -> None:
 
 @pytest.mark.parametrize("variance", [0.0025, 0.00025])
 def test_offsets_have_the_variance_asked_for(variance: float) -> None:
-    # Beside a large flat face the distance is the offset's component along the normal: a normal distribution.
+    # Beside a large flat face the distance is the offset's component along the normal, which is normally distributed.
     points = NearSurface(variances=(variance,)).draw(SLAB, 4000, rng=rng())
     flat = np.abs(points[:, :2]).max(axis=1) < 19.0
     assert flat.mean() > 0.8
@@ -130,7 +130,7 @@ def test_uniform_samples_fill_the_unit_ball() -> None:
     points = UniformBall().draw(BALL, 4000, rng=rng())
     radius = np.linalg.norm(points, axis=1)
     assert radius.max() <= 1.0
-    # The share of a ball's volume within a radius is its cube.
+    # The share of the ball's volume within a radius is the radius cubed.
     assert kstest(radius, lambda r: np.clip(r, 0, 1) ** 3).pvalue > 1e-3
     assert chisquare(np.bincount((points > 0) @ np.array([1, 2, 4]), minlength=8)).pvalue > 1e-3
 
@@ -141,14 +141,14 @@ def test_uniform_samples_fill_the_unit_ball() -> None:
 def test_edge_samples_cluster_at_the_edges_of_a_box() -> None:
     points = SharpEdges(variance=1e-10).draw(BLOCK, 4000, rng=rng())
     assert distance_to_box_edges(points, BLOCK_SIZE).max() < 1e-4
-    # Near samples are mostly elsewhere, so this is not what any samples do.
+    # Near samples are mostly elsewhere, so not just any samples would pass.
     assert np.median(distance_to_box_edges(NearSurface().draw(BLOCK, 4000, rng=rng()), BLOCK_SIZE)) > 0.05
 
 
 def test_edges_are_drawn_by_length_and_evenly_along() -> None:
     points = SharpEdges(variance=1e-12).draw(BLOCK, 12_000, rng=rng())
     _, kept = np.unique(points.round(4), axis=0, return_index=True)
-    points = points[kept]  # Places are used more than once.
+    points = points[kept]  # Places are drawn with repetition.
     on_wall = np.abs(np.abs(points) - BLOCK_SIZE / 2) < 1e-4
     inner = on_wall.sum(axis=1) == 2
     assert inner.mean() > 0.99
@@ -186,13 +186,13 @@ def test_a_smooth_shape_falls_back_to_near_samples() -> None:
     assert len(strategy.places(BALL.surface, 500, rng=rng())) == 0
     points = strategy.draw(BALL, 4000, rng=rng())
     height = BALL(points)
-    # Twice the standard deviations hold 95 % of a plane's; the ball's curvature changes little.
+    # On a plane, two standard deviations hold 95 % of the samples; the ball's curvature changes little.
     assert np.mean(np.abs(height) < 0.1) > 0.95
     assert np.std(height) == pytest.approx(np.sqrt(0.5 * (0.0025 + 0.00025)), rel=0.1)
 
 
 def test_a_few_samples_find_a_few_edges() -> None:
-    # A fine ball beside a small box, unshared vertices and all: few of its sides are sharp.
+    # A fine ball beside a small box, with unshared vertices: few sides of the faces are sharp.
     ball = sphere(radius=0.3, center=(0.5, 0.0, 0.0), subdivisions=3)
     soup = TriangleMesh(vertices=ball.corners.reshape(-1, 3), faces=np.arange(3 * len(ball.faces)).reshape(-1, 3))
     distance = SignedDistance(join(box(extents=(0.2,) * 3), ball))
@@ -203,7 +203,7 @@ def test_a_few_samples_find_a_few_edges() -> None:
 
 
 def test_faces_too_thin_for_a_third_corner_make_no_edges() -> None:
-    # Points of a line as far as double precision goes: some of these faces have an area, but no direction across.
+    # These corners are collinear up to rounding: some of the faces have an area, but no direction across their edges.
     start, end = rng(1).uniform(-1, 1, (2, 200, 3))
     corners = np.stack([start, end, start + rng(2).random((200, 1)) * (end - start)], axis=1)
     needles = TriangleMesh(vertices=corners.reshape(-1, 3), faces=np.arange(600).reshape(-1, 3))
@@ -222,13 +222,13 @@ def test_unshared_vertices_of_a_flat_wall_make_no_edges() -> None:
     solid = box(extents=BLOCK_SIZE.tolist())
     soup = TriangleMesh(vertices=solid.corners.reshape(-1, 3), faces=np.arange(36).reshape(-1, 3))
     places = SharpEdges().places(soup, 3000, rng=rng())
-    # Close to a corner of a wall, the step across a diagonal leaves the wall.
+    # Close to a corner of a wall, the step across a diagonal ends beyond the wall.
     assert distance_to_box_edges(places, BLOCK_SIZE).max() < BEND_STEP
     assert len(places) > 1000
 
 
 def test_the_root_of_a_fin_on_a_flat_wall_is_sharp() -> None:
-    # Three walls share the edge along y; the two that lie flat are carried on, the fin ends there.
+    # Three walls share the edge along y; the two flat ones continue each other, and the fin ends there.
     vertices = np.array(
         [[-1, 0, 0], [-1, 1, 0], [0, 0, 0], [0, 1, 0], [1, 0, 0], [1, 1, 0], [0, 0, 1], [0, 1, 1]], float
     )
@@ -236,7 +236,7 @@ def test_the_root_of_a_fin_on_a_flat_wall_is_sharp() -> None:
     faces = np.array([face for a, b, c, d in quads for face in ((a, b, c), (a, c, d))])
     places = SharpEdges().places(TriangleMesh(vertices=vertices, faces=faces), 4000, rng=rng())
     at_root = np.abs(places[:, [0, 2]]).max(axis=1) < 1e-12
-    # One of the edge's three sides tells, among 9 rims of length 1.
+    # One of the edge's three sides is sharp, beside 9 rims of length 1.
     assert at_root.mean() == pytest.approx((1 / 3) / (9 + 1 / 3), abs=0.01)
 
 
@@ -258,7 +258,7 @@ def test_bends_out_of_range_are_refused(change: dict) -> None:
 
 
 def first_hits(mesh: TriangleMesh, origins: np.ndarray, directions: np.ndarray) -> np.ndarray:
-    """Distances to the first face by plain solving for barycentric weights, ray by ray."""
+    """Return the distances to the first face, by solving for barycentric weights ray by ray."""
     first = np.full(len(origins), np.inf)
     for a, b, c in mesh.corners:
         matrix = np.stack(
@@ -279,7 +279,7 @@ def test_rays_start_outside_and_end_at_the_first_hit(name: str) -> None:
     np.testing.assert_allclose(np.linalg.norm(origins, axis=1), 1.7)
     np.testing.assert_allclose(np.linalg.norm(directions, axis=1), 1.0)
     np.testing.assert_allclose(first_hit, first_hits(distance.surface, origins, directions), atol=1e-6)
-    # Viewpoints are all around.
+    # Viewpoints lie on all sides.
     assert chisquare(np.bincount((origins > 0) @ np.array([1, 2, 4]), minlength=8)).pvalue > 1e-3
 
 
@@ -287,12 +287,12 @@ def test_rays_start_outside_and_end_at_the_first_hit(name: str) -> None:
 def test_samples_before_the_hit_are_free_and_seen(name: str) -> None:
     distance, strategy = SHAPES[name], DepthRays(free_share=0.6)
     points = strategy.draw(distance, 500, rng=rng())
-    origins, directions, first_hit = strategy.cast(distance, 500, rng=rng())  # The same generator: the same rays.
+    origins, directions, first_hit = strategy.cast(distance, 500, rng=rng())  # The same generator gives the same rays.
     reach = np.einsum("ij,ij->i", points - origins, directions)
     np.testing.assert_allclose(points, origins + reach[:, None] * directions, atol=1e-12)
     assert (reach[:300] <= first_hit[:300]).all()
     assert distance(points[:300]).min() > -1e-6
-    # From each free sample, nothing lies between it and its camera.
+    # No surface lies between a free sample and its camera.
     mesh = distance.surface
     if len(mesh.faces) < 200:
         assert (first_hits(mesh, points[:300], -directions[:300]) > reach[:300] - 1e-3).all()
@@ -306,7 +306,7 @@ def test_free_samples_are_uniform_from_the_ball_to_the_hit() -> None:
     points = strategy.draw(BLOCK, 3000, rng=rng())
     origins, directions, first_hit = strategy.cast(BLOCK, 3000, rng=rng())
     reach = np.einsum("ij,ij->i", points - origins, directions)
-    # Where |o + t d| = 1, by numpy's own solver of polynomials.
+    # Solve |o + t d| = 1 with numpy's solver of polynomials.
     enters = np.array(
         [min(np.roots([1.0, 2.0 * o @ d, o @ o - 1.0]).real) for o, d in zip(origins, directions, strict=True)]
     )
@@ -321,7 +321,7 @@ def test_samples_behind_the_hit_of_a_thick_wall_are_inside() -> None:
 
 
 def test_rays_do_not_see_what_stands_behind() -> None:
-    # A screen hides the block from the viewpoints on its side, and the hollow between them is free from the others.
+    # A screen hides the block from viewpoints on its side; from the others, the space between them is seen as free.
     screen = moved(SHEET_MESH, Similarity(scale=1.0, rotation=np.eye(3), offset=np.array([0.0, 0.0, 0.6])))
     distance = distance_to(box(extents=(0.6, 0.6, 0.6)), screen)
     strategy = DepthRays(free_share=1.0)
@@ -338,7 +338,7 @@ def test_rays_do_not_see_what_stands_behind() -> None:
 
 
 def finite_differences(distance: SignedDistance, points: np.ndarray, *, step: float = 2e-5) -> np.ndarray:
-    """Gradient by central differences along the axes."""
+    """Return the gradient by central differences along the axes."""
     steps = step * np.eye(3)
     return np.stack([(distance(points + s) - distance(points - s)) / (2 * step) for s in steps], axis=1)
 
@@ -379,8 +379,8 @@ def test_normals_point_outward_whatever_the_winding() -> None:
 
 def test_no_surface_point_lies_within_a_step_of_an_edge() -> None:
     points, _ = OnSurface().draw(BLOCK, 20_000, rng=rng())
-    # About ten would, and the distance behind those is to the other wall.
-    assert distance_to_box_edges(points, BLOCK_SIZE).min() > 0.99 * STEP
+    # About ten of the points drawn do, and there the distance behind the surface is that to the other wall.
+    assert distance_to_box_edges(points, BLOCK_SIZE).min() > 0.99 * NORMAL_STEP
 
 
 def test_both_sides_of_a_sheet_are_drawn_at_its_thickness() -> None:
@@ -394,7 +394,7 @@ def test_both_sides_of_a_sheet_are_drawn_at_its_thickness() -> None:
 def test_surface_points_are_uniform_over_the_skin_and_both_sides_of_sheets() -> None:
     points, _ = OnSurface().draw(distance_to(box(extents=(0.5,) * 3, center=(0, 0, 0.5)), SHEET_MESH), 6000, rng=rng())
     on_plate = np.abs(points[:, 2]) < SHEET_HALF_THICKNESS + 1e-9
-    # The box touches nothing: six walls, and a plate of 1.4 by 1.0 with two sides.
+    # The box with its six walls touches nothing; the plate of 1.4 by 1.0 has two sides.
     assert on_plate.mean() == pytest.approx(2.8 / (2.8 + 1.5), abs=0.02)
 
 
@@ -453,6 +453,6 @@ def test_the_defaults_are_deepsdfs() -> None:
 
 
 def test_the_wall_inside_is_no_surface() -> None:
-    # What the tests above take for granted.
+    # The tests above rely on this.
     assert WALLED.report.hidden_share > 0.1
     assert brute_force_distance(WALLED.surface, np.array([[0.0, 0.0, 0.1]]))[0] == pytest.approx(0.4)

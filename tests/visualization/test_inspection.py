@@ -1,7 +1,4 @@
-"""Inspection of a mesh: counts that can be told by hand, and a picture with both sides in it.
-
-Slices of a field, against the analytic distance of a ball.
-"""
+"""Inspection of a mesh: counts, the picture, and slices of a field against a ball's analytic distance."""
 
 from pathlib import Path
 
@@ -38,12 +35,12 @@ def test_figures_and_picture_of_a_cup(tmp_path: Path) -> None:
     assert found.figures["holes"] == 0
     assert found.figures["closed"] == "yes"
     assert found.figures["confidence"] == 1.0
-    # Half the box's diagonal reaches the farthest corner only in a box; the rim's circle is farthest here.
+    # The farthest points are on the rim's circle, not in the box's corners.
     assert found.figures["diameter"] == pytest.approx(200.0 * np.hypot(0.5, 0.7), rel=0.01)
     pixels = np.asarray(found.picture).astype(int)
     front = pixels[-PANEL:, PANEL : 2 * PANEL]
     blue = front[..., 2] > front[..., 0] + 40
-    # The wall is blue on both sides of the cavity, which is not.
+    # The wall on both sides of the cavity is blue, the cavity is not.
     assert blue[PANEL // 2, : PANEL // 2].any()
     assert blue[PANEL // 2, PANEL // 2 :].any()
     assert not blue[PANEL // 2, PANEL // 2]

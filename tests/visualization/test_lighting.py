@@ -1,7 +1,4 @@
-"""Shading normals against analytic surfaces.
-
-Light where it can be integrated by hand.
-"""
+"""Shading normals against analytic surfaces, and light against integrals worked out by hand."""
 
 import numpy as np
 import pytest
@@ -29,7 +26,7 @@ def test_a_box_is_sharp_unless_the_limit_is_above_its_edges() -> None:
     flat = np.repeat(mesh.face_normals[:, None], 3, axis=1)
     np.testing.assert_allclose(crease_normals(mesh), flat, atol=1e-12)
     round_ = crease_normals(mesh, crease_deg=100.0)
-    # All faces around a vertex share one normal then, which points outwards along all axes.
+    # All faces around a vertex then share one normal, which points outward along all axes.
     assert (np.sign(round_) == np.sign(mesh.corners)).all()
     for vertex in range(len(mesh.vertices)):
         around = round_[mesh.faces == vertex]

@@ -1,4 +1,4 @@
-"""Panels in rows: sizes, titles, one camera, files."""
+"""Panels in rows: sizes, titles, a shared camera, and files."""
 
 from pathlib import Path
 
@@ -49,7 +49,7 @@ def test_panels_share_one_camera() -> None:
     pixels = np.asarray(comparison_picture([Panel(points=DOT), Panel(points=DOT), far]), dtype=np.int64)
     width = pixels.shape[1] // 3
     np.testing.assert_array_equal(pixels[:, :width], pixels[:, width : 2 * width])
-    # The fitted view holds the third panel's point as well, left of the first one's.
+    # The fitted view also holds the third panel's point, which is left of the first panel's.
     orange = np.argwhere(pixels[:, :width, 0] - pixels[:, :width, 2] > 80)
     blue = np.argwhere(pixels[:, 2 * width :, 2] - pixels[:, 2 * width :, 0] > 80)
     assert len(orange) > 0

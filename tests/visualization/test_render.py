@@ -1,4 +1,4 @@
-"""Pictures against projections that can be worked out by hand."""
+"""Rendered meshes and points, against projections worked out by hand."""
 
 import numpy as np
 import pytest
@@ -37,7 +37,7 @@ def middle_of(mask: np.ndarray) -> np.ndarray:
 def test_silhouette_of_a_sphere(width: int, height: int, radius: float) -> None:
     view = View(width=width, height=height, samples=1, azimuth_deg=130.0, elevation_deg=-10.0, distance=3.0)
     mask = drawn(render_mesh(ball(radius), view=view))
-    # The unit sphere, seen under asin(1/3) to each side, touches the left and the right edge; tangents bound ours.
+    # The unit sphere spans asin(1/3) to each side and touches the left and the right edge; this one is inside it.
     edge = np.tan(np.arcsin(radius / 3.0)) / np.tan(np.arcsin(1.0 / 3.0)) * width / 2
     row, column = np.indices((height, width))
     distance = np.hypot(column - (width - 1) / 2, row - (height - 1) / 2)

@@ -1,4 +1,4 @@
-"""Similarities, triangle meshes and cameras, and what is asked of them: rays, nearest points, cleaning, sampling.
+"""Similarities, triangle meshes and cameras, with ray casting, nearest points, cleaning, sampling and simplification.
 
-Entry: mesh.TriangleMesh, transforms.Similarity. May import: errors, config.
+Entry points: `mesh.TriangleMesh` and `transforms.Similarity`. May import: errors, config.
 """

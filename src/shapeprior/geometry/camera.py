@@ -1,6 +1,8 @@
-"""The camera, a pinhole behind a lens: pixels to rays and back, and where it stands.
+"""The pinhole camera and its lens: pixels to rays and back, depth images to points, and camera poses.
 
-What a lens does to a pinhole image: the Brown-Conrady model, forwards and backwards.
+The lens is the Brown-Conrady model (Brown 1966, "Decentering distortion of lenses") with the rational radial term of
+OpenCV's `calibrateCamera`. Its inverse is found by Newton's method. The camera frame is OpenCV's: x right, y down, z
+forward.
 """
 
 from dataclasses import astuple, dataclass
@@ -11,23 +13,24 @@ from jaxtyping import Bool, Float
 from shapeprior.errors import ConfigError
 from shapeprior.geometry.transforms import Similarity
 
-NEWTON_STEPS = 30
-TOLERANCE = 1e-9
-"""Of slopes: far below a thousandth of a pixel."""
-WIDEST_SLOPE = 8.0
-"""Rays farther than 83 degrees from the axis are not looked for."""
+MAX_NEWTON_STEPS = 30
+SLOPE_TOLERANCE = 1e-9
+"""Largest error of an undistorted ray's slope; it is far below a thousandth of a pixel."""
+MAX_SLOPE = 8.0
+"""Largest slope of a ray that `undistort` looks for: 83 degrees from the optical axis."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LensDistortion:
-    """Radial (k) and tangential (p) coefficients on slopes x/z, y/z, as OpenCV, ROS and the Azure Kinect define them.
+    """Radial (k) and tangential (p) distortion of the slopes x/z and y/z, as OpenCV, ROS and the Azure Kinect define
+    it.
 
-    Brown 1966, "Decentering distortion of lenses", with the rational radial term of OpenCV's `calibrateCamera`: with r² = x² + y²,
+    With r² = x² + y²,
 
     - x' = x·q + 2·p1·x·y + p2·(r² + 2x²), y' = y·q + p1·(r² + 2y²) + 2·p2·x·y,
     - q = (1 + k1·r² + k2·r⁴ + k3·r⁶) / (1 + k4·r² + k5·r⁴ + k6·r⁶).
 
-    All zero is a lens without distortion. Raises ConfigError for a coefficient that is not finite.
+    A lens whose coefficients are all zero does not distort. Raises ConfigError for a coefficient that is not finite.
     """
 
     k1: float = 0.0
@@ -44,69 +47,75 @@ class LensDistortion:
             raise ConfigError(f"distortion coefficients {astuple(self)}; expected finite numbers")
 
     def __bool__(self) -> bool:
-        """Whether it moves anything."""
+        """Tell whether the lens distorts at all."""
         return any(astuple(self))
 
     def distort(self, slopes: Float[np.ndarray, "*batch 2"]) -> Float[np.ndarray, "*batch 2"]:
-        """Where the rays of these slopes meet the image, as slopes of a pinhole."""
+        """Return where rays of the given slopes meet the image, as slopes of a pinhole camera without a lens."""
         x, y = slopes[..., 0], slopes[..., 1]
-        square = x * x + y * y
-        radial = self._radial(square)
+        r_squared = x * x + y * y
+        radial = self._radial(r_squared)
         return np.stack(
             [
-                x * radial + 2.0 * self.p1 * x * y + self.p2 * (square + 2.0 * x * x),
-                y * radial + self.p1 * (square + 2.0 * y * y) + 2.0 * self.p2 * x * y,
+                x * radial + 2.0 * self.p1 * x * y + self.p2 * (r_squared + 2.0 * x * x),
+                y * radial + self.p1 * (r_squared + 2.0 * y * y) + 2.0 * self.p2 * x * y,
             ],
             axis=-1,
         )
 
-    def undistort(self, seen: Float[np.ndarray, "points 2"]) -> Float[np.ndarray, "points 2"]:
-        """Inverse of `distort`, by Newton's method; NaN where no ray meets the image there.
+    def undistort(self, image_slopes: Float[np.ndarray, "points 2"]) -> Float[np.ndarray, "points 2"]:
+        """Return the slopes of the rays that meet the image at the given places; NaN where no ray does.
 
-        Beyond some radius the polynomial turns back, and the image would show directions twice: no ray is looked for there.
+        This is the inverse of `distort`, by Newton's method. Beyond some radius the radial polynomial turns back, so
+        that the image would show some directions twice; no ray is looked for there.
         """
-        slopes = seen.astype(np.float64)
+        slopes = image_slopes.astype(np.float64)
         if not self:
             return slopes
         with np.errstate(all="ignore"):
-            for _ in range(NEWTON_STEPS):
-                off = self.distort(slopes) - seen
-                if np.nanmax(np.abs(off), initial=0.0) < 1e-3 * TOLERANCE:
+            for _ in range(MAX_NEWTON_STEPS):
+                residual = self.distort(slopes) - image_slopes
+                if np.nanmax(np.abs(residual), initial=0.0) < 1e-3 * SLOPE_TOLERANCE:
                     break
                 xx, xy, yy = self._derivative(slopes)
                 determinant = xx * yy - xy * xy
-                step = np.stack([yy * off[:, 0] - xy * off[:, 1], xx * off[:, 1] - xy * off[:, 0]], axis=1)
+                step = np.stack(
+                    [yy * residual[:, 0] - xy * residual[:, 1], xx * residual[:, 1] - xy * residual[:, 0]], axis=1
+                )
                 slopes = slopes - step / determinant[:, None]
-            good = self._met(slopes, seen)
-        return np.where(good[:, None], slopes, np.nan)
+            found = self._is_solution(slopes, image_slopes)
+        return np.where(found[:, None], slopes, np.nan)
 
-    def _met(self, slopes: Float[np.ndarray, "points 2"], seen: Float[np.ndarray, "points 2"]) -> Bool[np.ndarray, "p"]:
+    def _is_solution(
+        self, slopes: Float[np.ndarray, "points 2"], image_slopes: Float[np.ndarray, "points 2"]
+    ) -> Bool[np.ndarray, "points"]:
+        """Tell where Newton's method has converged to a ray before the radius at which the image turns back."""
         xx, xy, yy = self._derivative(slopes)
-        close = (np.abs(self.distort(slopes) - seen) < TOLERANCE).all(axis=1)
-        return close & (xx * yy - xy * xy > 0.0) & (np.hypot(slopes[:, 0], slopes[:, 1]) < self._reach())
+        close = (np.abs(self.distort(slopes) - image_slopes) < SLOPE_TOLERANCE).all(axis=1)
+        return close & (xx * yy - xy * xy > 0.0) & (np.hypot(slopes[:, 0], slopes[:, 1]) < self._max_radius())
 
-    def _reach(self) -> float:
-        """Slope at which the radial part turns back, at most WIDEST_SLOPE."""
-        radius = np.linspace(0.0, WIDEST_SLOPE, 8001)
+    def _max_radius(self) -> float:
+        """Return the slope at which the radial polynomial turns back, at most MAX_SLOPE."""
+        radius = np.linspace(0.0, MAX_SLOPE, 8001)
         image = radius * self._radial(radius * radius)
         turns = np.flatnonzero(~(np.diff(image) > 0.0))
-        return float(radius[turns[0]]) if len(turns) else WIDEST_SLOPE
+        return float(radius[turns[0]]) if len(turns) else MAX_SLOPE
 
-    def _radial(self, square: Float[np.ndarray, "*any"]) -> Float[np.ndarray, "*any"]:
-        above = 1.0 + square * (self.k1 + square * (self.k2 + square * self.k3))
-        return above / (1.0 + square * (self.k4 + square * (self.k5 + square * self.k6)))
+    def _radial(self, r_squared: Float[np.ndarray, "*any"]) -> Float[np.ndarray, "*any"]:
+        numerator = 1.0 + r_squared * (self.k1 + r_squared * (self.k2 + r_squared * self.k3))
+        return numerator / (1.0 + r_squared * (self.k4 + r_squared * (self.k5 + r_squared * self.k6)))
 
     def _derivative(
         self, slopes: Float[np.ndarray, "points 2"]
     ) -> tuple[Float[np.ndarray, "points"], Float[np.ndarray, "points"], Float[np.ndarray, "points"]]:
-        """dx'/dx, dx'/dy = dy'/dx, dy'/dy."""
+        """Return the entries dx'/dx, dx'/dy = dy'/dx and dy'/dy of the symmetric Jacobian of `distort`."""
         x, y = slopes[:, 0], slopes[:, 1]
-        square = x * x + y * y
-        radial = self._radial(square)
-        below = 1.0 + square * (self.k4 + square * (self.k5 + square * self.k6))
-        by_above = self.k1 + square * (2.0 * self.k2 + square * 3.0 * self.k3)
-        by_below = self.k4 + square * (2.0 * self.k5 + square * 3.0 * self.k6)
-        slope = (by_above - radial * by_below) / below  # Of the radial factor by r².
+        r_squared = x * x + y * y
+        radial = self._radial(r_squared)
+        denominator = 1.0 + r_squared * (self.k4 + r_squared * (self.k5 + r_squared * self.k6))
+        numerator_slope = self.k1 + r_squared * (2.0 * self.k2 + r_squared * 3.0 * self.k3)
+        denominator_slope = self.k4 + r_squared * (2.0 * self.k5 + r_squared * 3.0 * self.k6)
+        slope = (numerator_slope - radial * denominator_slope) / denominator  # The radial factor's derivative by r².
         return (
             radial + 2.0 * x * x * slope + 2.0 * self.p1 * y + 6.0 * self.p2 * x,
             2.0 * x * y * slope + 2.0 * self.p1 * x + 2.0 * self.p2 * y,
@@ -119,10 +128,10 @@ NO_DISTORTION = LensDistortion()
 
 @dataclass(frozen=True, kw_only=True)
 class PinholeCamera:
-    """A camera. Pixel (u, v) has its centre at (u, v); ``u = fx x' + cx``, ``v = fy y' + cy``, where ``x' = x / z`` and
-    ``y' = y / z`` for a lens without distortion, else what `LensDistortion.distort` makes of these.
+    """A pinhole camera with an optional lens. The centre of the top left pixel is at (0, 0).
 
-    Raises ConfigError for a value outside its range.
+    A point (x, y, z) of the camera frame is seen at ``u = fx x' + cx``, ``v = fy y' + cy``, where (x', y') are its
+    slopes (x / z, y / z), distorted by the lens. Raises ConfigError for a value outside its range.
     """
 
     fx: float
@@ -130,15 +139,15 @@ class PinholeCamera:
     fy: float
     """Focal length along the columns, in pixels; positive."""
     cx: float
-    """Where the optical axis meets the image, from the centre of the leftmost pixel to the right, in pixels."""
+    """Column at which the optical axis meets the image, in pixels from the centre of the leftmost pixel."""
     cy: float
-    """Where the optical axis meets the image, from the centre of the topmost pixel down, in pixels."""
+    """Row at which the optical axis meets the image, in pixels from the centre of the topmost pixel."""
     width: int
-    """Pixels in a row; at least 1."""
+    """Number of columns of the image; at least 1."""
     height: int
-    """Pixels in a column; at least 1."""
+    """Number of rows of the image; at least 1."""
     lens: LensDistortion = NO_DISTORTION
-    """What bends the rays; none unless told."""
+    """Distortion of the lens; none by default."""
 
     def __post_init__(self) -> None:
         if not (np.isfinite([self.fx, self.fy]).all() and self.fx > 0 and self.fy > 0):
@@ -149,9 +158,10 @@ class PinholeCamera:
             raise ConfigError(f"image size {self.width} x {self.height}; expected at least 1 x 1 pixel")
 
     def pixel_rays(self) -> Float[np.ndarray, "height width 3"]:
-        """Directions through the pixel centres in the camera frame, with z = 1: depth times these are points.
+        """Return the directions through the pixel centres, in the camera frame and with z = 1.
 
-        NaN for pixels that no ray meets by a distorting lens's model, such as corners beyond its reach.
+        Multiplied by the depth they are points. Pixels that no ray meets by the lens's model are NaN, such as corners
+        beyond the radius at which the model holds.
         """
         x = (np.arange(self.width, dtype=np.float64) - self.cx) / self.fx
         y = (np.arange(self.height, dtype=np.float64) - self.cy) / self.fy
@@ -164,27 +174,34 @@ class PinholeCamera:
         return rays
 
     def project(self, points_camera: Float[np.ndarray, "points 3"]) -> Float[np.ndarray, "points 2"]:
-        """Pixels (u, v) of points of the camera frame, outside the image too; NaN where z is not above 0."""
+        """Return the pixels (u, v) at which points of the camera frame are seen, inside the image or outside.
+
+        Points that are not in front of the camera (z > 0) give NaN.
+        """
         z = points_camera[:, 2:]
         focal, center = np.array([self.fx, self.fy]), np.array([self.cx, self.cy])
         slopes = np.divide(points_camera[:, :2], z, out=np.full((len(z), 2), np.nan), where=z > 0)
         return focal * self.lens.distort(slopes) + center
 
     def back_project(self, depth: Float[np.ndarray, "height width"]) -> Float[np.ndarray, "points 3"]:
-        """Points of the camera frame, in the depth's length unit, row by row, for each pixel with a measurement and a ray.
+        """Return the points of a depth image, in the camera frame and the depth's length unit, row by row.
 
-        Raises ConfigError if the depth image is not of this camera's size.
+        Each pixel with a measurement and a ray gives one point. Raises ConfigError if the image is not of the camera's
+        size.
         """
         if depth.shape != (self.height, self.width):
             found, expected = f"{depth.shape[1]} x {depth.shape[0]}", f"{self.width} x {self.height}"
-            raise ConfigError(f"the depth image has {found} pixels; expected the camera's {expected}")
+            raise ConfigError(
+                f"the depth image has {found} pixels; expected the camera's {expected}; "
+                "use the intrinsics of this image"
+            )
         rays = self.pixel_rays()
         measured = has_measurement(depth) & np.isfinite(rays[:, :, 0])
         return rays[measured] * depth[measured][:, None].astype(np.float64)
 
 
 def has_measurement(depth: Float[np.ndarray, "height width"]) -> Bool[np.ndarray, "height width"]:
-    """Where a depth image holds a distance in front of the camera; zero, negative, NaN and infinity are none."""
+    """Mark the pixels that hold a distance in front of the camera: neither zero, negative, NaN nor infinite."""
     return np.isfinite(depth) & (depth > 0)
 
 
@@ -193,15 +210,19 @@ def look_at(
     target_world: Float[np.ndarray, "3"],
     up_world: Float[np.ndarray, "3"] | tuple[float, float, float] = (0.0, 1.0, 0.0),
 ) -> Similarity:
-    """``T_world_camera`` of a camera at the eye that looks at the target, with the up direction upwards in its image.
+    """Return ``T_world_camera`` of a camera at `eye_world` that looks at `target_world` with `up_world` up in its
+    image.
 
-    Looking straight along up, the world axis that is farthest from the line of sight takes the place of up.
-    Raises ValueError if the eye is the target.
+    If the camera looks straight along the up direction, the world axis farthest from the line of sight replaces it.
+    Raises ValueError if eye and target are the same point.
     """
     forward = target_world - eye_world
     length = float(np.linalg.norm(forward))
     if not (np.isfinite(length) and length > 0):
-        raise ValueError(f"a camera at {eye_world.tolist()} cannot look at {target_world.tolist()}")
+        raise ValueError(
+            f"a camera at {eye_world.tolist()} cannot look at {target_world.tolist()}; "
+            "expected two different finite points"
+        )
     forward = forward / length
     up = np.asarray(up_world, dtype=np.float64)
     right = np.cross(forward, up)

@@ -1,6 +1,7 @@
-"""Cleaning: weld, drop degenerate faces, twin faces and stray parts, and orient every patch outward.
+"""Mesh cleaning: weld vertices, drop degenerate faces, twin faces and stray parts, and orient every patch outward.
 
-Outward orientation of patches: by volume where a patch is closed, by what rays see where it is open.
+`clean_mesh` is the entry point. A closed patch is oriented by its volume. An open patch is oriented by ray casting,
+after Takayama et al. 2014, "A simple method for correcting facet orientations in polygon meshes based on ray casting".
 """
 
 from dataclasses import dataclass
@@ -8,59 +9,70 @@ from dataclasses import dataclass
 import igl
 import numpy as np
 from jaxtyping import Bool, Float, Int
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 from scipy.spatial import KDTree
 
 from shapeprior.errors import MeshError
-from shapeprior.geometry.mesh import TriangleMesh, row_keys
+from shapeprior.geometry.mesh import TriangleMesh, connected_labels, face_edges, row_keys
 from shapeprior.geometry.raycasting import RayScene
 from shapeprior.geometry.sampling import fibonacci_directions
 
 WELD_TOLERANCE = 1e-7
-"""Vertices closer than this share of the bounding box's diagonal become one."""
-SIZES = (1e-50, 1e50)
-"""Extents between which areas and volumes neither vanish nor overflow."""
+"""Vertices closer than this share of the bounding box's diagonal become one vertex."""
+EXTENT_RANGE = (1e-50, 1e50)
+"""Smallest and largest extent of a mesh. Between them, areas and volumes neither vanish nor overflow."""
 STRAY_AREA_SHARE = 0.1
-"""Parts that together have less than this share of the surface ..."""
-STRAY_GAP = 0.1
-"""... and lie farther than this share of the diagonal from the box of the rest are stray, not the object."""
+"""Stray parts are dropped only if together they have less than this share of the surface's area."""
+STRAY_GAP_RATIO = 0.1
+"""A part is stray if its box is farther from the box of the object than this share of that box's diagonal."""
+NUM_ESCAPE_RAYS = 32
+"""Rays cast from each sampled face to find out which side of an open patch faces outward."""
+SAMPLES_PER_PATCH = 64
+"""Faces of each open patch, at most, that rays start from."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CleanReport:
-    """What cleaning found; stored beside each shape's samples."""
+    """Counts of what cleaning found and changed; they are stored beside each shape's samples."""
 
     source_faces: int
     """Faces in the file."""
     faces: int
-    """Faces left."""
+    """Faces that are left."""
     degenerate_faces: int
-    """Faces without area, dropped."""
+    """Faces without area that were dropped."""
     twin_faces: int
-    """Second copies of a face, in either winding, dropped (every ShapeNet file holds each face twice)."""
+    """Second copies of a face, in either winding, that were dropped. Every ShapeNet file holds each face twice."""
     stray_faces: int
-    """Faces of tiny parts far from the object, dropped: they would spoil the normalisation."""
+    """Faces of tiny parts far from the object that were dropped, as they would spoil the normalisation."""
     flipped_faces: int
-    """Faces whose winding was turned, so that their patch looks outward."""
+    """Faces whose winding was reversed to turn their patch outward."""
     patches: int
-    """Orientable pieces that are joined across manifold edges."""
+    """Orientable pieces of the surface, each joined across manifold edges."""
     boundary_edges: int
-    """Edges with one face: the rims of holes."""
+    """Edges with one face, which form the rims of holes."""
     nonmanifold_edges: int
     """Edges with more than two faces."""
 
 
 def clean_mesh(mesh: TriangleMesh, *, name: str) -> tuple[TriangleMesh, CleanReport]:
-    """Repair what every file of this field may have wrong; the frame stays as it is.
+    """Clean a mesh and orient it outward; its frame stays as it is.
 
-    `name` is the file that errors name. Raises MeshError if no face with area is left.
+    Args:
+        mesh: The mesh of a file, with any of the usual faults: split vertices, doubled or inverted faces, stray parts.
+        name: The file's name, for error messages.
+
+    Returns:
+        The cleaned mesh, without unused vertices, and a report of what was changed.
+
+    Raises:
+        MeshError: no face with area is left, or the mesh is too small or too large for areas and volumes in float64.
     """
     source_faces = len(mesh.faces)
     with np.errstate(over="ignore"):
         size = float(np.ptp(mesh.bounds, axis=0).max())
-    if size > 0 and not SIZES[0] < size < SIZES[1]:
-        raise MeshError(f"{name}: {size:.3g} units across; expected {SIZES[0]} to {SIZES[1]}; choose another unit")
+    smallest, largest = EXTENT_RANGE
+    if size > 0 and not smallest < size < largest:
+        raise MeshError(f"{name}: {size:.3g} units across; expected {smallest} to {largest}; choose another unit")
     mesh = _weld(mesh)
     keep = _has_area(mesh)
     degenerate = int(np.count_nonzero(~keep))
@@ -72,7 +84,7 @@ def clean_mesh(mesh: TriangleMesh, *, name: str) -> tuple[TriangleMesh, CleanRep
     faces = faces[np.sort(first)]
     mesh = TriangleMesh(vertices=mesh.vertices, faces=faces)
     stray = _stray_faces(mesh)
-    mesh = _drop_unused_vertices(TriangleMesh(vertices=mesh.vertices, faces=mesh.faces[~stray]))
+    mesh = TriangleMesh(vertices=mesh.vertices, faces=mesh.faces[~stray]).without_unused_vertices()
     oriented, patches = igl.bfs_orient(mesh.faces)
     patches = np.asarray(patches, dtype=np.int64).reshape(-1)
     before = mesh.faces
@@ -92,19 +104,18 @@ def clean_mesh(mesh: TriangleMesh, *, name: str) -> tuple[TriangleMesh, CleanRep
 
 
 def _weld(mesh: TriangleMesh) -> TriangleMesh:
-    """Join vertices by position; normals and texture coordinates split them in many files."""
+    """Join vertices at one position, which many files split to give each face its own normal or texture coordinate."""
     low, high = mesh.bounds
     diagonal = float(np.linalg.norm(high - low))
     step = max(diagonal * WELD_TOLERANCE, np.finfo(np.float64).tiny)
     used, faces = np.unique(mesh.faces, return_inverse=True)
     vertices = mesh.vertices[used]
-    # A grid joins nearly all, however many lie in one place; pairs across its cells' borders are left for a tree.
+    # A grid joins nearly all vertices, however many share a place. A tree finds the pairs across the cells' borders.
     grid = np.round((vertices - low) / step).astype(np.int64)
     _, first, cell = np.unique(row_keys(grid), return_index=True, return_inverse=True)
     pairs = KDTree(vertices[first]).query_pairs(step, output_type="ndarray")
-    graph = coo_array((np.ones(len(pairs), dtype=np.int8), tuple(pairs.T)), shape=(len(first), len(first)))
-    group = connected_components(graph, directed=False)[1][cell.reshape(-1)]
-    # Keep file order, so that the result does not depend on where the mesh lies.
+    group = connected_labels(pairs, len(first))[cell.reshape(-1)]
+    # The order of the file is kept, so that the result does not depend on where the mesh lies.
     _, first, inverse = np.unique(group, return_index=True, return_inverse=True)
     order = np.argsort(first)
     rank = np.zeros_like(order)
@@ -116,18 +127,16 @@ def _weld(mesh: TriangleMesh) -> TriangleMesh:
 def _has_area(mesh: TriangleMesh) -> Bool[np.ndarray, "faces"]:
     a, b, c = mesh.faces.T
     distinct = (a != b) & (b != c) & (c != a)
-    corners = mesh.corners
-    edges = corners - np.roll(corners, 1, axis=1)
-    longest = np.linalg.norm(edges, axis=2).max(axis=1)
-    # A sliver's height below 1e-9 of its length is rounding, and its normal is noise.
-    return distinct & (2.0 * mesh.face_areas > 1e-9 * longest**2)
+    # If a sliver's height is below 1e-9 of its length, it is rounding, and the sliver's normal is noise.
+    return distinct & (2.0 * mesh.face_areas > 1e-9 * mesh.longest_edges**2)
 
 
 def _stray_faces(mesh: TriangleMesh) -> Bool[np.ndarray, "faces"]:
-    """Faces of parts that lie well away from the object and are little beside it.
+    """Mark the faces of small parts that lie far from the object.
 
-    The object grows from its largest part: a part of any size whose box is near the object's box belongs to it. If a tenth of the
-    surface or more does not, the file may show several things on purpose, and nothing is dropped.
+    The object grows from its largest part: every part whose box is near the object's box joins it, whatever its size.
+    If a tenth of the surface or more does not belong to the object (`STRAY_AREA_SHARE`), the file may well show several
+    things, and nothing is dropped.
     """
     labels = mesh.part_labels
     count = int(labels.max()) + 1
@@ -142,7 +151,7 @@ def _stray_faces(mesh: TriangleMesh) -> Bool[np.ndarray, "faces"]:
     belongs = np.arange(count) == int(area.argmax())
     while True:
         box_low, box_high = low[belongs].min(axis=0), high[belongs].max(axis=0)
-        reach = STRAY_GAP * np.linalg.norm(box_high - box_low)
+        reach = STRAY_GAP_RATIO * np.linalg.norm(box_high - box_low)
         gap = np.linalg.norm(np.maximum(np.maximum(low - box_high, box_low - high), 0.0), axis=1)
         grown = belongs | (gap <= reach)
         if np.array_equal(grown, belongs):
@@ -151,27 +160,22 @@ def _stray_faces(mesh: TriangleMesh) -> Bool[np.ndarray, "faces"]:
     return ~belongs[labels] if area[~belongs].sum() < STRAY_AREA_SHARE * area.sum() else none
 
 
-def _drop_unused_vertices(mesh: TriangleMesh) -> TriangleMesh:
-    used, faces = np.unique(mesh.faces, return_inverse=True)
-    return TriangleMesh(vertices=mesh.vertices[used], faces=faces.reshape(mesh.faces.shape).astype(np.int64))
-
-
 def _winding(faces: Int[np.ndarray, "faces 3"]) -> Bool[np.ndarray, "faces"]:
-    """Parity of each face's corner order: two rows with the same corners agree on it iff they wind the same way."""
+    """Return the parity of each face's corner order: two rows with the same corners agree iff they wind the same
+    way."""
     a, b, c = faces.T
     return (a < b) ^ (b < c) ^ (c < a)
 
 
-RAYS = 32
-SAMPLES_A_PATCH = 64
-
-
 def orient_outward(mesh: TriangleMesh, patches: Int[np.ndarray, "faces"]) -> TriangleMesh:
-    """Turn whole patches so that they face the outside; within a patch the winding must already be consistent.
+    """Turn whole patches outward; within each patch, the winding must be consistent already.
 
-    A closed patch gets a positive volume. An open one turns the side outward from which more rays escape to infinity, in
-    the manner of Takayama et al. 2014, "A simple method for correcting facet orientations in polygon meshes
-    based on ray casting"; rays and samples are fixed, so that the result is the same every time.
+    A closed patch is given a positive volume. An open patch is turned so that more rays escape to infinity from its
+    front than from its back (Takayama et al. 2014). Rays and samples are fixed, so that the result is always the same.
+
+    Args:
+        mesh: Any triangle mesh.
+        patches: The patch that each face belongs to, from 0.
     """
     count = int(patches.max()) + 1
     closed = _closed_patches(mesh, patches, count)
@@ -187,31 +191,28 @@ def orient_outward(mesh: TriangleMesh, patches: Int[np.ndarray, "faces"]) -> Tri
 
 
 def _closed_patches(mesh: TriangleMesh, patches: Int[np.ndarray, "faces"], count: int) -> Bool[np.ndarray, "patches"]:
-    """A patch is closed if each of its edges has exactly two of its faces."""
+    """Tell which patches are closed: each of their edges has exactly two faces of the patch."""
     owner = np.repeat(patches, 3)
     # Small integers, as these arrays are the largest of all.
-    edges = mesh.faces.astype(np.int32)[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2)
-    edges.sort(axis=1)
-    edge = row_keys(edges)
-    del edges
-    code = row_keys(np.column_stack([owner, edge]))
+    edge = row_keys(face_edges(mesh.faces.astype(np.int32)))
+    keys = row_keys(np.column_stack([owner, edge]))
     del edge
-    order = np.argsort(code, kind="stable")
-    code = code[order]
-    start = np.flatnonzero(np.concatenate([[True], code[1:] != code[:-1]]))
-    odd = start[np.diff(np.append(start, len(code))) != 2]
-    open_patches = np.zeros(count, dtype=bool)
-    open_patches[owner[order[odd]]] = True
-    return ~open_patches
+    order = np.argsort(keys, kind="stable")
+    keys = keys[order]
+    start = np.flatnonzero(np.concatenate([[True], keys[1:] != keys[:-1]]))
+    odd = start[np.diff(np.append(start, len(keys))) != 2]
+    is_closed = np.ones(count, dtype=bool)
+    is_closed[owner[order[odd]]] = False
+    return is_closed
 
 
 def _escape_balance(
     mesh: TriangleMesh, patches: Int[np.ndarray, "faces"], wanted: Bool[np.ndarray, "patches"]
 ) -> Float[np.ndarray, "patches"]:
-    """Rays that escape in front of each wanted patch minus those that escape behind it."""
+    """Count the rays that escape in front of each wanted patch, less those that escape behind it."""
     faces = _spread_over_patches(mesh, patches, wanted)
     centroids, normals = mesh.vertices[mesh.faces[faces]].mean(axis=1), mesh.face_normals[faces]
-    directions = fibonacci_directions(RAYS)
+    directions = fibonacci_directions(NUM_ESCAPE_RAYS)
     step = 1e-5 * float(np.linalg.norm(mesh.bounds[1] - mesh.bounds[0]))
     front = np.einsum("fk,rk->fr", normals, directions)
     side = np.where(front >= 0, 1.0, -1.0)
@@ -224,9 +225,9 @@ def _escape_balance(
 def _spread_over_patches(
     mesh: TriangleMesh, patches: Int[np.ndarray, "faces"], wanted: Bool[np.ndarray, "patches"]
 ) -> Int[np.ndarray, "chosen"]:
-    """Up to SAMPLES_A_PATCH faces of each wanted patch, the largest first: they speak for most of its surface."""
+    """Choose the largest faces of each wanted patch, up to SAMPLES_PER_PATCH: they stand for most of its surface."""
     faces = np.flatnonzero(wanted[patches])
     order = faces[np.lexsort((-mesh.face_areas[faces], patches[faces]))]
     starts = np.searchsorted(patches[order], np.arange(len(wanted)))
     rank = np.arange(len(order)) - starts[patches[order]]
-    return order[rank < SAMPLES_A_PATCH]
+    return order[rank < SAMPLES_PER_PATCH]

@@ -1,4 +1,8 @@
-"""What a ray meets first on a mesh."""
+"""Ray casting on triangle meshes: the first hit and occlusion, by Embree or, where that is missing, by libigl.
+
+`RayScene` is the entry point. It works in a scaled frame, in which the mesh has radius 1, and refines Embree's single
+precision to double.
+"""
 
 import importlib
 from typing import Literal, Protocol, cast
@@ -10,43 +14,47 @@ from jaxtyping import Bool, Float, Int
 from shapeprior.geometry.mesh import TriangleMesh
 
 OCCLUSION_EPSILON = 1e-5
-"""`RayScene.occluded` ignores the face that a ray starts on: hits closer than this, in halves of the box's diagonal."""
+"""`RayScene.occluded` ignores hits closer than this, in halves of the bounding box's diagonal: a ray's own face."""
 
-_SCENE_RADIUS = 1.1
-"""Radius of a sphere, in the scaled frame, that holds the mesh (radius 1 at most) with room for rounding."""
+_ENTRY_RADIUS = 1.1
+"""Rays start where they enter a sphere of this radius in the scaled frame; it holds the mesh with room for rounding."""
 
 _REFINEMENT_LIMIT = 1e-4
-"""How far, in the scaled frame, the plane of the hit face may correct a caster's distance."""
+"""Largest correction, in the scaled frame, of a caster's distance by the plane of the face that it hit."""
 
-_SECOND_TRY = 1e-6 * np.array([0.57, -0.31, 0.76])
-"""Where libigl's missed rays start again, from their origin, in the scaled frame."""
+_RETRY_OFFSET = 1e-6 * np.array([0.57, -0.31, 0.76])
+"""Offset of the origins of libigl's missed rays when they are cast once more, in the scaled frame."""
 
 
 class _Caster(Protocol):
-    """Casts rays in the scaled frame: distances good to about 1e-6, and faces; infinity and -1 where nothing is hit."""
+    """A backend that casts rays in the scaled frame."""
 
     def cast(
         self, origins: Float[np.ndarray, "rays 3"], directions: Float[np.ndarray, "rays 3"]
-    ) -> tuple[Float[np.ndarray, "rays"], Int[np.ndarray, "rays"]]: ...
+    ) -> tuple[Float[np.ndarray, "rays"], Int[np.ndarray, "rays"]]:
+        """Return distances, good to about 1e-6, and faces; infinity and -1 where nothing is hit."""
+        ...
 
     def blocked(
         self, origins: Float[np.ndarray, "rays 3"], directions: Float[np.ndarray, "rays 3"]
-    ) -> Bool[np.ndarray, "rays"]: ...
+    ) -> Bool[np.ndarray, "rays"]:
+        """Tell which rays hit anything."""
+        ...
 
 
 class _EmbreeScene(Protocol):
-    """The part of embreex's untyped scene that is used here."""
+    """The part of embreex's untyped scene that this module uses."""
 
     def run(self, origins: np.ndarray, directions: np.ndarray, /, *, query: str, output: bool) -> object: ...
 
 
 class _EmbreeCaster:
-    """Embree's tree, in float32."""
+    """Casts rays with Embree, in float32."""
 
     def __init__(self, mesh_scaled: TriangleMesh) -> None:
         from embreex import mesh_construction, rtcore_scene  # Optional: there is no wheel for Linux on Arm.
 
-        # Without `robust`, Embree leaks: a fifth of the rays aimed at the vertices of a closed sphere escaped.
+        # Without `robust`, Embree leaks: a fifth of the rays aimed at the vertices of a closed sphere passed through.
         scene = rtcore_scene.EmbreeScene(robust=True)  # pyright: ignore[reportAttributeAccessIssue]
         mesh_construction.TriangleMesh(  # pyright: ignore[reportAttributeAccessIssue]
             scene, mesh_scaled.vertices.astype(np.float32), mesh_scaled.faces.astype(np.int32)
@@ -79,9 +87,10 @@ class _EmbreeCaster:
 
 
 class _LibiglCaster:
-    """libigl's bounding-box tree; about ten times slower than Embree.
+    """Casts rays with libigl's tree of bounding boxes; about ten times slower than Embree.
 
-    libigl lets some rays through that meet an edge or a vertex exactly (one in twenty), so misses get a second try.
+    libigl lets one in twenty of the rays through that meet an edge or a vertex exactly, so every miss is cast once
+    more.
     """
 
     def __init__(self, mesh_scaled: TriangleMesh) -> None:
@@ -94,7 +103,7 @@ class _LibiglCaster:
     ) -> tuple[Float[np.ndarray, "rays"], Int[np.ndarray, "rays"]]:
         face, distance = self._cast_once(origins, directions)
         missed = np.flatnonzero(face < 0)
-        face[missed], distance[missed] = self._cast_once(origins[missed] + _SECOND_TRY, directions[missed])
+        face[missed], distance[missed] = self._cast_once(origins[missed] + _RETRY_OFFSET, directions[missed])
         return np.where(face >= 0, distance, np.inf), face
 
     def blocked(
@@ -107,7 +116,7 @@ class _LibiglCaster:
     ) -> tuple[Int[np.ndarray, "rays"], Float[np.ndarray, "rays"]]:
         mesh = self._mesh
         face, distance, _ = self._tree.intersect_ray_first(mesh.vertices, mesh.faces, origins, directions)
-        # libigl's integers are numpy's longlong, which astype alone makes int64.
+        # libigl returns numpy's longlong, which only astype turns into int64.
         return np.asarray(face).astype(np.int64), np.asarray(distance)
 
 
@@ -122,11 +131,11 @@ def _has_embree() -> bool:
 class RayScene:
     """A mesh prepared for ray queries, in the mesh's own frame and length unit.
 
-    The mesh is moved to the origin and scaled to radius 1, and each ray is started where it enters a sphere around the
-    mesh: Embree works in float32, and would otherwise lose digits far from the origin or for far cameras.
+    Embree works in float32 and loses digits far from the origin or for far cameras. The mesh is therefore moved to the
+    origin and scaled to radius 1, and each ray starts where it enters a sphere around the mesh.
 
     Args:
-        mesh: Any triangles, open or closed, in any orientation: both sides of a face stop a ray. Vertices are finite.
+        mesh: Any triangles with finite vertices, open or closed, in any orientation: both sides of a face stop a ray.
         backend: ``"embree"`` (ImportError where `embreex` is missing), ``"libigl"``, or ``"auto"`` for the first of
             these that can be imported.
     """
@@ -135,7 +144,7 @@ class RayScene:
         if backend == "auto":
             backend = "embree" if _has_embree() else "libigl"
         self.backend: Literal["embree", "libigl"] = backend
-        """Which library answers."""
+        """The library that casts the rays."""
         self._center, self._scale = np.zeros(3), 1.0
         self._caster: _Caster | None = None  # A mesh without faces stops no ray.
         if len(mesh.faces) > 0:
@@ -149,54 +158,54 @@ class RayScene:
     def first_hit(
         self, origins: Float[np.ndarray, "rays 3"], directions: Float[np.ndarray, "rays 3"]
     ) -> tuple[Float[np.ndarray, "rays"], Int[np.ndarray, "rays"]]:
-        """Follow each ray to the first face that it meets, from either side.
+        """Find the first face that each ray meets, from either side.
 
         Args:
-            origins: Where the rays start, in the mesh's frame.
-            directions: Any length but zero; only the direction counts.
+            origins: Starting points of the rays, in the mesh's frame.
+            directions: Directions of any length but zero.
 
         Returns:
             The Euclidean distance from the origin to the hit, in the mesh's length unit (infinity where nothing is
-            hit), and the index of the face that was hit, int64 (-1 where nothing is).
+            hit), and the index of the face that was hit, int64 (-1 where nothing is hit).
 
         Raises:
-            ValueError: an origin or direction is not finite, or a direction is zero.
+            ValueError: an origin or a direction is not finite, or a direction is zero.
         """
         distance, face = np.full(len(origins), np.inf), np.full(len(origins), -1, dtype=np.int64)
-        near, starts, units, skipped = self._enter(origins, directions)
+        near, starts, units, skipped = self._enter_sphere(origins, directions)
         if self._caster is not None and len(starts) > 0:
             travelled, face[near] = self._caster.cast(starts, units)
-            distance[near] = (skipped + self._refined(travelled, face[near], starts, units)) * self._scale
+            distance[near] = (skipped + self._refine_distances(travelled, face[near], starts, units)) * self._scale
         return distance, face
 
     def occluded(
         self, origins: Float[np.ndarray, "rays 3"], directions: Float[np.ndarray, "rays 3"]
     ) -> Bool[np.ndarray, "rays"]:
-        """Whether each ray meets any face farther away than `OCCLUSION_EPSILON`.
+        """Tell whether each ray meets any face farther away than `OCCLUSION_EPSILON`.
 
-        Faster than `first_hit`, as the first face found ends the search. Arguments and errors as for `first_hit`.
+        This is faster than `first_hit`, as the first face found ends the search. Arguments and errors are the same.
         """
         result = np.zeros(len(origins), dtype=bool)
-        near, starts, units, _ = self._enter(origins, directions)
+        near, starts, units, _ = self._enter_sphere(origins, directions)
         if self._caster is not None and len(starts) > 0:
             result[near] = self._caster.blocked(starts + OCCLUSION_EPSILON * units, units)
         return result
 
-    def _refined(
+    def _refine_distances(
         self,
         distance: Float[np.ndarray, "rays"],
         face: Int[np.ndarray, "rays"],
         origins: Float[np.ndarray, "rays 3"],
         directions: Float[np.ndarray, "rays 3"],
     ) -> Float[np.ndarray, "rays"]:
-        """Distances to the planes of the faces hit, in float64; the casters' own are good to seven digits at most."""
-        normals = self._plane_normals[face]  # Face -1 gives some plane, which is too far from infinity to matter.
+        """Return the distances to the planes of the faces hit, in float64; the casters give seven digits at most."""
+        normals = self._plane_normals[face]  # Face -1 gives some plane, whose finite distance is discarded below.
         slope = np.einsum("ij,ij->i", normals, directions)
         height = np.einsum("ij,ij->i", normals, self._plane_points[face] - origins)
         exact = np.divide(height, slope, out=np.full_like(slope, np.nan), where=np.abs(slope) > 1e-9)
         return np.where(np.abs(exact - distance) <= _REFINEMENT_LIMIT, np.maximum(exact, 0.0), distance)
 
-    def _enter(
+    def _enter_sphere(
         self, origins: Float[np.ndarray, "rays 3"], directions: Float[np.ndarray, "rays 3"]
     ) -> tuple[
         Int[np.ndarray, "near"] | slice,
@@ -204,23 +213,24 @@ class RayScene:
         Float[np.ndarray, "near 3"],
         Float[np.ndarray, "near"],
     ]:
-        """Start each ray inside the scene's sphere.
+        """Move the start of each ray to where it enters the sphere around the mesh.
 
-        Returns which rays reach it, and their starts, unit directions and the ways skipped, all in the scaled frame.
+        Returns the rays that reach the sphere, and their starts, unit directions and skipped lengths, all in the scaled
+        frame.
         """
         lengths = np.sqrt(np.einsum("ij,ij->i", directions, directions))
         starts = (origins - self._center) / self._scale
-        reach_squared = np.einsum("ij,ij->i", starts, starts)
-        if not (np.isfinite(lengths).all() and (lengths > 0).all() and np.isfinite(reach_squared).all()):
+        radius_squared = np.einsum("ij,ij->i", starts, starts)
+        if not (np.isfinite(lengths).all() and (lengths > 0).all() and np.isfinite(radius_squared).all()):
             raise ValueError("rays need finite origins and finite directions that are not zero")
         units = directions / lengths[:, None]
-        inside = reach_squared <= _SCENE_RADIUS**2
-        if inside.all():  # Visibility tests cast millions of such rays.
+        inside = radius_squared <= _ENTRY_RADIUS**2
+        if inside.all():  # A shortcut, as visibility tests cast millions of such rays.
             return slice(None), starts, units, np.zeros(len(starts))
         along = np.einsum("ij,ij->i", starts, units)
-        # The point of the ray's line nearest to the centre; stays precise where b² - 4ac would cancel.
+        # The point of the ray's line nearest to the centre: this stays precise where b² - 4ac would cancel.
         foot = starts - along[:, None] * units
-        half_chord_squared = _SCENE_RADIUS**2 - np.einsum("ij,ij->i", foot, foot)
+        half_chord_squared = _ENTRY_RADIUS**2 - np.einsum("ij,ij->i", foot, foot)
         near = np.flatnonzero(inside | ((half_chord_squared > 0) & (along < 0)))
         skipped = np.where(inside[near], 0.0, -along[near] - np.sqrt(np.maximum(half_chord_squared[near], 0.0)))
         return near, starts[near] + skipped[:, None] * units[near], units[near], skipped

@@ -1,7 +1,4 @@
-"""Points drawn uniformly by area from the surface of a mesh.
-
-The regular grid of cells over the cube [−1, 1]³ of the unit frame.
-"""
+"""Points to evaluate at: random points of a surface, the cells of the unit cube, and even directions on the sphere."""
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -13,13 +10,16 @@ from shapeprior.geometry.mesh import TriangleMesh
 def sample_surface(
     mesh: TriangleMesh, count: int, *, rng: np.random.Generator
 ) -> tuple[Float[np.ndarray, "count 3"], Int[np.ndarray, "count"]]:
-    """Draw points independently and uniformly by area; returns the points and the face that each lies on.
+    """Draw points of a surface independently and uniformly by area.
 
-    Faces are picked by inverting the cumulative area, places inside a face by Osada et al. 2002, "Shape distributions",
-    section 4.1: with uniform r1, r2 the barycentric weights (1 - √r1, √r1 (1 - r2), √r1 r2). The points are in the
-    frame of the mesh.
+    A face is picked by inverting the cumulative area, and a place inside it by `points_on_faces`.
 
-    Raises ValueError for a negative count and MeshError if the mesh has no area to draw from.
+    Returns:
+        The points, in the mesh's frame, and the face that each of them lies on.
+
+    Raises:
+        ValueError: the count is negative.
+        MeshError: the mesh has no area to draw from.
     """
     if count < 0:
         raise ValueError(f"the number of surface points cannot be negative; got {count}")
@@ -30,28 +30,39 @@ def sample_surface(
             f"cannot draw points from a mesh of {len(mesh.faces)} faces with a total area of {total}; expected a "
             "positive, finite area: clean the mesh first"
         )
-    # side="right" skips faces without area: the first cumulative area above the draw belongs to a face that has some.
+    # side="right" skips faces without area: the first cumulative area above the draw belongs to a face with area.
     face_index = np.searchsorted(cumulative, rng.random(count) * total, side="right")
     last = int(np.flatnonzero(mesh.face_areas)[-1])
     face_index = np.minimum(face_index, last).astype(np.int64)
+    return points_on_faces(mesh, face_index, rng.random(count), rng.random(count)), face_index
 
-    root = np.sqrt(rng.random(count))
-    along = rng.random(count)
-    weights = np.stack([1.0 - root, root * (1.0 - along), root * along], axis=1)
-    points = np.einsum("pc,pcx->px", weights, mesh.vertices[mesh.faces[face_index]])
-    return points, face_index
+
+def points_on_faces(
+    mesh: TriangleMesh,
+    face_index: Int[np.ndarray, "points"],
+    r1: Float[np.ndarray, "points"],
+    r2: Float[np.ndarray, "points"],
+) -> Float[np.ndarray, "points 3"]:
+    """Map numbers of the unit square to points of faces; uniform numbers give points uniform by area.
+
+    Osada et al. 2002, "Shape distributions", section 4.1: the barycentric weights are (1 - √r1, √r1 (1 - r2), √r1 r2).
+    """
+    root = np.sqrt(r1)
+    weights = np.stack([1.0 - root, root * (1.0 - r2), root * r2], axis=1)
+    return np.einsum("pc,pcx->px", weights, mesh.vertices[mesh.faces[face_index]])
 
 
 def cell_centers(cells: int) -> Float[np.ndarray, "centers 3"]:
-    """Centres of cells³ equal cells of the cube [−1, 1]³, x slowest, z fastest."""
+    """Return the centres of ``cells³`` equal cells of the cube [−1, 1]³; x varies slowest, z fastest."""
     axis = (np.arange(cells) + 0.5) * (2.0 / cells) - 1.0
     return np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), axis=-1).reshape(-1, 3)
 
 
 def fibonacci_directions(count: int) -> Float[np.ndarray, "count 3"]:
-    """Unit vectors spread evenly over the sphere; raises ValueError for a negative count.
+    """Return unit vectors that are spread evenly over the sphere; raises ValueError for a negative count.
 
-    The spherical Fibonacci lattice (González 2010, Measurement of areas on a sphere, doi 10.1007/s11004-009-9257-x).
+    They are the spherical Fibonacci lattice (González 2010, "Measurement of areas on a sphere using Fibonacci and
+    latitude-longitude lattices", doi 10.1007/s11004-009-9257-x).
     """
     if count < 0:
         raise ValueError(f"the number of directions cannot be negative; got {count}")

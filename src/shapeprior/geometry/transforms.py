@@ -1,7 +1,7 @@
-"""Similarities between frames.
+"""Similarity transforms between frames.
 
-Frames: *unit* is the network's frame, where a shape lies inside the unit sphere; *world* is the frame and length unit of
-the input file; *camera* is OpenCV's (x right, y down, z forward).
+Three frames are named throughout the package: *unit* is the networks' frame, in which a shape lies inside the unit
+sphere; *world* is the frame and length unit of the input file; *camera* is OpenCV's (x right, y down, z forward).
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,9 @@ UNIT_SPHERE_BUFFER = 1.03
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Similarity:
-    """Point map between two frames, ``p_to = scale * rotation @ p_from + offset``; instances are named ``T_to_from``.
+    """A map of points between two frames: ``p_to = scale * rotation @ p_from + offset``.
+
+    Variables that hold one are named ``T_to_from``.
 
     >>> points_world = np.array([[0.0, 0.0, 0.0], [4.0, 0.0, 0.0]])
     >>> T_unit_world = Similarity.to_unit_sphere(points_world, buffer=1.0)
@@ -28,9 +30,9 @@ class Similarity:
     scale: float
     """Length in `to` units of one `from` unit; positive."""
     rotation: Float[np.ndarray, "3 3"]
-    """Right-handed rotation, applied before the scale and the offset."""
+    """Right-handed rotation matrix, applied before the scale and the offset."""
     offset: Float[np.ndarray, "3"]
-    """Where the origin of `from` lands, in `to` coordinates."""
+    """The origin of `from` in `to` coordinates."""
 
     def __post_init__(self) -> None:
         if not (np.isfinite(self.scale) and self.scale > 0):
@@ -42,16 +44,16 @@ class Similarity:
 
     @classmethod
     def identity(cls) -> "Similarity":
-        """The map that leaves points where they are."""
+        """Return the map that leaves points where they are."""
         return cls(scale=1.0, rotation=np.eye(3), offset=np.zeros(3))
 
     @classmethod
     def to_unit_sphere(
         cls, points_from: Float[np.ndarray, "points 3"], *, buffer: float = UNIT_SPHERE_BUFFER
     ) -> "Similarity":
-        """``T_unit_from``: the bounding box's centre goes to the origin, the farthest point to radius 1/buffer.
+        """Return ``T_unit_from``: the bounding box's centre goes to the origin, the farthest point to radius 1/buffer.
 
-        Raises ValueError if there are no two different points.
+        Raises ValueError unless there are two different points.
         """
         if len(points_from) == 0:
             raise ValueError("a unit sphere needs points; got none")
@@ -64,7 +66,7 @@ class Similarity:
 
     @classmethod
     def from_matrix(cls, matrix: Float[np.ndarray, "4 4"]) -> "Similarity":
-        """Read a 4 × 4 homogeneous matrix; raises ValueError if it is not a right-handed similarity."""
+        """Convert a 4 × 4 homogeneous matrix; raises ValueError if it is not a right-handed similarity."""
         linear = matrix[:3, :3]
         determinant = float(np.linalg.det(linear)) if np.all(np.isfinite(matrix)) else 0.0
         if determinant <= 0 or not np.allclose(matrix[3], [0, 0, 0, 1]):
@@ -73,27 +75,27 @@ class Similarity:
         return cls(scale=scale, rotation=linear / scale, offset=matrix[:3, 3].copy())
 
     def matrix(self) -> Float[np.ndarray, "4 4"]:
-        """The 4 × 4 homogeneous matrix."""
+        """Return the 4 × 4 homogeneous matrix."""
         result = np.eye(4)
         result[:3, :3] = self.scale * self.rotation
         result[:3, 3] = self.offset
         return result
 
     def apply(self, points_from: Float[np.ndarray, "*batch 3"]) -> Float[np.ndarray, "*batch 3"]:
-        """Map points to the `to` frame."""
+        """Map points from the `from` frame to the `to` frame."""
         return self.scale * (points_from @ self.rotation.T) + self.offset
 
     def apply_vectors(self, vectors_from: Float[np.ndarray, "*batch 3"]) -> Float[np.ndarray, "*batch 3"]:
-        """Turn directions into the `to` frame; lengths stay as they are."""
+        """Rotate directions into the `to` frame; their lengths stay as they are."""
         return vectors_from @ self.rotation.T
 
     def inverse(self) -> "Similarity":
-        """``T_from_to``."""
+        """Return the inverse map, ``T_from_to``."""
         rotation = self.rotation.T
         return Similarity(scale=1.0 / self.scale, rotation=rotation, offset=-(rotation @ self.offset) / self.scale)
 
     def __matmul__(self, other: "Similarity") -> "Similarity":
-        """``T_c_a = T_c_b @ T_b_a``."""
+        """Compose two maps: ``T_c_a = T_c_b @ T_b_a``."""
         return Similarity(
             scale=self.scale * other.scale,
             rotation=self.rotation @ other.rotation,
@@ -101,14 +103,14 @@ class Similarity:
         )
 
     def to_json(self) -> dict[str, object]:
-        """Plain numbers, as every artifact of this package stores them."""
+        """Return the map as plain numbers, the way every file of this package stores it."""
         return {"scale": self.scale, "rotation": self.rotation.tolist(), "offset": self.offset.tolist()}
 
     @classmethod
     def from_json(cls, value: dict[str, object]) -> "Similarity":
-        """Inverse of `to_json`; raises ValueError or KeyError on anything else."""
+        """Read what `to_json` returned; raises ValueError or KeyError for anything else."""
         try:
-            scale = float(value["scale"])  # pyright: ignore[reportArgumentType]  (what is no number raises TypeError)
+            scale = float(value["scale"])  # pyright: ignore[reportArgumentType]  (anything but a number raises TypeError)
             rotation = np.asarray(value["rotation"], dtype=np.float64)
             offset = np.asarray(value["offset"], dtype=np.float64)
         except TypeError as error:

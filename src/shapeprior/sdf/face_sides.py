@@ -1,6 +1,8 @@
-"""What lies on the two sides of each face, and so on which side of the surface a point is.
+"""The sides of faces: which of them are inside the object, and so on which side of the surface a point is.
 
-Which sides of a mesh's faces are inside, found part by part.
+`classify_face_sides` decides part by part which sides of a mesh's faces are inside. The result, `FaceSides`, tells the
+sign of any point from its nearest face, or from the angle-weighted pseudonormal (Bærentzen and Aanæs 2005, "Signed
+distance computation using the angle weighted pseudonormal") if an edge or a corner is nearest.
 """
 
 from dataclasses import dataclass, replace
@@ -8,37 +10,53 @@ from functools import cached_property
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
-from shapeprior.geometry.mesh import TriangleMesh, row_keys
+from shapeprior.geometry.edges import paired_halfedges
+from shapeprior.geometry.mesh import TriangleMesh, connected_labels, sum_by_label
+from shapeprior.geometry.sampling import points_on_faces
 from shapeprior.sdf.inside_test import InsideTest
 from shapeprior.sdf.self_intersections import split_to_size
 
-FEW = 20
-"""With fewer points than one for so many faces, only the faces around them are looked at."""
+FACES_PER_POINT = 20
+"""If there are more faces than this for each point, only the faces around the points are looked at."""
+PROBE_OFFSET = 5e-4
+"""Distance in front of and behind a face at which its two sides are tested, in unit-sphere radii."""
+NUM_PROBES = 400
+"""Probes of a whole shape, shared out by area; each part gets MIN_PROBES_PER_PART to MAX_PROBES_PER_PART."""
+MIN_PROBES_PER_PART, MAX_PROBES_PER_PART = 2, 48
+GOLDEN_STEP, PLASTIC_STEP = 0.6180339887498949, 0.7548776662466927
+"""Steps of evenly spread sequences in one dimension and (the second with its square) in two."""
+MAX_DISSENT = 0.03
+"""A part with a larger share of dissenting probes is cut up, and each of its pieces is decided alone."""
+MAX_PIECE_EDGE = 0.1
+"""Longest edge of such pieces, in unit-sphere radii."""
+MIN_UNCONTESTED_SHARE = 0.9
+"""If a larger share of the probes is uncontested, winding numbers near a whole number are trusted elsewhere."""
 
 
 @dataclass(frozen=True, eq=False)
 class FaceSides:
-    """Which side of each face is inside the object; `shapeprior.sdf.face_sides.classify_face_sides` finds it out."""
+    """Tells for each face which of its sides are inside the object; `classify_face_sides` makes it."""
 
     pieces: TriangleMesh
+    """The surface, split where its faces intersect."""
     part: Int[np.ndarray, "faces"]
-    """The part of each face: faces that hang together across plain edges and have the same on their sides."""
+    """The part of each face: faces connected across plain edges, with the same on their two sides."""
     mixed: Bool[np.ndarray, "faces"]
-    """Faces whose sides are not the same all over, because a seam or the end of a part is there."""
+    """True for faces whose sides are not the same all over, as they intersect others or lie where a part ends."""
     front_inside: Bool[np.ndarray, "faces"]
-    """Whether the side that the normal points to is inside."""
+    """True if the side that the normal points to is inside."""
     back_inside: Bool[np.ndarray, "faces"]
+    """True if the other side is inside."""
     confidence: float
-    """Share of the surface, by area, whose probes agree and are not contested (`shapeprior.sdf.inside_test.Verdict`)."""
+    """Share of the surface, by area, whose probes agree and are not contested
+    (`shapeprior.sdf.inside_test.InsideVotes`)."""
     winding_trusted: bool
-    """Whether winding numbers agree with the votes nearly everywhere."""
+    """True if winding numbers agree with the votes nearly everywhere."""
 
     @property
     def skin(self) -> Bool[np.ndarray, "faces"]:
-        """Faces between inside and outside."""
+        """Faces with the inside on one side and the outside on the other."""
         return np.not_equal(self.front_inside, self.back_inside)
 
     @property
@@ -53,48 +71,59 @@ class FaceSides:
         face: Int[np.ndarray, "points"],
         foot: Float[np.ndarray, "points 3"],
     ) -> tuple[Bool[np.ndarray, "points"], Bool[np.ndarray, "points"]]:
-        """Whether points are inside, from the side of their nearest face; and whether that can be told at all.
+        """Decide the sign of points from the side of their nearest face that they are on.
 
-        A point straight above a face is on the side that its normal tells. Above an edge or a corner, the
-        angle-weighted pseudonormal tells (Bærentzen and Aanæs 2005, "Signed distance computation using the angle weighted
-        pseudonormal"), if one part surrounds it. At rims and seams nothing is told.
+        A point straight above a face is on the side that the face's normal tells. Above an edge or a corner that one
+        part surrounds, the pseudonormal tells. At rims and intersections, nothing does.
+
+        Args:
+            points: Points of the unit frame.
+            distance: Distance of each point to the surface.
+            face: The nearest face of each point.
+            foot: The point of that face that is nearest.
+
+        Returns:
+            Whether each point is inside, and whether that could be decided.
         """
-        if FEW * len(points) < len(self.part):
-            nearby, place = self._around(face)
-            # Around the hub of a fan there is no less than the whole of it.
+        if FACES_PER_POINT * len(points) < len(self.part):
+            nearby, place = self._restricted_around(face)
+            # Around the hub of a fan, the faces nearby are the whole fan, and nothing is gained.
             if 2 * len(nearby.part) < len(self.part):
                 return nearby.sign_at(points, distance, place, foot)
         away = points - foot
         height = np.einsum("ij,ij->i", away, self.pieces.face_normals[face])
         front, back = self.front_inside[face], self.back_inside[face]
-        told = (np.abs(height) >= (1.0 - 1e-7) * distance) | (front == back) & self._part_uniform_around(face)
-        rest = np.flatnonzero(~told)
-        lean, sure = self._pseudonormal_lean(away[rest], distance[rest], face[rest], foot[rest])
-        height[rest], told[rest] = lean, sure
-        return np.where(height > 0.0, front, back), told & ~self.mixed[face]
+        decided = (np.abs(height) >= (1.0 - 1e-7) * distance) | (front == back) & self._part_uniform_around(face)
+        rest = np.flatnonzero(~decided)
+        height_there, sure = self._pseudonormal_height(away[rest], distance[rest], face[rest], foot[rest])
+        height[rest], decided[rest] = height_there, sure
+        return np.where(height > 0.0, front, back), decided & ~self.mixed[face]
 
-    def _around(self, face: Int[np.ndarray, "points"]) -> tuple["FaceSides", Int[np.ndarray, "points"]]:
-        """The given faces and all that share corners with them, which is what their points' signs depend on."""
+    def _restricted_around(self, face: Int[np.ndarray, "points"]) -> tuple["FaceSides", Int[np.ndarray, "points"]]:
+        """Restrict this to the given faces and all that share corners with them, on which their points' signs depend.
+
+        Returns the restriction, and the place of each given face in it.
+        """
         is_corner = np.zeros(len(self.pieces.vertices), dtype=bool)
         is_corner[self.pieces.faces[face]] = True
         kept = np.flatnonzero(is_corner[self.pieces.faces].any(axis=1))
-        used, faces = np.unique(self.pieces.faces[kept], return_inverse=True)
-        pieces = TriangleMesh(self.pieces.vertices[used], faces.reshape(-1, 3).astype(np.int64))
+        pieces = TriangleMesh(self.pieces.vertices, self.pieces.faces[kept]).without_unused_vertices()
         chosen = {name: getattr(self, name)[kept] for name in ("part", "mixed", "front_inside", "back_inside")}
         return replace(self, pieces=pieces, **chosen), np.searchsorted(kept, face)
 
     def _part_uniform_around(self, face: Int[np.ndarray, "points"]) -> Bool[np.ndarray, "points"]:
-        """Whether all corners of the face are surrounded by its part."""
+        """Tell whether one part surrounds all corners of each face."""
         return np.asarray(self._plain_vertices[self.pieces.faces[face]].all(axis=1))
 
-    def _pseudonormal_lean(
+    def _pseudonormal_height(
         self,
         away: Float[np.ndarray, "points 3"],
         distance: Float[np.ndarray, "points"],
         face: Int[np.ndarray, "points"],
         foot: Float[np.ndarray, "points 3"],
     ) -> tuple[Float[np.ndarray, "points"], Bool[np.ndarray, "points"]]:
-        """Component of `away` along the pseudonormal of the nearest edge or corner, and whether it decides."""
+        """Return the component of `away` along the pseudonormal of the nearest edge or corner, and whether it
+        decides."""
         corners = self.pieces.vertices[self.pieces.faces[face]]
         scale = np.sqrt(self.pieces.face_areas[face])
         gap = np.linalg.norm(corners - foot[:, None], axis=2)
@@ -102,20 +131,22 @@ class FaceSides:
         rows = np.arange(len(face))
         at_vertex = gap[rows, vertex_slot] <= 1e-7 * scale
         vertex = self.pieces.faces[face, vertex_slot]
-        # The edge that the foot lies on has the smallest distance to the foot, over the edge's length.
+        # The foot lies on the edge to which its distance, in lengths of the edge, is smallest.
         edge_vector = np.roll(corners, -1, axis=1) - corners
         to_line = np.linalg.norm(np.cross(foot[:, None] - corners, edge_vector), axis=2)
         edge_slot = (to_line / np.linalg.norm(edge_vector, axis=2)).argmin(axis=1)
         other = self._across[face, edge_slot]
         edge_normal = self.pieces.face_normals[face] + self.pieces.face_normals[np.maximum(other, 0)]
         normal = np.where(at_vertex[:, None], self._vertex_normals[vertex], edge_normal)
-        lean = np.einsum("ij,ij->i", away, normal)
+        height_there = np.einsum("ij,ij->i", away, normal)
         plain = np.where(at_vertex, self._plain_vertices[vertex], other >= 0)
-        return lean, plain & (np.abs(lean) > 1e-3 * distance * np.linalg.norm(normal, axis=1)) & (distance > 1e-9)
+        return height_there, plain & (np.abs(height_there) > 1e-3 * distance * np.linalg.norm(normal, axis=1)) & (
+            distance > 1e-9
+        )
 
     @cached_property
     def _across(self) -> Int[np.ndarray, "faces 3"]:
-        """The face of the same part across each edge (corner k to k + 1); -1 at rims and seams."""
+        """The face of the same part across each edge (corner k to k + 1); -1 at rims and where a part ends."""
         pairs, slots = plain_edges(self.pieces)
         across = np.full((len(self.pieces.faces), 3), -1, dtype=np.int64)
         same = self.part[pairs[:, 0]] == self.part[pairs[:, 1]]
@@ -125,103 +156,73 @@ class FaceSides:
 
     @cached_property
     def _plain_vertices(self) -> Bool[np.ndarray, "vertices"]:
-        """Vertices that one closed fan of one part surrounds."""
+        """True for vertices that one closed fan of faces of one part surrounds."""
         faces, across = self.pieces.faces, self._across
         plain = np.ones(len(self.pieces.vertices), dtype=bool)
         rim_face, rim_slot = np.nonzero(across < 0)
         plain[faces[rim_face, rim_slot]] = False
         plain[faces[rim_face, (rim_slot + 1) % 3]] = False
-        # Corners hang together across edges: corner k with the one at the same vertex in the face across edge k, which
-        # runs the other way, so that its end is there.
+        # Corners are connected across edges: corner k with the corner at the same vertex in the face across edge k.
+        # That face runs along the edge the other way, so that the edge ends there.
         face, slot = np.nonzero(across >= 0)
         other = across[face, slot]
         there = np.argmax(faces[other] == faces[face, slot][:, None], axis=1)
-        corners = faces.size
-        graph = coo_array(
-            (np.ones(len(face), dtype=np.int8), (3 * face + slot, 3 * other + there)), shape=(corners,) * 2
-        )
-        count, fan = connected_components(graph, directed=False)
-        fan_vertex = np.zeros(count, dtype=np.int64)
+        links = np.stack([3 * face + slot, 3 * other + there], axis=1)
+        fan = connected_labels(links, faces.size)
+        fan_vertex = np.zeros(int(fan.max(initial=-1)) + 1, dtype=np.int64)
         fan_vertex[fan] = faces.reshape(-1)
         return plain & (np.bincount(fan_vertex, minlength=len(plain)) == 1)
 
     @cached_property
     def _vertex_normals(self) -> Float[np.ndarray, "vertices 3"]:
-        """Sum of the normals around each vertex, weighted with the faces' angles there."""
+        """Sum of the normals of the faces around each vertex, weighted with the faces' angles there."""
         corners, faces, count = self.pieces.corners, self.pieces.faces, len(self.pieces.vertices)
         ahead, behind = np.roll(corners, -1, axis=1) - corners, np.roll(corners, 1, axis=1) - corners
         sine = np.linalg.norm(np.cross(ahead, behind), axis=2)
         angle = np.arctan2(sine, np.einsum("fkx,fkx->fk", ahead, behind))
         weighted = angle[:, :, None] * self.pieces.face_normals[:, None, :]
-        return np.stack(
-            [
-                np.bincount(faces.reshape(-1), weights=weighted[:, :, axis].reshape(-1), minlength=count)
-                for axis in range(3)
-            ],
-            axis=1,
-        )
+        return sum_by_label(weighted.reshape(-1, 3), faces.reshape(-1), num_labels=count)
 
 
 def plain_edges(mesh: TriangleMesh) -> tuple[Int[np.ndarray, "edges 2"], Int[np.ndarray, "edges 2"]]:
-    """Pairs of faces that share an edge which no third has and that run along it in opposite directions.
+    """Find the edges that exactly two faces share and along which these run in opposite directions.
 
-    Returns the faces, and the positions 3 * face + slot of the edge in both (slot k is corner k to k + 1).
+    Returns the pairs of faces, and the pairs of half-edges (`shapeprior.geometry.edges`).
     """
-    # Small integers, as these arrays are the largest of all.
-    directed = mesh.faces.astype(np.int32)[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2)
-    forward = directed[:, 0] < directed[:, 1]
-    directed.sort(axis=1)
-    code = row_keys(directed)
-    del directed
-    order = np.argsort(code, kind="stable")
-    code, forward = code[order], forward[order]
-    new = np.concatenate([[True], code[1:] != code[:-1]])
-    start = np.flatnonzero(new)
-    size = np.diff(np.append(start, len(code)))
-    start = start[size == 2]
-    start = start[forward[start] != forward[start + 1]]
-    slots = np.stack([order[start], order[start + 1]], axis=1).astype(np.int64)
-    return slots // 3, slots
+    halfedges = paired_halfedges(mesh.faces)
+    start = mesh.faces.reshape(-1)[halfedges]
+    halfedges = halfedges[start[:, 0] != start[:, 1]]
+    return halfedges // 3, halfedges
 
 
-STEP = 5e-4
-"""How far in front of and behind a face its two sides are tested, in unit-sphere radii."""
-PROBES = 400
-"""Probes that a whole shape gets, shared out by area; each part has at least `MIN_PROBES` and at most `MAX_PROBES`."""
-MIN_PROBES, MAX_PROBES = 2, 48
-GOLDEN, PLASTIC = 0.6180339887498949, 0.7548776662466927
-"""Steps of evenly spread sequences in one and, with its square, in two dimensions."""
-DISSENT = 0.03
-"""A part more of whose probes than this dissent is cut up, and each of its pieces judged alone ..."""
-PIECE_EDGE = 0.1
-"""... with edges no longer than this, in unit-sphere radii."""
-TRUST = 0.9
-"""If so many probes of whole parts are uncontested, winding numbers near a whole number are believed elsewhere."""
+def classify_face_sides(pieces: TriangleMesh, intersecting: Bool[np.ndarray, "faces"], inside: InsideTest) -> FaceSides:
+    """Find out what lies on both sides of each face of a mesh in the unit frame.
 
+    A part is a set of faces that are connected across plain edges and intersect no others. Walking along a part does
+    not leave the free space on either of its sides. So each side of a part has one sign, which a vote of a few probes
+    decides. Where something slips through a gap without touching, however, a part may begin outside and end inside. If
+    the probes of a part dissent, its faces are decided one by one, as are those that intersect others.
 
-def classify_face_sides(pieces: TriangleMesh, crossed: Bool[np.ndarray, "faces"], inside: InsideTest) -> FaceSides:
-    """Find what lies on both sides of each piece of a mesh in the unit frame (`shapeprior.sdf.self_intersections.split_self_intersections`).
-
-    A part is a set of faces that hang together across plain edges and that no seam passes through. Walking along a part
-    does not leave the free space on either of its sides, so that each side has one sign, which a vote of a few probes
-    finds. Where something slips through a gap without touching, though, a part may begin outside and end inside: if its
-    probes dissent, its pieces are judged one by one, as those along seams are.
+    Args:
+        pieces: A surface whose intersecting faces are split (`shapeprior.sdf.self_intersections`).
+        intersecting: The faces that intersect others.
+        inside: The inside test of the same surface.
     """
-    part = _joined(pieces, ~crossed, np.zeros(len(crossed), dtype=np.int64))
-    if inside.is_closed and not crossed.any() and part.max() == 0:
+    part = _connect_parts(pieces, ~intersecting, np.zeros(len(intersecting), dtype=np.int64))
+    if inside.is_closed and not intersecting.any() and part.max() == 0:
         votes = _Votes.of_one_closed_part()
     else:
-        votes = _vote(pieces, part, ~crossed, inside)
-    cut = crossed | votes.dissent[part]
+        votes = _vote(pieces, part, ~intersecting, inside)
+    cut = intersecting | votes.dissent[part]
     if votes.dissent.any():
-        pieces, source = split_to_size(pieces, cut & ~crossed, PIECE_EDGE)
-        part, cut, crossed = part[source], cut[source], crossed[source]
-    trusted = votes.uncontested > TRUST
+        pieces, source = split_to_size(pieces, cut & ~intersecting, MAX_PIECE_EDGE)
+        part, cut, intersecting = part[source], cut[source], intersecting[source]
+    trusted = votes.uncontested > MIN_UNCONTESTED_SHARE
     front, back, certain = votes.front[part], votes.back[part], votes.certain[part]
     alone = np.flatnonzero(cut)
-    centroid, step = pieces.vertices[pieces.faces[alone]].mean(axis=1), STEP * pieces.face_normals[alone]
+    centroid, step = pieces.vertices[pieces.faces[alone]].mean(axis=1), PROBE_OFFSET * pieces.face_normals[alone]
     ahead = inside.judge(centroid + step, away=step, trust_winding=trusted)
-    # Behind a face the winding number is one more than before it: what is inside before it, is so behind it.
+    # Behind a face the winding number is larger by one than in front: if the front is inside, so is the back.
     asked = np.flatnonzero(~(ahead.inside & ~ahead.contested & trusted))
     behind = inside.judge(centroid[asked] - step[asked], away=-step[asked], trust_winding=trusted)
     front[alone], back[alone], back[alone[asked]] = ahead.inside, True, behind.inside
@@ -229,11 +230,11 @@ def classify_face_sides(pieces: TriangleMesh, crossed: Bool[np.ndarray, "faces"]
     certain[alone[asked]] *= ~behind.contested
     pairs, _ = plain_edges(pieces)
     ends = pairs[(front[pairs[:, 0]] != front[pairs[:, 1]]) | (back[pairs[:, 0]] != back[pairs[:, 1]])]
-    mixed = crossed.copy()
+    mixed = intersecting.copy()
     mixed[ends.reshape(-1)] = True
     return FaceSides(
         pieces=pieces,
-        part=_joined(pieces, ~crossed, 2 * front + back),
+        part=_connect_parts(pieces, ~intersecting, 2 * front + back),
         mixed=mixed,
         front_inside=front,
         back_inside=back,
@@ -243,19 +244,21 @@ def classify_face_sides(pieces: TriangleMesh, crossed: Bool[np.ndarray, "faces"]
 
 
 class _Votes:
-    """What the probes of each part say; parts without probes keep the defaults."""
+    """The votes of each part's probes; parts without probes keep the defaults."""
 
     def __init__(self, parts: int) -> None:
         self.front, self.back = np.zeros(parts, dtype=bool), np.zeros(parts, dtype=bool)
+        """True if the front or the back of a part is inside."""
         self.certain = np.ones(parts)
         """Share of each part's probes that agree on both sides and are uncontested."""
         self.dissent = np.zeros(parts, dtype=bool)
+        """True for parts with a larger share of dissenting probes than MAX_DISSENT."""
         self.uncontested = 1.0
-        """Share of all probes."""
+        """Share of all probes, by area, that are uncontested."""
 
     @classmethod
     def of_one_closed_part(cls) -> "_Votes":
-        """What any probe would find, as cleaning has turned closed parts outward."""
+        """Return what any probe of a closed part would find, as cleaning has turned closed parts outward."""
         votes = cls(1)
         votes.back[:] = True
         return votes
@@ -264,7 +267,7 @@ class _Votes:
 def _vote(
     pieces: TriangleMesh, part: Int[np.ndarray, "faces"], voting: Bool[np.ndarray, "faces"], inside: InsideTest
 ) -> _Votes:
-    """Probe both sides of the parts' faces."""
+    """Probe both sides of the parts' faces, and count the votes."""
     parts = int(part.max()) + 1
     votes = _Votes(parts)
     probed, place = _probes(pieces, np.where(voting, pieces.face_areas, 0.0), part, parts)
@@ -275,52 +278,51 @@ def _vote(
     # Each of a part's probes stands for an equal share of its area.
     total = np.maximum(np.bincount(owner, minlength=parts), 1).astype(np.float64)
     weight = np.bincount(part, weights=pieces.face_areas, minlength=parts)[owner] / total[owner]
-    step = STEP * pieces.face_normals[probed]
-    right = np.ones(len(probed), dtype=bool)
-    uncontested = right.copy()
+    step = PROBE_OFFSET * pieces.face_normals[probed]
+    agrees = np.ones(len(probed), dtype=bool)
+    uncontested = agrees.copy()
     for name, away in (("front", step), ("back", -step)):
-        verdict = inside.judge(place + away, away=away)
-        share = np.bincount(owner, weights=verdict.inside, minlength=parts) / total
+        side = inside.judge(place + away, away=away)
+        share = np.bincount(owner, weights=side.inside, minlength=parts) / total
         setattr(votes, name, share > 0.5)
-        votes.dissent |= np.minimum(share, 1.0 - share) > DISSENT
-        uncontested &= ~verdict.contested
-        right &= verdict.inside == (share > 0.5)[owner]
-    # Parts that cast no vote dissent from nothing.
+        votes.dissent |= np.minimum(share, 1.0 - share) > MAX_DISSENT
+        uncontested &= ~side.contested
+        agrees &= side.inside == (share > 0.5)[owner]
+    # Parts without a vote do not dissent.
     votes.dissent &= np.bincount(owner, minlength=parts) > 0
-    votes.certain = np.bincount(owner, weights=right & uncontested, minlength=parts) / total
+    votes.certain = np.bincount(owner, weights=agrees & uncontested, minlength=parts) / total
     votes.uncontested = float(np.average(uncontested, weights=weight))
     return votes
 
 
-def _joined(
+def _connect_parts(
     mesh: TriangleMesh, joinable: Bool[np.ndarray, "faces"], kind: Int[np.ndarray, "faces"]
 ) -> Int[np.ndarray, "faces"]:
-    """Label of the part of each face: joinable faces of one kind that share plain edges."""
+    """Label the part of each face: joinable faces of one kind that share plain edges."""
     pairs, _ = plain_edges(mesh)
     pairs = pairs[joinable[pairs].all(axis=1) & (kind[pairs[:, 0]] == kind[pairs[:, 1]])]
-    count = len(mesh.faces)
-    graph = coo_array((np.ones(len(pairs), dtype=np.int8), tuple(pairs.T)), shape=(count, count))
-    return connected_components(graph, directed=False)[1].astype(np.int64)
+    return connected_labels(pairs, len(mesh.faces))
 
 
 def _probes(
     pieces: TriangleMesh, areas: Float[np.ndarray, "faces"], part: Int[np.ndarray, "faces"], parts: int
 ) -> tuple[Int[np.ndarray, "probes"], Float[np.ndarray, "probes 3"]]:
-    """Points spread over the area of each part, and the faces that they lie on.
+    """Spread points evenly over the area of each part; returns the faces that they lie on, and the points.
 
-    Plain multiples of the golden ratio shift them, since evenly spaced ones may fall on every other face of a regular mesh.
+    Multiples of the golden ratio shift the points, since evenly spaced ones may fall on every other face of a regular
+    mesh.
     """
     order = np.argsort(part, kind="stable")
     start = np.searchsorted(part[order], np.arange(parts))
     cumulative = np.concatenate([[0.0], np.cumsum(areas[order] + 1e-30)])
     end = np.append(start[1:], len(order))
     low, high = cumulative[start], cumulative[end]
-    wanted = np.clip(np.ceil(PROBES * (high - low) / cumulative[-1]), MIN_PROBES, MAX_PROBES).astype(int)
+    wanted = np.clip(
+        np.ceil(NUM_PROBES * (high - low) / cumulative[-1]), MIN_PROBES_PER_PART, MAX_PROBES_PER_PART
+    ).astype(int)
     owner = np.repeat(np.arange(parts), wanted)
     rank = np.arange(len(owner)) - np.repeat(np.cumsum(wanted) - wanted, wanted)
-    along = low[owner] + (high - low)[owner] * (rank + rank * GOLDEN % 1.0) / wanted[owner]
+    along = low[owner] + (high - low)[owner] * (rank + rank * GOLDEN_STEP % 1.0) / wanted[owner]
     face = order[np.clip(np.searchsorted(cumulative, along, side="right") - 1, start[owner], end[owner] - 1)]
-    # Osada et al. 2002, as in `shapeprior.geometry.sampling`, from a plain lattice in the place of random numbers.
-    root, share = np.sqrt((rank + 0.5) * PLASTIC % 1.0), (rank + 0.5) * PLASTIC**2 % 1.0
-    weights = np.stack([1.0 - root, root * (1.0 - share), root * share], axis=1)
-    return face, np.einsum("pc,pcx->px", weights, pieces.vertices[pieces.faces[face]])
+    # A lattice instead of random numbers makes the result the same every time.
+    return face, points_on_faces(pieces, face, (rank + 0.5) * PLASTIC_STEP % 1.0, (rank + 0.5) * PLASTIC_STEP**2 % 1.0)

@@ -1,4 +1,9 @@
-"""Which points are inside: winding numbers and visibility, voted pocket by pocket."""
+"""The inside test: which points a mesh encloses, by winding numbers and visibility.
+
+Sources: Jacobson et al. 2013, "Robust inside-outside segmentation using generalized winding numbers"; Barill et al.
+2018, "Fast winding numbers for soups and clouds". On open meshes, the evidence is gathered and decided for whole
+regions of free space (`shapeprior.sdf.cavities`).
+"""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,83 +16,99 @@ from shapeprior.geometry.mesh import TriangleMesh
 from shapeprior.geometry.proximity import FaceTree
 from shapeprior.geometry.raycasting import RayScene
 from shapeprior.geometry.sampling import fibonacci_directions
-from shapeprior.sdf.cavities import NONE, OUTER, FreeSpaceRegions
+from shapeprior.sdf.cavities import NO_REGION, OUTSIDE, FreeSpaceRegions
 
-RAYS = 64
-FIRST_RAYS = 16
-BATCH = 16_384
-VOTERS = 64
-"""Points that vote for a pocket."""
-SEAL_RAYS = 2048
-"""Rays from each voter that must all be stopped before a pocket counts as sealed."""
-
-ACCURACY = 1.5
-"""Barill's beta: 2, as proposed there, is 0.007 off at most on real chairs and takes 1.6 times as long; this is 0.03 off, and what
-is asked of winding numbers is on which side of one half they are, or within `ROUND` of a whole number."""
-ROUND = 0.1
-"""How far from a whole number a trusted winding number may be."""
+NUM_RAYS = 64
+"""Rays from a point whose escape share is measured."""
+NUM_SCREENING_RAYS = 16
+"""Rays from a point in a first round, which settles most points."""
+POINTS_PER_BATCH = 16_384
+"""Points whose rays are cast together, which bounds the memory."""
+MAX_VOTERS = 64
+"""Points of a region, at most, that vote for it."""
+NUM_SEAL_RAYS = 2048
+"""Rays from each voter that must all be stopped before a region counts as sealed."""
+WINDING_ACCURACY = 1.5
+"""Barill's beta. The 2 that is proposed there is 0.007 off at most on real chairs and takes 1.6 times as long. This
+value is 0.03 off, which is enough to tell on which side of one half a winding number is, or if it is near a whole
+number."""
+MAX_WINDING_RESIDUAL = 0.1
+"""Largest distance of a trusted winding number from a whole number."""
 
 
 @dataclass(frozen=True, eq=False)
-class Verdict:
-    """What the inside test says of points."""
+class InsideVotes:
+    """The result of the inside test at some points."""
 
     inside: Bool[np.ndarray, "points"]
+    """True where a point is inside; the likelier sign where that is contested."""
     contested: Bool[np.ndarray, "points"]
-    """Winding number and visibility disagree there, or the pocket's points do: the sign is the likelier one."""
+    """True where winding number and visibility disagree, or where the points of the region disagree."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class _PocketVote:
-    """What a pocket is as a whole, whether its points do not all say so, and whether points of its own need the winding number."""
+class _RegionVote:
+    """The decision for a whole region of free space."""
 
     inside: bool
+    """True if the region is inside."""
     contested: bool
+    """True if more than a tenth of its voters say otherwise."""
     by_winding: bool
+    """True if the winding number decides for each point of the region, as the region opens to the outside."""
 
 
 class InsideTest:
-    """Inside of a cleaned mesh (`shapeprior.geometry.cleaning.clean_mesh`) in the unit frame.
+    """Tells which points are inside a cleaned mesh (`shapeprior.geometry.cleaning.clean_mesh`) in the unit frame.
 
-    Closed meshes: the generalised winding number (Jacobson et al. 2013; evaluated hierarchically after Barill et al.
-    2018, "Fast winding numbers for soups and clouds") exceeds one half. Parts that overlap count as their union.
+    On a closed mesh, a point is inside if the generalised winding number there exceeds one half. It is evaluated
+    hierarchically (Barill et al. 2018). Parts that overlap count as their union.
 
-    Open meshes: winding numbers alone fill a cup whose wall is a single sheet, and call everything outside whose patches face
-    the wrong way; visibility alone takes a crack in a fuselage for a window. So the free space is cut into pockets
-    (`shapeprior.sdf.cavities.FreeSpaceRegions`). The pocket that reaches infinity is outside; every other one is as a whole what the
-    evidence of its points says. Points in no pocket, in thin walls and slots, are judged one by one:
+    On an open mesh, neither kind of evidence is enough. Winding numbers alone fill a cup whose wall is a single sheet,
+    and call a solid outside if its patches face the wrong way. Visibility alone takes a crack in a fuselage for a
+    window. So the free space is divided into regions (`shapeprior.sdf.cavities.FreeSpaceRegions`). The region that
+    reaches infinity is outside; every other region is decided as a whole, by the mean evidence of its points. Points in
+    no region, as in thin walls and slots, are decided one by one. The first rule that holds decides:
 
-    - more than `MAX_ESCAPE` of the rays escape: a camera outside sees it, so it is outside;
-    - else a winding number above one half: inside, and what escapes, escapes through cracks;
-    - else no ray escapes at all: inside, behind walls that face the wrong way, or in a void that nobody can see (a pocket
-      must be closed for this, and stop `SEAL_RAYS` rays from each of its voters);
-    - else at most `SURE_ESCAPE` escape and the winding number is above `MIN_WINDING`: inside;
-    - else outside, in a deep hollow.
+    - More than `MAX_ESCAPE` of the rays escape: outside, as a camera outside sees the point.
+    - The winding number is above one half: inside, and the rays that escape do so through cracks.
+    - No ray escapes: inside, behind walls that face the wrong way, or in a void that nobody can see. A region must also
+      be closed for this, and stop `NUM_SEAL_RAYS` rays from each of its voters.
+    - At most `SURE_ESCAPE` of the rays escape and the winding number is above `MIN_WINDING`: inside.
+    - Otherwise outside, in a deep hollow.
     """
 
     MAX_ESCAPE = 0.12
+    """A point from which a larger share of the rays escapes is outside."""
     SURE_ESCAPE = 0.02
+    """A point from which at most this share of the rays escapes counts as hidden."""
     MIN_WINDING = 0.25
+    """A hidden point is inside if its winding number is above this."""
 
     def __init__(self, mesh_unit: TriangleMesh, tree: FaceTree | None = None) -> None:
-        """Prepare the test; `tree` holds all faces of the mesh, and is built if not given."""
+        """Prepare the test; `tree` holds the mesh's surface, and is built from the mesh if not given."""
         self.mesh = mesh_unit
         self.is_closed = mesh_unit.is_watertight
         self._tree = tree or FaceTree(mesh_unit)
-        self._directions, self._first_directions = fibonacci_directions(RAYS), fibonacci_directions(FIRST_RAYS)
+        self._directions, self._screening_directions = (
+            fibonacci_directions(NUM_RAYS),
+            fibonacci_directions(NUM_SCREENING_RAYS),
+        )
         if self.is_closed:
             return
-        self._pockets = FreeSpaceRegions(self._tree, self._scene)
+        self._regions = FreeSpaceRegions(self._tree, self._scene)
         votes = [
-            self._vote(nodes, is_open=bool(is_open))
-            for nodes, is_open in zip(self._pockets.nodes[OUTER + 1 :], self._pockets.open[OUTER + 1 :], strict=True)
+            self._vote(centers, is_open=bool(is_open))
+            for centers, is_open in zip(
+                self._regions.centers[OUTSIDE + 1 :], self._regions.is_open[OUTSIDE + 1 :], strict=True
+            )
         ]
-        outside = _PocketVote(inside=False, contested=False, by_winding=False)
-        self._pocket_inside, self._pocket_contested, self._pocket_by_winding = np.array(
+        outside = _RegionVote(inside=False, contested=False, by_winding=False)
+        self._region_inside, self._region_contested, self._region_by_winding = np.array(
             [(vote.inside, vote.contested, vote.by_winding) for vote in (outside, *votes)]
         ).T
 
-    # Both are built where they are first needed: of two million faces they take 0.5 and 0.2 GB.
+    # Winding tree and ray scene are built when first needed: for two million faces they take 0.5 and 0.2 GB.
     @cached_property
     def _winding(self) -> igl.FastWindingNumberBVH:
         tree = igl.FastWindingNumberBVH()
@@ -99,17 +120,17 @@ class InsideTest:
         return RayScene(self.mesh)
 
     def winding_number(self, points: Float[np.ndarray, "points 3"]) -> Float[np.ndarray, "points"]:
-        """How often the surface wraps around each point; 1 inside a closed outward mesh, 0 outside."""
+        """Return how often the surface wraps around each point: 1 inside a closed outward mesh, 0 outside."""
         if len(points) == 0:
             return np.zeros(0)
-        return np.asarray(self._winding.winding_number(np.ascontiguousarray(points), ACCURACY)).reshape(-1)
+        return np.asarray(self._winding.winding_number(np.ascontiguousarray(points), WINDING_ACCURACY)).reshape(-1)
 
     def escape_share(self, points: Float[np.ndarray, "points 3"]) -> Float[np.ndarray, "points"]:
-        """Share of rays from each point that leave the mesh behind; 0 means that nothing outside sees the point."""
-        return self._escape(points, self._directions)
+        """Return the share of rays from each point that escape to infinity; 0 if nothing outside sees the point."""
+        return self._escape_share_along(points, self._directions)
 
     def __call__(self, points: Float[np.ndarray, "points 3"]) -> Bool[np.ndarray, "points"]:
-        """True where a point is inside."""
+        """Return True where a point is inside."""
         return self.judge(points).inside
 
     def judge(
@@ -118,80 +139,85 @@ class InsideTest:
         *,
         away: Float[np.ndarray, "points 3"] | None = None,
         trust_winding: bool = False,
-    ) -> Verdict:
-        """Inside or not, and where that is contested.
+    ) -> InsideVotes:
+        """Decide which points are inside, and where that is contested.
 
-        `away` leads from the nearest surface to each point, with any length but zero; it is found out if not given.
-        With `trust_winding`, a winding number close to a whole number settles it, which saves the rest of the evidence.
+        Args:
+            points: Points of the unit frame.
+            away: Vectors from the nearest surface to each point, with any length but zero; computed if not given.
+            trust_winding: Let a winding number close to a whole number decide, which saves the rest of the evidence.
         """
         if len(points) == 0:
-            return Verdict(np.zeros(0, dtype=bool), np.zeros(0, dtype=bool))
+            return InsideVotes(np.zeros(0, dtype=bool), np.zeros(0, dtype=bool))
         if self.is_closed:
-            return Verdict(self.winding_number(points) > 0.5, np.zeros(len(points), dtype=bool))
+            return InsideVotes(self.winding_number(points) > 0.5, np.zeros(len(points), dtype=bool))
         if trust_winding:
             winding = self.winding_number(points)
-            verdict = Verdict(winding > 0.5, np.zeros(len(points), dtype=bool))
-            asked = np.flatnonzero(np.abs(winding - np.round(winding)) > ROUND)
+            votes = InsideVotes(winding > 0.5, np.zeros(len(points), dtype=bool))
+            asked = np.flatnonzero(np.abs(winding - np.round(winding)) > MAX_WINDING_RESIDUAL)
             rest = self.judge(points[asked], away=None if away is None else away[asked])
-            verdict.inside[asked], verdict.contested[asked] = rest.inside, rest.contested
-            return verdict
+            votes.inside[asked], votes.contested[asked] = rest.inside, rest.contested
+            return votes
         if away is None:
             away = _nonzero(points - self._tree.nearest(points)[2])
-        pocket = self._pockets.reached_from(points, away)
-        inside, contested = self._pocket_inside[pocket], self._pocket_contested[pocket]
-        # A pocket's border with what lies before its opening is the smooth membrane where the winding number is one half.
-        behind = np.flatnonzero(self._pocket_by_winding[pocket])
+        region = self._regions.reached_from(points, away)
+        inside, contested = self._region_inside[region], self._region_contested[region]
+        # A region with an opening ends at the smooth membrane where the winding number is one half.
+        behind = np.flatnonzero(self._region_by_winding[region])
         inside[behind] = self.winding_number(points[behind]) > 0.5
-        alone = np.flatnonzero(pocket == NONE)
-        verdict = self._judge_alone(points[alone])
-        inside[alone], contested[alone] = verdict.inside, verdict.contested
-        return Verdict(inside, contested)
+        alone = np.flatnonzero(region == NO_REGION)
+        votes = self._judge_alone(points[alone])
+        inside[alone], contested[alone] = votes.inside, votes.contested
+        return InsideVotes(inside, contested)
 
-    def _vote(self, nodes: Float[np.ndarray, "nodes 3"], *, is_open: bool) -> "_PocketVote":
-        voters = nodes[np.linspace(0, len(nodes) - 1, min(VOTERS, len(nodes))).astype(np.int64)]
+    def _vote(self, centers: Float[np.ndarray, "cells 3"], *, is_open: bool) -> _RegionVote:
+        """Decide for a region, given by the centres of its cells."""
+        voters = centers[np.linspace(0, len(centers) - 1, min(MAX_VOTERS, len(centers))).astype(np.int64)]
         winding = self.winding_number(voters)
         escape = self.escape_share(voters)
         mean_winding, mean_escape = float(winding.mean()), float(escape.mean())
-        inside = bool(self._rule(np.array([mean_winding]), np.array([mean_escape]), sealed=False)[0])
+        inside = bool(self._decide(np.array([mean_winding]), np.array([mean_escape]), sealed=False)[0])
         if not inside and mean_escape == 0.0 and not is_open:
-            inside = not self._escape(voters, fibonacci_directions(SEAL_RAYS)).any()
+            inside = not self._escape_share_along(voters, fibonacci_directions(NUM_SEAL_RAYS)).any()
         opposed = (winding > 0.5) != inside
         seen_wrongly = (escape > self.MAX_ESCAPE) if inside else (escape <= self.SURE_ESCAPE)
-        return _PocketVote(
+        return _RegionVote(
             inside=inside,
             contested=bool(np.mean(opposed | seen_wrongly) > 0.1),
             by_winding=inside and is_open and mean_winding > 0.5,
         )
 
-    def _judge_alone(self, points: Float[np.ndarray, "points 3"]) -> Verdict:
+    def _judge_alone(self, points: Float[np.ndarray, "points 3"]) -> InsideVotes:
         winding = self.winding_number(points)
-        escape = self._escape(points, self._first_directions)
-        # A quarter of the rays settles most: what they see plainly, and what is hidden where the winding number agrees.
-        open_question = np.flatnonzero(~((escape > 0.5) | ((escape == 0) & (winding > 0.5))))
-        escape[open_question] = self.escape_share(points[open_question])
-        inside = self._rule(winding, escape, sealed=True)
+        escape = self._escape_share_along(points, self._screening_directions)
+        # A quarter of the rays settles most points: those seen plainly, and those hidden where the winding number
+        # agrees.
+        undecided = np.flatnonzero(~((escape > 0.5) | ((escape == 0) & (winding > 0.5))))
+        escape[undecided] = self.escape_share(points[undecided])
+        inside = self._decide(winding, escape, sealed=True)
         opposed = (winding > 0.5) != inside
         seen_wrongly = inside & (escape > self.SURE_ESCAPE)
-        return Verdict(inside, opposed | seen_wrongly)
+        return InsideVotes(inside, opposed | seen_wrongly)
 
-    def _rule(
+    def _decide(
         self, winding: Float[np.ndarray, "points"], escape: Float[np.ndarray, "points"], *, sealed: bool
     ) -> Bool[np.ndarray, "points"]:
-        """The evidence's verdict; `sealed` says that a point from which no ray escapes is behind a wall for sure."""
+        """Apply the rules of the class; `sealed` says that a point from which no ray escapes is behind a wall for
+        sure."""
         hidden = ((escape == 0) & sealed) | ((escape <= self.SURE_ESCAPE) & (winding > self.MIN_WINDING))
         return (escape <= self.MAX_ESCAPE) & ((winding > 0.5) | hidden)
 
-    def _escape(
+    def _escape_share_along(
         self, points: Float[np.ndarray, "points 3"], directions: Float[np.ndarray, "rays 3"]
     ) -> Float[np.ndarray, "points"]:
         rays, share = len(directions), np.zeros(len(points))
-        for start in range(0, len(points), BATCH):
-            batch = points[start : start + BATCH]
+        for start in range(0, len(points), POINTS_PER_BATCH):
+            batch = points[start : start + POINTS_PER_BATCH]
             hit = self._scene.occluded(np.repeat(batch, rays, axis=0), np.tile(directions, (len(batch), 1)))
-            share[start : start + BATCH] = 1.0 - hit.reshape(len(batch), rays).mean(axis=1)
+            share[start : start + POINTS_PER_BATCH] = 1.0 - hit.reshape(len(batch), rays).mean(axis=1)
         return share
 
 
 def _nonzero(away: Float[np.ndarray, "points 3"]) -> Float[np.ndarray, "points 3"]:
-    """Some direction for points on the surface, which are on neither side."""
+    """Replace zero vectors, those of points on the surface, by some direction: such points are on neither side."""
     return np.where((away == 0.0).all(axis=1, keepdims=True), [0.0, 0.0, 1.0], away)

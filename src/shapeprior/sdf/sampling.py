@@ -1,4 +1,7 @@
-"""SDF samples of a shape: how many of which strategy, drawn, rounded and measured."""
+"""SDF samples of a shape: points drawn by several strategies, rounded to the stored type and labelled with distances.
+
+`sample_sdf` is the entry point, `SamplingConfig` its settings; `shapeprior.sdf.strategies` says where samples lie.
+"""
 
 import difflib
 from dataclasses import dataclass, field, fields, replace
@@ -12,17 +15,18 @@ from shapeprior.sdf.signed_distance import SignedDistance
 from shapeprior.sdf.strategies import OnSurface, StrategySettings
 
 MAX_SAMPLES = 500_000
+"""Samples and surface points of one shape together, at most."""
 STRATEGIES = tuple(strategy.name for strategy in fields(StrategySettings))
-"""Names of the strategies whose samples have distances; their places here are `SdfSamples.strategy`."""
+"""Names of the strategies whose samples have distances; `SdfSamples.strategy` holds indices into this tuple."""
 SURFACE = "surface"
-"""Name of the strategy whose samples have normals instead, and are kept apart."""
+"""Name of the strategy whose points have normals instead of distances, and are kept apart."""
 
 SampleType = Literal["float16", "float32"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class SamplingConfig:
-    """How many samples of a shape each strategy draws; the default is DeepSDF's mix of 10,000."""
+    """Number of samples of a shape that each strategy draws. The default is DeepSDF's mix of 10,000."""
 
     near: int = 9_400
     """Samples near the surface."""
@@ -33,11 +37,11 @@ class SamplingConfig:
     rays: int = 0
     """Samples along the rays of depth sensors."""
     surface: int = 0
-    """Points on the surface with normals, besides the samples with distances."""
+    """Points on the surface with normals, in addition to the samples with distances."""
     dtype: SampleType = "float16"
-    """How samples are stored; float16 halves the files. Surface points and normals are float32."""
+    """Type in which samples are stored; float16 halves the files. Surface points and normals are always float32."""
     settings: StrategySettings = field(default_factory=StrategySettings)
-    """How each strategy draws."""
+    """Settings of the strategies."""
 
     def __post_init__(self) -> None:
         for name in (*STRATEGIES, SURFACE):
@@ -53,57 +57,57 @@ class SamplingConfig:
 
     @classmethod
     def deepsdf(cls, count: int) -> "SamplingConfig":
-        """DeepSDF's mix: 47 of 50 samples near the surface, the rest uniform (its released sampler)."""
+        """Return DeepSDF's mix: 47 of 50 samples near the surface, the rest uniform (as in its released sampler)."""
         near = round(count * 47 / 50)
         return cls(near=near, uniform=count - near)
 
     @property
     def count(self) -> int:
-        """Samples with distances, of all strategies together: the rows of `SdfSamples`."""
+        """Number of samples with distances, of all strategies together: the rows of `SdfSamples`."""
         return sum(getattr(self, name) for name in STRATEGIES)
 
     @property
     def strategies(self) -> tuple[str, ...]:
-        """Names in the order that `SdfSamples.strategy` counts them, used or not."""
+        """Names of all strategies, used or not, in the order of the indices in `SdfSamples.strategy`."""
         return STRATEGIES
 
 
 @dataclass(frozen=True, eq=False)
 class SurfaceSamples:
-    """Points where the field of a shape is zero."""
+    """Points where the field of a shape is zero, with their normals."""
 
     points_unit: Float32[np.ndarray, "points 3"]
-    """In the unit frame; rounding leaves them within 1e-7 of the zero level."""
+    """Points of the unit frame; after rounding they lie within 1e-7 of the zero level set."""
     normals_unit: Float32[np.ndarray, "points 3"]
-    """Outward unit normals there: gradients of the field."""
+    """Outward unit normals at the points, which are the gradients of the field there."""
 
 
 @dataclass(frozen=True, eq=False)
 class SdfSamples:
-    """Points of the unit frame with their signed distances; rows are shuffled, so that any block is a random subset.
+    """Points of the unit frame with their signed distances. Rows are shuffled, so that any block is a random subset.
 
-    Points are rounded to the stored type first and measured after, so the label belongs to the point that is stored, which
-    in float16 may be up to 2^-11 outside the unit ball. The distance itself is rounded too: in float16 by at most 2^-11 of
-    itself (by 2^-25 where it is below 2^-14), never to another sign, and never to zero. On chairs, airplanes and mugs with
-    DeepSDF's mix that is 7e-6 on average, 2e-4 of the distance; labels of the points before rounding would be off by 3e-5
-    to 8e-5.
+    Points are rounded to the stored type first and measured afterwards, so that each distance belongs to the point that
+    is stored. In float16 such a point may lie up to 2^-11 outside the unit ball. The distance is rounded, too: in
+    float16 by at most 2^-11 of itself (by 2^-25 where it is below 2^-14), never to another sign, and never to zero. On
+    chairs, airplanes and mugs with DeepSDF's mix that is 7e-6 on average, or 2e-4 of the distance; distances of the
+    points before rounding would be off by 3e-5 to 8e-5.
     """
 
     points_unit: Float16[np.ndarray, "samples 3"] | Float32[np.ndarray, "samples 3"]
-    """In the unit frame."""
+    """Points of the unit frame."""
     sdf: Float16[np.ndarray, "samples"] | Float32[np.ndarray, "samples"]
-    """Signed distances in unit-sphere radii, negative inside; of the points' type."""
+    """Signed distances in unit-sphere radii, negative inside, in the same type as the points."""
     strategy: UInt8[np.ndarray, "samples"]
-    """Which strategy drew each sample, as its place in `SamplingConfig.strategies`."""
+    """Index in `SamplingConfig.strategies` of the strategy that drew each sample."""
     surface: SurfaceSamples | None = None
-    """Surface points, if any were asked for."""
+    """Surface points; None unless they were asked for."""
 
 
 def sample_sdf(distance: SignedDistance, config: SamplingConfig, *, rng: np.random.Generator) -> SdfSamples:
-    """Draw and measure the samples of one shape.
+    """Draw the samples of one shape and measure their distances.
 
-    Each strategy has a generator of its own, seeded by its name, so that what one draws does not depend on the others.
-    Raises MeshError if the surface has no area, or no normals where they are asked for.
+    Each strategy has a random generator of its own, seeded by its name, so that its samples do not depend on the
+    others. Raises MeshError if the surface has no area, or no normals although surface points are asked for.
     """
     seed = rng.integers(2**32, size=4).tolist()
 
@@ -131,9 +135,10 @@ def sample_sdf(distance: SignedDistance, config: SamplingConfig, *, rng: np.rand
 
 
 def parse_counts(text: str) -> SamplingConfig:
-    """What ``--samples`` means: a number for DeepSDF's mix, or counts such as ``near=9400,edges=600``, others being 0.
+    """Parse the value of ``--samples``: a number for DeepSDF's mix, or counts such as ``near=9400,edges=600``.
 
-    Raises ConfigError for an unknown name, a name given twice, something that is not a number, or a count out of range.
+    Strategies that are not named draw nothing. Raises ConfigError for a name that is unknown or given twice, for
+    anything but a whole number, and for a count out of range.
     """
     names = (*STRATEGIES, SURFACE)
     expected = f"expected a number, or counts such as near=9400,uniform=600 of {', '.join(names)}"
@@ -164,7 +169,7 @@ def _parse_count(text: str, *, where: str) -> int:
 def _round_keeping_sign(
     sdf: Float[np.ndarray, "samples"], dtype: SampleType
 ) -> Float16[np.ndarray, "samples"] | Float32[np.ndarray, "samples"]:
-    """Round distances, those that would become zero to the smallest number of their sign."""
+    """Round distances; those that would become zero become the smallest number of their sign instead."""
     rounded = sdf.astype(dtype)
     smallest = np.nextafter(rounded.dtype.type(0), rounded.dtype.type(1))
     vanished = (rounded == 0) & (sdf != 0)

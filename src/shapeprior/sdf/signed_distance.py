@@ -1,4 +1,4 @@
-"""Signed distance to a mesh: exact distance, robust sign."""
+"""Signed distance to a mesh: the distance is exact, and the sign survives open, overlapping and inside-out meshes."""
 
 from dataclasses import dataclass
 
@@ -12,43 +12,46 @@ from shapeprior.sdf.inside_test import InsideTest
 from shapeprior.sdf.self_intersections import split_self_intersections
 
 SHEET_HALF_THICKNESS = 0.01
-"""Half the thickness that a surface without an inside is given, in unit-sphere radii."""
+"""Half the thickness that a sheet, a surface without an inside, is given, in unit-sphere radii."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SurfaceReport:
-    """What the surface of a shape is made of, by area; the three shares add up to 1."""
+    """Composition of a shape's surface by area; the three shares add up to 1."""
 
     skin_share: float
-    """Faces with the inside on one side and the outside on the other."""
+    """Share of faces with the inside on one side and the outside on the other."""
     hidden_share: float
-    """Faces inside the object, such as walls where parts overlap; the field ignores them."""
+    """Share of faces inside the object, such as walls where parts overlap; the field ignores them."""
     sheet_share: float
-    """Faces with the outside on both sides, such as a wing drawn as one polygon; they are given a thickness."""
+    """Share of faces with the outside on both sides, such as a wing drawn as one polygon; they are given a
+    thickness."""
     confidence: float
-    """Share of the surface on whose sides winding numbers and views agree, 0 to 1."""
+    """Share of the surface on whose sides winding numbers and visibility agree, 0 to 1."""
 
 
 class SignedDistance:
     """Signed distance to a cleaned mesh in the unit frame: negative inside, in unit-sphere radii.
 
-    The distance is exact (libigl's tree of the faces), to the faces that are a border between inside and outside. Faces
-    hidden inside are left out; where parts overlap, this goes by pieces of at most `shapeprior.sdf.self_intersections.SPLIT_EDGE`. Faces with
-    the outside on both sides have no inside to represent; they become plates of half thickness `sheet_half_thickness`, so
-    that a tail fin drawn as one polygon is still there afterwards.
+    The distance is exact (libigl's tree of the faces). It is measured to the faces that are a border between inside and
+    outside; faces hidden inside are left out. Where parts overlap, faces are cut into pieces with edges of at most
+    `shapeprior.sdf.self_intersections.MAX_CROSSING_EDGE` for this. Faces with the outside on both sides have no inside.
+    They become plates of half thickness `sheet_half_thickness`, so that a tail fin drawn as one polygon does not
+    vanish.
 
-    The sign of a point is that of its side of the nearest face, which `shapeprior.sdf.face_sides` has found once for all points;
-    only where no face tells, at rims and seams, is the point itself asked.
+    The sign of a point is that of its side of the nearest face, which `shapeprior.sdf.face_sides` has found once for
+    all points. Only at rims and intersections, where no face tells, is the point itself put to the inside test.
     (libigl's own ``signed_distance`` with fast winding numbers scales the distance by 1 − 2|w| on open meshes.)
     """
 
     def __init__(self, mesh_unit: TriangleMesh, *, sheet_half_thickness: float = SHEET_HALF_THICKNESS) -> None:
+        """Prepare the field of a mesh that `shapeprior.geometry.cleaning.clean_mesh` has cleaned."""
         self.mesh = mesh_unit
         self.sheet_half_thickness = sheet_half_thickness
-        pieces, crossed = split_self_intersections(mesh_unit)
+        pieces, intersecting = split_self_intersections(mesh_unit)
         tree = FaceTree(pieces)
         self.inside = InsideTest(mesh_unit, tree)
-        self._sides = classify_face_sides(pieces, crossed, self.inside)
+        self._sides = classify_face_sides(pieces, intersecting, self.inside)
         self._all = tree if self._sides.pieces is pieces else FaceTree(self._sides.pieces)
         pieces = self._sides.pieces
         skin, sheet = self._sides.skin, self._sides.sheet
@@ -65,14 +68,14 @@ class SignedDistance:
         self._sheet = FaceTree(pieces, sheet)
 
     def __call__(self, points_unit: Float[np.ndarray, "points 3"]) -> Float[np.ndarray, "points"]:
-        """Signed distance at each point."""
+        """Return the signed distance at each point."""
         points = np.ascontiguousarray(points_unit, dtype=np.float64)
         if len(points) == 0:
             return np.zeros(0)
         distance, face, foot = self._all.nearest(points)
-        inside, told = self._sides.sign_at(points, distance, face, foot)
-        asked = np.flatnonzero(~told)
-        # A point on the surface is on neither side; any direction will do.
+        inside, decided = self._sides.sign_at(points, distance, face, foot)
+        asked = np.flatnonzero(~decided)
+        # A point on the surface is on neither side, and any direction will do.
         away = np.where(distance[asked, None] > 0.0, points[asked] - foot[asked], [0.0, 0.0, 1.0])
         inside[asked] = self.inside.judge(points[asked], away=away, trust_winding=self._sides.winding_trusted).inside
         sdf = np.full(len(points), np.inf)

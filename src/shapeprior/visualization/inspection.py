@@ -1,6 +1,7 @@
-"""What preparation makes of one mesh: figures, and a picture of the mesh beside its sliced field.
+"""Inspection of one mesh: the figures of its preparation, and a picture of the mesh beside slices of its field.
 
-Pictures of a signed distance on planes through a shape.
+`inspect_mesh` is the entry point. `slice_field` and `draw_slice` draw a signed distance field on planes through a
+shape.
 """
 
 import os
@@ -11,36 +12,46 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image, ImageDraw, ImageFont
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from shapeprior.datasets.mesh_source import file_up_axis
 from shapeprior.datasets.prepare_mesh import PreparedMesh, UpSetting, prepare_mesh
-from shapeprior.geometry.mesh import TriangleMesh, row_keys
+from shapeprior.geometry.mesh import TriangleMesh, connected_labels, face_edges, row_keys
+from shapeprior.geometry.transforms import UNIT_SPHERE_BUFFER
 from shapeprior.io.meshes import load_mesh
 from shapeprior.sdf.signed_distance import SHEET_HALF_THICKNESS, SignedDistance
-from shapeprior.visualization.pictures import Panel, comparison_picture
+from shapeprior.visualization.pictures import INK, PAPER, Panel, comparison_picture
 from shapeprior.visualization.render import View
 
 PANEL = 420
 """Width and height of each slice, in pixels."""
-PAPER, INK = (249, 249, 250), (45, 48, 56)
+
+Plane = Literal["front", "side", "top"]
+"""A plane through a shape, named by the side from which it is looked at."""
+
+_AXES: dict[Plane, tuple[int, int, int]] = {"front": (0, 1, 2), "side": (2, 1, 0), "top": (0, 2, 1)}
+"""For each plane, the axes that run to the right, up and through it."""
+_INSIDE_COLOR, _OUTSIDE_COLOR = np.array([0.16, 0.38, 0.68]), np.array([0.93, 0.66, 0.33])
+_PALE_COLOR = np.array([0.97, 0.96, 0.94])
+_SURFACE_COLOR = np.array([0.10, 0.11, 0.14])
+_CONTOUR_STEP = 0.05
+"""Distance between two contour lines, in unit-sphere radii."""
 
 
 @dataclass(frozen=True, eq=False)
 class MeshInspection:
-    """What preparation found in a mesh."""
+    """The result of preparing one mesh, in figures and as a picture."""
 
     figures: dict[str, int | float | str]
-    """Counts, shares by area and the sign confidence, by name."""
+    """Counts, shares by area and the confidence of the signs, by name."""
     picture: Image.Image
-    """The cleaned mesh, and its field on three planes through the middle."""
+    """The cleaned mesh, and its field on three planes through the mesh's middle."""
 
 
 def inspect_mesh(path: str | os.PathLike[str], *, up: UpSetting = "auto") -> MeshInspection:
-    """Clean the mesh of a file, find its inside and draw both. Raises MeshError, naming the file, if it cannot be prepared.
+    """Prepare the mesh of a file, and draw the mesh and its field.
 
-    `up` is as in `shapeprior.datasets.prepare_mesh.PrepareConfig`.
+    `up` is as in `shapeprior.datasets.prepare_mesh.PrepareConfig`. Raises MeshError, naming the file, if the mesh
+    cannot be prepared.
     """
     path = Path(path)
     axis = (file_up_axis(path) or "y") if up == "auto" else up
@@ -49,20 +60,16 @@ def inspect_mesh(path: str | os.PathLike[str], *, up: UpSetting = "auto") -> Mes
 
 
 def count_holes(mesh: TriangleMesh) -> int:
-    """Rims, each a run of edges with one face that hang together: 0 on a closed mesh, 1 on a cup drawn as one sheet."""
-    edges = np.sort(mesh.faces[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2), axis=1)
+    """Count the connected rims of edges with one face: 0 on a closed mesh, 1 on a cup drawn as one sheet."""
+    edges = face_edges(mesh.faces)
     _, first, counts = np.unique(row_keys(edges), return_index=True, return_counts=True)
     rim = edges[first[counts == 1]]
-    if len(rim) == 0:
-        return 0
     vertices, ends = np.unique(rim, return_inverse=True)
-    ends = ends.reshape(-1, 2)
-    graph = coo_array((np.ones(len(ends), dtype=np.int8), tuple(ends.T)), shape=(len(vertices),) * 2)
-    return int(connected_components(graph, directed=False)[0])
+    return int(connected_labels(ends.reshape(-1, 2), len(vertices)).max(initial=-1)) + 1
 
 
 def _figures(prepared: PreparedMesh) -> dict[str, int | float | str]:
-    mesh, size = prepared.mesh_unit, 2.0 / prepared.T_unit_world.scale / 1.03
+    mesh, size = prepared.mesh_unit, 2.0 / prepared.T_unit_world.scale / UNIT_SPHERE_BUFFER
     return {
         **asdict(prepared.clean_report),
         "parts": int(mesh.part_labels.max()) + 1,
@@ -89,23 +96,19 @@ def _picture(prepared: PreparedMesh, *, title: str) -> Image.Image:
     return sheet
 
 
-Plane = Literal["front", "side", "top"]
-
-_AXES: dict[Plane, tuple[int, int, int]] = {"front": (0, 1, 2), "side": (2, 1, 0), "top": (0, 2, 1)}
-"""For each plane, the axes that run right, up and through it."""
-_INSIDE, _OUTSIDE = np.array([0.16, 0.38, 0.68]), np.array([0.93, 0.66, 0.33])
-_PALE = np.array([0.97, 0.96, 0.94])
-_INK = np.array([0.10, 0.11, 0.14])
-_BAND = 0.05
-"""Distance between two contour lines, in unit-sphere radii."""
-
-
 def slice_field(
     distance: SignedDistance, plane: Plane, *, at: float, size: int
 ) -> tuple[Float[np.ndarray, "size size"], Float[np.ndarray, "size size 3"]]:
-    """Signed distances on a square grid over [-1, 1]² of a plane, top row first, and the points they belong to.
+    """Evaluate the signed distance on a square grid over [-1, 1]² of a plane, top row first.
 
-    `at` is the plane's place along its normal, in the unit frame.
+    Args:
+        distance: The field.
+        plane: Direction of the plane.
+        at: Position of the plane along its normal, in the unit frame.
+        size: Points of the grid along each side.
+
+    Returns:
+        The distances, and the points of the grid.
     """
     right, up, through = _AXES[plane]
     axis = (np.arange(size) + 0.5) * (2.0 / size) - 1.0
@@ -117,12 +120,12 @@ def slice_field(
 
 
 def draw_slice(sdf: Float[np.ndarray, "size size"]) -> UInt8[np.ndarray, "size size 3"]:
-    """Colours for a slice: blue inside, orange outside, paler away from the surface, with contour lines; the surface is dark."""
+    """Colour a slice: blue inside, orange outside, paler away from the dark surface, with contour lines."""
     depth = np.clip(np.abs(sdf) / 0.6, 0.0, 1.0)[..., None] ** 0.7
-    full = np.where((sdf < 0.0)[..., None], _INSIDE, _OUTSIDE)
-    color = full + (0.15 + 0.75 * depth) * np.where((sdf < 0.0)[..., None], 0.6, 1.0) * (_PALE - full)
+    full = np.where((sdf < 0.0)[..., None], _INSIDE_COLOR, _OUTSIDE_COLOR)
+    color = full + (0.15 + 0.75 * depth) * np.where((sdf < 0.0)[..., None], 0.6, 1.0) * (_PALE_COLOR - full)
     pixel = 2.0 / len(sdf)
-    line = np.abs((sdf + 0.5 * _BAND) % _BAND - 0.5 * _BAND) < 0.5 * pixel
+    line = np.abs((sdf + 0.5 * _CONTOUR_STEP) % _CONTOUR_STEP - 0.5 * _CONTOUR_STEP) < 0.5 * pixel
     color = np.where(line[..., None], 0.88 * color, color)
     near = np.clip(1.6 - np.abs(sdf)[..., None] / pixel, 0.0, 1.0)
-    return np.round(255.0 * (near * _INK + (1.0 - near) * color)).astype(np.uint8)
+    return np.round(255.0 * (near * _SURFACE_COLOR + (1.0 - near) * color)).astype(np.uint8)

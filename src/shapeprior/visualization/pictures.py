@@ -1,4 +1,7 @@
-"""Panels side by side, with titles, as a PNG file."""
+"""Pictures of several panels: meshes and points side by side under their titles, saved as PNG files.
+
+`comparison_picture` draws one row of panels, `contact_sheet` several.
+"""
 
 import io
 import os
@@ -25,9 +28,12 @@ from shapeprior.visualization.render import (
     render_points,
 )
 
-PICTURED_POINTS = 2500
-"""Points of a view in a picture, at most."""
-_INK = (45, 48, 56)
+MAX_PICTURED_POINTS = 2500
+"""Points of a partial view in a picture, at most."""
+PAPER = tuple(round(255 * channel) for channel in BACKGROUND)
+"""Colour of a picture's empty space, in bytes."""
+INK = (45, 48, 56)
+"""Colour of titles, in bytes."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -35,17 +41,17 @@ class Panel:
     """One picture of a row: a mesh, points, or points on a mesh, in the unit frame."""
 
     title: str = ""
-    """Written above the picture."""
+    """Title above the picture."""
     mesh: TriangleMesh | None = None
-    """Drawn shaded."""
+    """Mesh to draw, shaded."""
     points: Float[np.ndarray, "points 3"] | None = None
-    """Drawn as small balls."""
+    """Points to draw, as small balls."""
     mesh_color: Color | Paint = MESH_COLOR
-    """sRGB, 0 to 1, of the mesh or of each place on it."""
+    """Colour of the mesh, or of each place on it; sRGB, 0 to 1."""
     point_color: Color | None = POINT_COLOR
-    """sRGB, 0 to 1; None colours points by depth."""
+    """Colour of the points; sRGB, 0 to 1. None colours them by depth."""
     point_radius: float = 0.010
-    """In unit-sphere radii."""
+    """Radius of the balls, in unit-sphere radii."""
 
     def __post_init__(self) -> None:
         if self.mesh is None and self.points is None:
@@ -53,8 +59,8 @@ class Panel:
 
 
 def completion_panels(view: Observation, completed: TriangleMesh, true: TriangleMesh | None) -> list[Panel]:
-    """Partial view, completion and, where it is known, truth; all in one frame."""
-    points = view.subsampled(PICTURED_POINTS, seed=0).points_world
+    """Return the panels of a partial view, its completion and, if it is known, the true shape; all share one frame."""
+    points = view.subsampled(MAX_PICTURED_POINTS, seed=0).points_world
     panels = [Panel(title="partial view", points=points), Panel(title="completion", mesh=completed)]
     if true is not None:
         panels.append(Panel(title="truth", mesh=true))
@@ -62,21 +68,21 @@ def completion_panels(view: Observation, completed: TriangleMesh, true: Triangle
 
 
 def comparison_picture(panels: Sequence[Panel], *, view: View | None = None) -> Image.Image:
-    """Panels side by side, seen by one camera so that they line up; see `contact_sheet`."""
+    """Draw panels side by side, seen by one camera so that they line up; see `contact_sheet`."""
     return contact_sheet([panels], view=view)
 
 
 def contact_sheet(rows: Sequence[Sequence[Panel]], *, view: View | None = None) -> Image.Image:
-    """Rows of panels with their titles.
+    """Draw rows of panels with their titles.
 
-    Without `view`, each row gets the default view, fitted to all of its panels and with the ground under them. With a
-    `view`, all panels are seen by exactly that one. Raises ValueError if there is no panel or nothing to see.
+    Without a `view`, each row gets the default view, fitted to all of its panels and with the ground under them. With a
+    `view`, all panels are drawn as seen by it. Raises ValueError if there is no panel or nothing to see.
     """
     if not rows or not all(rows):
         raise ValueError("a picture needs at least one row, and each row at least one panel")
     pictures = [_row(panels, view) for panels in rows]
     width, height = max(picture.width for picture in pictures), sum(picture.height for picture in pictures)
-    sheet = Image.new("RGB", (width, height), _paper())
+    sheet = Image.new("RGB", (width, height), PAPER)
     top = 0
     for picture in pictures:
         sheet.paste(picture, (0, top))
@@ -85,7 +91,7 @@ def contact_sheet(rows: Sequence[Sequence[Panel]], *, view: View | None = None) 
 
 
 def save_picture(path: str | os.PathLike[str], image: Image.Image) -> Path:
-    """Write a PNG file, atomically; raises OutputError if the place cannot be written or is not named .png."""
+    """Write a PNG file atomically; raises OutputError if the path cannot be written or does not end in .png."""
     path = Path(path)
     if path.suffix.lower() != ".png":
         raise OutputError(f"{path}: suffix '{path.suffix}'; expected .png; name the picture so")
@@ -103,14 +109,14 @@ def _row(panels: Sequence[Panel], view: View | None) -> Image.Image:
         view = View().fitted(extent)
     size = max(view.width // 22, 8)
     strip = round(2.2 * size) if any(panel.title for panel in panels) else 0
-    row = Image.new("RGB", (view.width * len(panels), view.height + strip), _paper())
+    row = Image.new("RGB", (view.width * len(panels), view.height + strip), PAPER)
     draw = ImageDraw.Draw(row)
     for column, panel in enumerate(panels):
         row.paste(Image.fromarray(_draw(panel, view)), (column * view.width, strip))
         if panel.title:
             title, font = _fit_title(panel.title, size, 0.94 * view.width)
             middle = (column + 0.5) * view.width
-            draw.text((middle, 0.62 * strip), title, fill=_INK, font=font, anchor="mm")
+            draw.text((middle, 0.62 * strip), title, fill=INK, font=font, anchor="mm")
     return row
 
 
@@ -134,7 +140,7 @@ def _extent(panel: Panel) -> Float[np.ndarray, "points 3"]:
 
 
 def _fit_title(title: str, size: int, width: float) -> tuple[str, ImageFont.FreeTypeFont | ImageFont.ImageFont]:
-    """The title in letters small enough for the width, cut off where even the smallest are too large."""
+    """Return the title and a font in which it fits the width; a title too long for the smallest font is cut off."""
     font = ImageFont.load_default(size)
     while size > 8 and font.getlength(title) > width:
         size -= 1
@@ -144,8 +150,3 @@ def _fit_title(title: str, size: int, width: float) -> tuple[str, ImageFont.Free
         kept -= 1
         shown = title[:kept] + "..."
     return shown, font
-
-
-def _paper() -> tuple[int, int, int]:
-    red, green, blue = (round(255 * channel) for channel in BACKGROUND)
-    return red, green, blue

@@ -1,7 +1,7 @@
-"""Pictures of meshes and point clouds, made with rays alone: no display, no graphics driver, the same bytes every time.
+"""Renderings of meshes and point clouds by ray casting: no display, no graphics driver, the same bytes every time.
 
-Meshes are lit as `shapeprior.visualization.lighting` says; points are small balls. Colours are sRGB in 0 to 1 and are added up as
-linear light. Everything is in the unit frame, +y up.
+Meshes are lit as `shapeprior.visualization.lighting` says, and points are small balls. Colours are given as sRGB in 0
+to 1 and added up as linear light. Everything is in the unit frame with +y up.
 """
 
 from collections.abc import Callable
@@ -23,7 +23,7 @@ from shapeprior.visualization.lighting import ground_shade, shade
 Color = tuple[float, float, float]
 """Red, green, blue in 0 to 1, sRGB."""
 Paint = Callable[[Float[np.ndarray, "points 3"]], Float[np.ndarray, "points 3"]]
-"""The colour of each place of a surface: points of the unit frame to sRGB."""
+"""A function from points of a surface, in the unit frame, to their sRGB colours."""
 
 MESH_COLOR: Color = (0.56, 0.68, 0.83)
 POINT_COLOR: Color = (0.87, 0.36, 0.16)
@@ -32,37 +32,35 @@ FAR_COLOR: Color = (0.24, 0.45, 0.74)
 BACKGROUND: Color = (0.975, 0.975, 0.98)
 
 _SHADOW_STRIDE = 4
-"""The shadow on the ground is soft: one pixel in this many, along both axes, is enough."""
-
-_BALLS_AT_ONCE = 1024
-"""Points whose pixels are worked on together, to bound memory."""
-
+"""Pixels along each axis for one sample of the shadow on the ground, which is soft."""
 _SHADOW_REACH = 3.0
-"""The shadow on the ground fades out towards this distance from the origin, in unit-sphere radii."""
+"""Distance from the origin at which the shadow on the ground has faded out, in unit-sphere radii."""
+_POINTS_PER_BATCH = 1024
+"""Points whose pixels are computed together, which bounds the memory."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class View:
-    """The camera and the size of a picture. Pictures of one view line up."""
+    """The camera and the size of a picture. Pictures with the same view line up."""
 
     azimuth_deg: float = 35.0
-    """Where the viewer stands: 0 is +z, 90 is +x."""
+    """Direction in which the viewer stands, in degrees: 0 is +z, 90 is +x."""
     elevation_deg: float = 25.0
-    """How far above the horizon the viewer stands, in degrees."""
+    """Angle of the viewer above the horizon, in degrees."""
     distance: float = 4.0
-    """From the origin to the viewer, in unit-sphere radii."""
+    """Distance of the viewer from the origin, in unit-sphere radii."""
     field_of_view_deg: float | None = None
-    """Angle between the left and the right edge, in degrees; None lets the unit sphere touch them."""
+    """Angle between the left and the right edge, in degrees; with None, the unit sphere touches the edges."""
     shift: tuple[float, float] = (0.0, 0.0)
-    """How far right and down of the origin the middle of the picture looks, in half widths of the picture."""
+    """Offset of the picture's middle from the origin, right and down, in half widths of the picture."""
     width: int = 512
-    """Pixels in a row."""
+    """Width of the picture, in pixels."""
     height: int = 512
-    """Pixels in a column."""
+    """Height of the picture, in pixels."""
     samples: int = 2
-    """Rays along each side of a pixel, against stair-steps."""
+    """Rays along each side of a pixel, against stair-steps at edges."""
     ground: float | None = None
-    """Height (y) of the ground that shapes cast a shadow on; None leaves it out."""
+    """Height (y) of the ground on which shapes cast a shadow; None leaves it out."""
 
     def __post_init__(self) -> None:
         if min(self.width, self.height, self.samples) < 1:
@@ -72,7 +70,7 @@ class View:
             )
 
     def camera(self, *, samples: int | None = None) -> tuple[PinholeCamera, Similarity]:
-        """The camera with a pixel for each sample, and ``T_unit_camera``."""
+        """Return the camera, with one pixel for each sample, and ``T_unit_camera``."""
         scale = self.samples if samples is None else samples
         camera, T_unit_camera = camera_around(
             azimuth_deg=self.azimuth_deg,
@@ -86,9 +84,9 @@ class View:
         return replace(camera, height=height, cx=camera.cx - right, cy=0.5 * (height - 1) - down), T_unit_camera
 
     def fitted(self, points_unit: Float[np.ndarray, "points 3"], *, border: float = 0.08) -> "View":
-        """This view, aimed so that the points fill the picture up to a border, the ground under the lowest of them.
+        """Return this view aimed so that the points fill the picture up to a border, with the ground under the lowest.
 
-        The height shrinks to what the points need; it never grows.
+        The height of the picture shrinks to what the points need; it never grows.
         """
         camera, T_unit_camera = replace(self, field_of_view_deg=90.0, shift=(0.0, 0.0)).camera(samples=1)
         slopes = (camera.project(T_unit_camera.inverse().apply(points_unit)) - [camera.cx, camera.cy]) / camera.fx
@@ -115,7 +113,8 @@ def render_mesh(
     point_color: Color | None = POINT_COLOR,
     point_radius: float = 0.010,
 ) -> UInt8[np.ndarray, "height width 3"]:
-    """A shaded mesh of one colour or painted, and on it, where they are not hidden, some points (as `render_points` draws them)."""
+    """Draw a shaded mesh, of one colour or painted, and any points that it does not hide, as `render_points` draws
+    them."""
     scene = RayScene(mesh)
     camera, T_unit_camera = view.camera()
     depth, face = render_hits(scene, camera, T_unit_camera)
@@ -127,7 +126,7 @@ def render_mesh(
         scene,
         seen,
         face[hit],
-        _share(face.shape, view.samples)[hit],
+        _light_part(face.shape, view.samples)[hit],
         parts=view.samples**2,
         eye=T_unit_camera.offset,
         lamp=_lamp(view),
@@ -141,8 +140,8 @@ def render_mesh(
 def render_points(
     points: Float[np.ndarray, "points 3"], *, view: View, color: Color | None = None, radius: float = 0.010
 ) -> UInt8[np.ndarray, "height width 3"]:
-    """Points as small balls of `radius` (in unit-sphere radii), nearer ones in front; without `color`, by depth."""
-    # Each ball's shadow is that of three crossed squares.
+    """Draw points as small balls of `radius`, in unit-sphere radii, nearer ones in front; without `color`, by depth."""
+    # For the shadow, each ball is three crossed squares.
     corners = np.concatenate([np.eye(3), -np.eye(3)]) * radius
     quads = np.array([[0, 1, 3], [0, 3, 4], [1, 2, 4], [1, 4, 5], [0, 2, 3], [0, 3, 5]])
     faces = (np.arange(len(points))[:, None, None] * 6 + quads).reshape(-1, 3)
@@ -153,7 +152,7 @@ def render_points(
 
 
 def _background(scene: RayScene, view: View) -> Float[np.ndarray, "rows columns 3"]:
-    """Nearly white, with a soft shadow where a ground is given."""
+    """Return a nearly white background, with a soft shadow if the view has a ground."""
     rows, columns = view.height * view.samples, view.width * view.samples
     light = np.tile(_linear(BACKGROUND), (rows, columns, 1))
     if view.ground is None:
@@ -164,14 +163,14 @@ def _background(scene: RayScene, view: View) -> Float[np.ndarray, "rows columns 
     drop = view.ground - T_unit_camera.offset[1]
     travel = np.divide(drop, rays[:, 1], out=np.full(len(rays), -1.0), where=rays[:, 1] != 0)
     points = T_unit_camera.offset + travel[:, None] * rays
-    # Far from the shape there is no shadow to look for.
+    # Rays for the shadow are cast near the shape only.
     near = np.flatnonzero((travel > 0) & (np.linalg.norm(points[:, [0, 2]], axis=1) < _SHADOW_REACH))
     shade_near = ground_shade(scene, points[near], lamp=_lamp(view))
     fade = np.clip(2.0 - 2.0 * np.linalg.norm(points[near][:, [0, 2]], axis=1) / _SHADOW_REACH, 0.0, 1.0)
     shaded = np.zeros(len(rays))
     shaded[near] = shade_near * fade
     shaded = gaussian_filter(shaded.reshape(camera.height, camera.width), 1.2)
-    # Towards the edges, too, so that pictures side by side show no seam.
+    # The shadow also fades out towards the picture's edges, so that pictures side by side show no seam.
     for axis, size in enumerate(shaded.shape):
         inward = np.minimum(np.arange(size), np.arange(size)[::-1]) / (0.12 * size)
         shaded = shaded * np.expand_dims(np.minimum(inward, 1.0), 1 - axis)
@@ -200,8 +199,8 @@ def _splat(
     reach = np.arange(-np.ceil(pixels.max(initial=0.0)) - 1, np.ceil(pixels.max(initial=0.0)) + 2)
     window = np.stack(np.meshgrid(reach, reach), axis=-1).reshape(1, -1, 2)
     flat_depth, flat_light = depth.reshape(-1), light.reshape(-1, 3)
-    for start in range(0, len(centers), _BALLS_AT_ONCE):
-        some = slice(start, start + _BALLS_AT_ONCE)
+    for start in range(0, len(centers), _POINTS_PER_BATCH):
+        some = slice(start, start + _POINTS_PER_BATCH)
         middle = camera.project(centers[some])[:, None]
         pixel = np.round(middle) + window
         across = (pixel - middle) / pixels[some, None, None]
@@ -218,22 +217,23 @@ def _splat(
 
 
 def _lamp(view: View) -> Float[np.ndarray, "3"]:
-    """Direction to the lamp: above the viewer's left shoulder."""
+    """Return the direction to the lamp, which is above the viewer's left shoulder."""
     return view_direction(azimuth_deg=view.azimuth_deg - 50.0, elevation_deg=min(view.elevation_deg + 30.0, 80.0))
 
 
-def _share(shape: tuple[int, int], samples: int) -> Int[np.ndarray, "rows columns"]:
-    """Which part of the light's directions each sample follows; the samples of a pixel follow all."""
+def _light_part(shape: tuple[int, int], samples: int) -> Int[np.ndarray, "rows columns"]:
+    """Return the part of the light's directions for each sample; the samples of a pixel together have all parts."""
     row, column = np.indices(shape)
     return (row % samples) * samples + column % samples
 
 
 def _linear(color: Color | Float[np.ndarray, "points 3"]) -> Float[np.ndarray, "*points 3"]:
+    """Convert sRGB, 0 to 1, to linear light."""
     return np.array(color, dtype=np.float64) ** 2.2
 
 
 def _develop(light: Float[np.ndarray, "rows columns 3"], view: View) -> UInt8[np.ndarray, "height width 3"]:
-    """Average the samples of each pixel and encode as sRGB."""
+    """Average the samples of each pixel, and encode them as sRGB bytes."""
     samples = view.samples
     mean = light.reshape(view.height, samples, view.width, samples, 3).mean(axis=(1, 3))
     return np.round(255.0 * np.clip(mean, 0.0, 1.0) ** (1.0 / 2.2)).astype(np.uint8)

@@ -1,7 +1,4 @@
-"""Operations along flattened bricks against the same, written cell by cell.
-
-Bricks against a plain dense array.
-"""
+"""The sparse grid of bricks: operations on padded bricks cell by cell, and storage against a dense array."""
 
 from itertools import product
 
@@ -20,12 +17,12 @@ from shapeprior.sdf.isosurface.brick_grid import (
     SIDE,
     UNKNOWN,
     BrickGrid,
-    along_edges,
     cases,
+    cell_corners,
     crossed_cells,
-    ends,
-    over_corners,
-    spread,
+    edge_ends,
+    reduce_cells,
+    reduce_edges,
 )
 from shapeprior.sdf.isosurface.case_table import CORNER_OFFSETS
 
@@ -45,8 +42,8 @@ def random_states(seed: int) -> np.ndarray:
 def test_over_corners_is_what_the_eight_corners_give() -> None:
     padded = np.random.default_rng(0).normal(size=(4, 9, 9, 9)).astype(np.float32)
     corners = np.stack([shifted(padded, offset) for offset in product((0, 1), repeat=3)])
-    np.testing.assert_array_equal(over_corners(np.minimum, padded)[INNER], corners.min(axis=0))
-    np.testing.assert_array_equal(over_corners(np.maximum, padded)[INNER], corners.max(axis=0))
+    np.testing.assert_array_equal(reduce_cells(np.minimum, padded)[INNER], corners.min(axis=0))
+    np.testing.assert_array_equal(reduce_cells(np.maximum, padded)[INNER], corners.max(axis=0))
 
 
 def test_spread_marks_the_corners_of_cells_and_no_others() -> None:
@@ -54,7 +51,7 @@ def test_spread_marks_the_corners_of_cells_and_no_others() -> None:
     expected = np.zeros_like(cells)
     for brick, x, y, z in np.argwhere(cells):
         expected[brick, x : x + 2, y : y + 2, z : z + 2] = True
-    np.testing.assert_array_equal(spread(cells), expected)
+    np.testing.assert_array_equal(cell_corners(cells), expected)
 
 
 def test_edges_and_their_ends() -> None:
@@ -62,7 +59,7 @@ def test_edges_and_their_ends() -> None:
     for axis in range(3):
         low, high = np.delete(state, SIDE, axis=axis + 1), np.delete(state, 0, axis=axis + 1)
         differ = ((low == NEGATIVE) & (high == POSITIVE)) | ((low == POSITIVE) & (high == NEGATIVE))
-        edges = ((along_edges(np.bitwise_or, state, axis) & CROSSED) == CROSSED) & HAS_EDGE[axis]
+        edges = ((reduce_edges(np.bitwise_or, state, axis) & CROSSED) == CROSSED) & HAS_EDGE[axis]
         np.testing.assert_array_equal(np.delete(edges, SIDE, axis=axis + 1), differ)
         assert not np.take(edges, SIDE, axis=axis + 1).any()
         expected = np.zeros_like(edges)
@@ -70,7 +67,7 @@ def test_edges_and_their_ends() -> None:
             expected[tuple(place)] = True
             place[axis + 1] += 1
             expected[tuple(place)] = True
-        np.testing.assert_array_equal(ends(edges, axis), expected)
+        np.testing.assert_array_equal(edge_ends(edges, axis), expected)
 
 
 def test_crossed_cells_are_known_and_have_both_signs_and_their_cases_are_the_corners_bits() -> None:
@@ -94,7 +91,7 @@ def test_corners_of_cells_are_found_in_the_brick_or_the_one_beside() -> None:
 
 
 def known_grid(cells: int, *, share: float, seed: int) -> tuple[BrickGrid, np.ndarray]:
-    """A grid with a random part of its bricks, and the same values in an array, NaN elsewhere."""
+    """Return a grid with a random part of its bricks, and a dense array of the same values, NaN elsewhere."""
     rng = np.random.default_rng(seed)
     grid = BrickGrid(cells)
     side = cells // SIDE + 1
@@ -130,7 +127,9 @@ def test_bricks_that_came_later_are_missing_in_what_was_made_before() -> None:
 
 def test_marks_reach_the_bricks_beside_and_make_room() -> None:
     grid, _ = known_grid(40, share=0.3, seed=1)
-    bricks = np.flatnonzero(np.all(grid.places < 4, axis=1))  # Cells of the last bricks stick out of the grid.
+    bricks = np.flatnonzero(
+        np.all(grid.places < 4, axis=1)
+    )  # Without the last bricks, whose cells stick out of the grid.
     rng = np.random.default_rng(2)
     shape = (len(bricks), SIDE + 1, SIDE + 1, SIDE + 1)
     bits = np.where(rng.random(shape) < 0.05, rng.integers(1, 4, shape), 0).astype(np.uint8)
@@ -155,7 +154,7 @@ def test_asking_gives_values_and_closes_the_sides() -> None:
         return points[:, 0] * 0.0 - 1.0
 
     inner, side = (int(np.ravel_multi_index(index, (SIDE,) * 3)) for index in ((1, 2, 3), (0, 4, 4)))
-    grid.ask(np.array([inner, side]), field)
+    grid.evaluate(np.array([inner, side]), field)
     np.testing.assert_allclose(asked[0].tolist(), [[-0.875, -0.75, -0.625], [-1.0, -0.5, -0.5]])
     assert grid.values[0, 1, 2, 3] == -1.0
     assert 0 < grid.values[0, 0, 4, 4] < 1e-8
@@ -166,15 +165,15 @@ def test_presumed_values_are_known_but_not_asked_until_they_are() -> None:
     grid = BrickGrid(16)
     grid.add(np.zeros((1, 3), dtype=np.int32))
     corners = np.array([73, 74, 75])
-    grid.ask(corners[:1], lambda points: np.full(len(points), 0.5))
+    grid.evaluate(corners[:1], lambda points: np.full(len(points), 0.5))
     grid.guesses.reshape(-1)[corners[1:2]] = -0.5
     grid.presume(corners[1:2])
-    np.testing.assert_array_equal(grid.asked(corners), [True, False, False])
+    np.testing.assert_array_equal(grid.is_evaluated(corners), [True, False, False])
     np.testing.assert_array_equal(grid.state().reshape(-1)[corners], [POSITIVE, NEGATIVE | PRESUMED, UNKNOWN])
-    grid.ask(corners[1:2], lambda points: np.full(len(points), 0.25))
-    np.testing.assert_array_equal(grid.asked(corners), [True, True, False])
+    grid.evaluate(corners[1:2], lambda points: np.full(len(points), 0.25))
+    np.testing.assert_array_equal(grid.is_evaluated(corners), [True, True, False])
     assert grid.values.reshape(-1)[74] == 0.25
-    np.testing.assert_array_equal(grid.bends(corners), [np.inf, 0.75, np.inf])
+    np.testing.assert_array_equal(grid.interpolation_errors(corners), [np.inf, 0.75, np.inf])
 
 
 def test_bricks_are_added_once_and_not_beyond_the_grid() -> None:
@@ -193,7 +192,7 @@ def test_bricks_keep_what_they_know_while_others_are_added() -> None:
         known = len(grid.places)
         rows = grid.add(places[start:stop])
         np.testing.assert_array_equal(rows, np.arange(known, stop))
-        np.testing.assert_array_equal(grid.slots(grid.places), np.arange(stop))
+        np.testing.assert_array_equal(grid.rows_of(grid.places), np.arange(stop))
         assert np.isnan(grid.values[rows]).all()
         assert np.isnan(grid.guesses[rows]).all()
         assert not grid.presumed[rows].any()

@@ -1,4 +1,4 @@
-"""The derived case table: every pattern of signs gives a closed, manifold surface that separates inside from outside."""
+"""The case table: every pattern of signs gives a closed manifold surface that separates inside from outside."""
 
 from itertools import product
 
@@ -15,18 +15,17 @@ def middles(edges: np.ndarray) -> np.ndarray:
     return CORNER_OFFSETS[EDGE_CORNERS[edges]].mean(axis=-2)
 
 
-@pytest.mark.parametrize("case", range(256))
-def test_loops_use_each_crossed_edge_once_and_walk_along_faces(case: int) -> None:
-    inside = np.array([case >> corner & 1 for corner in range(8)])
-    crossed = {edge for edge, (a, b) in enumerate(EDGE_CORNERS) if inside[a] != inside[b]}
-    loops = cube_cases().loops[case]
-    used = [edge for loop in loops for edge in loop]
-    assert sorted(used) == sorted(crossed)
-    for loop in loops:
-        points = middles(np.array(loop))
-        for here, there in zip(points, np.roll(points, -1, axis=0), strict=True):
-            # Both middles are on a face of the cell: they share a coordinate of 0 or 1.
-            assert any(x == y and x in (0, 1) for x, y in zip(here, there, strict=True))
+def test_loops_use_each_crossed_edge_once_and_walk_along_faces() -> None:
+    for case, loops in enumerate(cube_cases().loops):
+        inside = np.array([case >> corner & 1 for corner in range(8)])
+        crossed = {edge for edge, (a, b) in enumerate(EDGE_CORNERS) if inside[a] != inside[b]}
+        used = [edge for loop in loops for edge in loop]
+        assert sorted(used) == sorted(crossed), case
+        for loop in loops:
+            points = middles(np.array(loop))
+            for here, there in zip(points, np.roll(points, -1, axis=0), strict=True):
+                # Two successive midpoints lie on one face of the cell, so they share a coordinate of 0 or 1.
+                assert any(x == y and x in (0, 1) for x, y in zip(here, there, strict=True)), case
 
 
 def test_a_single_corner_is_cut_off_by_a_triangle_that_faces_away_from_it() -> None:
@@ -39,7 +38,7 @@ def test_a_single_corner_is_cut_off_by_a_triangle_that_faces_away_from_it() -> N
 
 
 def random_signs(seed: int) -> TriangleMesh:
-    """A mesh of random signs inside a grid of 16 cells: all cases and all pairs of them on one face."""
+    """Return the mesh of random signs on a grid of 16 cells, with all cases and all pairs of them on one face."""
     signs = np.random.default_rng(seed).choice([-1.0, 1.0], size=(17, 17, 17))
 
     def field(points: np.ndarray) -> np.ndarray:
@@ -58,7 +57,7 @@ def test_random_signs_give_a_closed_manifold(seed: int) -> None:
 
 def test_winding_numbers_of_random_signs_are_the_signs() -> None:
     signs = np.random.default_rng(1).choice([-1.0, 1.0], size=(17, 17, 17))
-    signs[[0, -1]] = signs[:, [0, -1]] = signs[:, :, [0, -1]] = 1.0  # The sides are outside.
+    signs[[0, -1]] = signs[:, [0, -1]] = signs[:, :, [0, -1]] = 1.0  # The sides of the cube are outside.
     corners = np.array(list(product(range(17), repeat=3)))
     mesh = random_signs(1)
     winding = np.asarray(igl.winding_number(mesh.vertices, mesh.faces, corners / 8.0 - 1.0), dtype=np.float64)

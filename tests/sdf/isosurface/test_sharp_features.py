@@ -1,4 +1,4 @@
-"""Sharp edges against analytic solids: where their edges are, and which way their sides face."""
+"""Sharp features, against analytic solids: the positions of their edges and the normals of their sides."""
 
 from collections.abc import Callable
 
@@ -35,7 +35,7 @@ def cylinder(points: np.ndarray) -> np.ndarray:
 
 
 def box_frame(points: np.ndarray) -> np.ndarray:
-    """The bars along the edges of a cube of half side 0.5, 0.2 thick: convex and concave edges, and corners of both."""
+    """Bars, 0.2 thick, along the edges of a cube of side 1: convex and concave edges, and corners of both."""
     own, bars = np.abs(points @ TURN), []
     for axis in range(3):
         half, middle = np.full(3, 0.1), np.full(3, 0.5)
@@ -49,7 +49,7 @@ def torus(points: np.ndarray) -> np.ndarray:
 
 
 def random_values(seed: int) -> Field:
-    """All cases of signs, and gradients in all directions."""
+    """Return a field with all cases of signs and gradients in all directions."""
     values = np.random.default_rng(seed).normal(size=(17, 17, 17))
     return lambda points: map_coordinates(values, ((points + 1.0) * 8.0).T, order=1, mode="nearest")
 
@@ -59,7 +59,7 @@ def extraction(field: Field, edges: Edges, cells: int = CELLS) -> Extraction:
 
 
 def box_edges() -> np.ndarray:
-    """Points on the twelve edges of the turned box."""
+    """Return points on the twelve edges of the turned box."""
     along = np.linspace(-1.0, 1.0, 301)
     lines = []
     for axis in range(3):
@@ -71,7 +71,7 @@ def box_edges() -> np.ndarray:
 
 
 def circles() -> np.ndarray:
-    """Points on the two edges of the cylinder."""
+    """Return points on the two edges of the cylinder."""
     angle = np.linspace(0.0, 2.0 * np.pi, 1000)
     ring = np.column_stack([0.4 * np.cos(angle), np.full(1000, 0.5), 0.4 * np.sin(angle)])
     return np.concatenate([ring, ring * [1.0, -1.0, 1.0]]) @ TURN.T
@@ -96,7 +96,7 @@ def test_faces_beside_edges_lie_in_the_solids_sides(field: Field) -> None:
     wrong, off = [], []
     for mode in ("smooth", "sharp"):
         mesh = extraction(field, mode).mesh
-        # The distance of the middles of faces, and the area whose normal is not the field's gradient there, to 5 degrees.
+        # The distance of the faces' centres, and the area of faces whose normal is 5 degrees off the field's gradient.
         middles, step = mesh.corners.mean(axis=1), 1e-4
         gradient = np.stack([field(middles + step * e) - field(middles - step * e) for e in np.eye(3)], axis=1)
         cosine = np.einsum("ij,ij->i", mesh.face_normals, gradient / (2.0 * step))
@@ -134,13 +134,13 @@ def test_the_mesh_is_closed_and_manifold_whatever_the_field(field: Field, cells:
     assert np.all(igl.is_vertex_manifold(mesh.faces))
     assert len(np.unique(mesh.faces)) == len(mesh.vertices)
     assert mesh.face_areas.min() > 0
-    # As many handles and pieces as without edges: V - E + F, with E = 3 F / 2.
+    # The numbers of handles and pieces are those without sharp edges: V - E + F, with E = 3 F / 2.
     euler = [len(m.vertices) - len(m.faces) // 2 for m in (mesh, plain)]
     assert euler[0] == euler[1]
 
 
 def test_other_words_for_edges_are_refused() -> None:
     config = ExtractConfig()
-    object.__setattr__(config, "edges", "crisp")  # As where types are not checked.
+    object.__setattr__(config, "edges", "crisp")  # This gets past the type checks that run in tests.
     with pytest.raises(ConfigError, match="edges = 'crisp'; expected 'smooth' or 'sharp'"):
         config.__post_init__()

@@ -19,7 +19,7 @@ from shapeprior.errors import MeshError, ScanError
 from shapeprior.evaluation.report.document import EvaluationDocument, ReportConfig, Row
 from shapeprior.geometry.mesh import TriangleMesh
 from shapeprior.geometry.proximity import FaceTree
-from shapeprior.geometry.simplification import decimate, refine
+from shapeprior.geometry.simplification import decimate, subdivide
 from shapeprior.io.meshes import load_mesh
 from shapeprior.io.point_files import read_cloud
 
@@ -83,7 +83,7 @@ class SceneReader:
             return None
         middle = decimate(mesh, PICTURE_FACES)
         faces = self.config.faces
-        small = refine(decimate(middle, max(4, faces // 2)), longest=_LONGEST_EDGE, faces=faces)
+        small = subdivide(decimate(middle, max(4, faces // 2)), max_edge=_LONGEST_EDGE, max_faces=faces)
         return Surface(tree=FaceTree(mesh), for_pictures=middle, for_viewer=small)
 
     def _points(self, name: str | None) -> Float[np.ndarray, "points 3"] | None:

@@ -1,4 +1,4 @@
-"""Turns a field into a closed mesh: marching cubes on an adaptive grid of bricks, with sharp features on request.
+"""A field to a closed mesh: marching cubes on an adaptive grid of bricks, with sharp features on request.
 
-Entry: extract.extract_mesh. May import: geometry, errors, config.
+Entry point: `extract.extract_mesh`. May import: geometry, errors, config.
 """

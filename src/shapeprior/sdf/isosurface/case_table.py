@@ -1,9 +1,10 @@
-"""Marching cubes' table of cases, derived instead of typed in: how a surface passes through a cell whose corners have these signs.
+"""Marching cubes' table of cases: how a surface passes through a cell whose corners have given signs.
 
-A cell's corner c has the offsets (c >> 2, c >> 1 & 1, c & 1) along x, y and z. Its edge e = 4 a + k goes along axis a from
-the corner `EDGE_CORNERS[e, 0]`. A case is the number whose bit c is set where corner c is inside (negative).
-Source of the method: Lorensen and Cline 1987, "Marching cubes". On a face with two inside corners across from each other,
-which the signs leave open, the inside is always taken to be two parts, so that the two cells at the face agree.
+The table is derived instead of typed in (Lorensen and Cline 1987, "Marching cubes"). Corner c of a cell has the offsets
+(c >> 2, c >> 1 & 1, c & 1) along x, y and z. Edge e = 4 a + k goes along axis a from the corner ``EDGE_CORNERS[e, 0]``.
+A case is the number whose bit c is set if corner c is inside (negative). On a face with two inside corners across from
+each other, which the signs leave open, the inside is always taken to be two parts, so that the two cells at the face
+agree.
 """
 
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ import numpy as np
 from jaxtyping import Int
 
 CORNER_OFFSETS: Int[np.ndarray, "8 3"] = np.array(list(product((0, 1), repeat=3)))
-"""Of each corner from the cell's first."""
+"""Offset of each corner from the cell's first corner."""
 
 
 def _edge_corners() -> Int[np.ndarray, "12 2"]:
@@ -30,19 +31,20 @@ EDGE_CORNERS: Int[np.ndarray, "12 2"] = _edge_corners()
 
 @dataclass(frozen=True, eq=False)
 class CubeCases:
-    """For each of the 256 cases, the closed loops in which the surface crosses the cell's sides, and their triangles."""
+    """For each of the 256 cases, the closed loops in which the surface crosses the cell's sides, and their
+    triangles."""
 
     loops: tuple[tuple[tuple[int, ...], ...], ...]
-    """Edges of each loop in their order, counterclockwise seen from outside the object."""
+    """Edges of each loop of each case in their order, counter-clockwise seen from outside the object."""
     triangles: Int[np.ndarray, "triangles 3"]
-    """Edges at the corners of all triangles of all cases, one case after the other, oriented outward."""
+    """Edges at the corners of the triangles, case after case, oriented outward."""
     first: Int[np.ndarray, "257"]
-    """Where the triangles of each case begin."""
+    """Row of `triangles` at which each case begins."""
 
 
 @cache
 def cube_cases() -> CubeCases:
-    """The table, made once."""
+    """Return the table; it is made once."""
     loops = tuple(_loops(case) for case in range(256))
     triangles: list[tuple[int, ...]] = []
     first = [0]
@@ -54,7 +56,7 @@ def cube_cases() -> CubeCases:
 
 
 def _faces() -> list[tuple[int, ...]]:
-    """Corners of each face, counterclockwise seen from outside the cell."""
+    """Return the corners of each face, counter-clockwise seen from outside the cell."""
     faces = []
     for axis, end in product(range(3), (0, 1)):
         u, v = 4 >> (axis + 1) % 3, 4 >> (axis + 2) % 3
@@ -68,12 +70,15 @@ _EDGE_OF = {frozenset(pair): edge for edge, pair in enumerate(EDGE_CORNERS.tolis
 
 
 def _face_edges(face: tuple[int, ...]) -> list[int]:
-    """Edge from each corner of a face to the next."""
+    """Return the edge from each corner of a face to the next."""
     return [_EDGE_OF[frozenset((face[i], face[(i + 1) % 4]))] for i in range(4)]
 
 
 def _loops(case: int) -> tuple[tuple[int, ...], ...]:
-    """On each face, the surface goes from the edge before each run of inside corners to the edge behind it."""
+    """Find the loops of a case.
+
+    On each face, the surface goes from the edge before each run of inside corners to the edge behind it.
+    """
     following: dict[int, int] = {}
     for face in _FACES:
         inside = [bool(case >> corner & 1) for corner in face]
@@ -100,12 +105,14 @@ _SHARE_FACE = {frozenset(pair) for face in _FACES for pair in combinations(_face
 
 
 def _triangles(loop: tuple[int, ...]) -> list[tuple[int, ...]]:
-    """A triangulation with as few diagonals as possible that lie in a face of the cell, where the cell behind it may have the
-    same: four triangles would meet there."""
+    """Triangulate a loop with as few diagonals as possible that lie in a face of the cell.
+
+    The cell behind that face may have the same diagonal, and four triangles would meet there.
+    """
 
     @cache
     def best(first: int, last: int) -> tuple[int, tuple[tuple[int, ...], ...]]:
-        """Of the loop's part between two of its edges: diagonals in faces, and triangles."""
+        """Return the number of diagonals in faces, and the triangles, of the loop's part between two of its edges."""
         if last - first < 2:
             return 0, ()
         options = []

@@ -1,7 +1,8 @@
-"""Closed meshes from a signed distance field: marching cubes where the surface can be, and nowhere else.
+"""Closed meshes from a signed distance field, by marching cubes where the surface can be and nowhere else.
 
-Source of the method: Lorensen and Cline 1987, "Marching cubes"; of the cases, `shapeprior.sdf.isosurface.case_table`; of the cells that are looked
-at, `shapeprior.sdf.isosurface.adaptive_grid` and `shapeprior.sdf.isosurface.adaptive_grid`.
+`extract_mesh` is the entry point. It finds the cells near the surface (`adaptive_grid`), the crossed edges and the
+faces between them (`marching_cubes`, after Lorensen and Cline 1987), and keeps sharp edges on request
+(`sharp_features`).
 """
 
 from collections.abc import Callable
@@ -19,12 +20,13 @@ from shapeprior.sdf.isosurface.marching_cubes import EdgeCrossings
 from shapeprior.sdf.isosurface.sharp_features import keep_sharp_edges
 
 Field = Callable[[Float[np.ndarray, "points 3"]], Float[np.ndarray, "points"]]
-"""Signed distance at points of the unit frame, negative inside."""
+"""A function that returns the signed distance at points of the unit frame, negative inside."""
 
 Edges = Literal["smooth", "sharp"]
+"""Treatment of the sharp edges of a field: cut off, or kept."""
 
-SHARP_STEPS = 3
-"""How often vertices are moved towards the surface if sharp edges are kept."""
+NUM_SHARP_STEPS = 3
+"""Steps by which vertices are moved towards the surface if sharp edges are kept."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,20 +34,21 @@ class ExtractConfig:
     """Settings of `extract_mesh`."""
 
     resolution: int = 256
-    """Grid cells along each axis of the cube [-1, 1]³."""
+    """Cells of the fine grid along each axis of the cube [-1, 1]³."""
     coarse: int = 32
-    """The first grid is halved from the last as often as it can be and has at least so many cells along each axis; details that are
-    smaller than its cells can be missed."""
+    """Fewest cells of the first grid along each axis: it has those of the fine grid, halved as often as possible.
+    Details that are smaller than its cells can be missed."""
     margin: float = 1.0
-    """Cells are split with a corner up to this many half diagonals from the surface; 1 suits true distances."""
+    """Cells with a corner up to this many half diagonals from the surface are split; 1 suits true distances."""
     batch_points: int = 2**16
-    """Points in one call of the field."""
+    """Points in one call of the field, at most."""
     project: bool = True
-    """Ask the field once more at each vertex, which moves it onto the surface where the field is not linear along its edge."""
+    """Evaluate the field once more at vertices on whose edges it is not linear, and move them onto the surface."""
     edges: Edges = "smooth"
-    """Whether sharp edges are kept, or cut off as marching cubes does; the field is asked five times more often around them."""
+    """"sharp" keeps sharp edges, at five times the evaluations around them; "smooth" cuts them off, as marching cubes
+    does."""
     min_area_share: float = 0.01
-    """Connected components with less than this share of the total area are dropped; 0 keeps all."""
+    """Connected components with less than this share of the total area are dropped; 0 keeps all of them."""
     largest_only: bool = False
     """Keep only the component with the largest area."""
 
@@ -61,24 +64,24 @@ class ExtractConfig:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Extraction:
-    """A closed mesh and what it took to find it."""
+    """The mesh that `extract_mesh` found, and counts of how."""
 
     mesh: TriangleMesh
     """Watertight, manifold and oriented outward, in the unit frame."""
     evaluations: int
-    """How many points the field was asked for."""
+    """Number of points at which the field was evaluated."""
     dropped_components: int
-    """How many connected components were left out as too small."""
+    """Number of connected components that were dropped."""
 
 
 def extract_mesh(field: Field, config: ExtractConfig) -> Extraction:
-    """The zero level set of `field` inside the cube [-1, 1]³, in the unit frame.
+    """Extract the zero level set of `field` inside the cube [-1, 1]³, in the unit frame.
 
-    Space outside the cube counts as outside the object: a surface that leaves the cube is closed along its sides.
-    Raises CompletionError if the field has no surface inside the cube or a value that is not a number.
+    Space outside the cube counts as outside the object, so that a surface which leaves the cube is closed along its
+    sides. Raises CompletionError if the field has no surface inside the cube, or a value that is not finite.
     """
     sampler = _Sampler(field, config.batch_points)
-    # Of a fine grid, each of these takes hundreds of megabytes: none outlives its use.
+    # For a fine grid, each of these takes hundreds of megabytes, so none is kept longer than needed.
     mesh = _meshed(_crossings(sampler, config), sampler, config)
     mesh, dropped = keep_components(mesh, min_area_share=config.min_area_share, largest_only=config.largest_only)
     return Extraction(mesh=mesh, evaluations=sampler.evaluations, dropped_components=dropped)
@@ -93,15 +96,15 @@ def _crossings(sampler: "_Sampler", config: ExtractConfig) -> EdgeCrossings:
 
 def _meshed(crossings: EdgeCrossings, sampler: "_Sampler", config: ExtractConfig) -> TriangleMesh:
     sharp = config.edges == "sharp"
-    # A tangent plane is as good as the point where it touches.
-    steps = SHARP_STEPS if sharp else 1
+    # A tangent plane is as precise as the point where it touches, so sharp edges need more steps.
+    steps = NUM_SHARP_STEPS if sharp else 1
     vertices = crossings.vertices(sampler if config.project else None, steps=steps)
     mesh = TriangleMesh(vertices=vertices, faces=crossings.faces)
     return keep_sharp_edges(mesh, crossings, sampler) if sharp else mesh
 
 
 class _Sampler:
-    """Asks the field in batches; counts the points and keeps the range of the answers."""
+    """Evaluates the field in batches, counts the points, and keeps the range of the values."""
 
     def __init__(self, field: Field, batch_points: int) -> None:
         self._field = field
@@ -127,7 +130,7 @@ class _Sampler:
         return values
 
     def require_both_signs(self) -> None:
-        """Raises CompletionError if no surface can lie between the values seen so far."""
+        """Raise CompletionError if all values so far have one sign, so that no surface lies between them."""
         if self.lowest >= 0 or self.highest < 0:
             sign, place = ("positive", "outside") if self.lowest >= 0 else ("negative", "inside")
             raise CompletionError(
