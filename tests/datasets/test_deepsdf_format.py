@@ -105,8 +105,8 @@ OUTSIDE = np.array([[0.0, 0.0, 0.9, 0.3]], np.float32)
         (OUTSIDE[:, :3], INSIDE, r"array 'pos' of shape \(1, 3\); expected \(samples, 4\)"),
         (OUTSIDE, INSIDE[0], r"array 'neg' of shape \(4,\)"),
         (OUTSIDE.astype(np.int64), INSIDE, "array 'pos' is int64"),
-        (OUTSIDE * 100, INSIDE, "a sample at 90 from the middle"),
-        (OUTSIDE * [1, 1, 1, 10], INSIDE, "a distance of 3; expected those to a surface in the unit sphere"),
+        (OUTSIDE * 100, INSIDE, "a sample with a coordinate of 90"),
+        (OUTSIDE * [1, 1, 1, 10], INSIDE, "a distance of 3; expected distances to a surface in the unit sphere"),
         (np.array([[{}] * 4]), INSIDE, "array 'pos' is object"),
     ],
 )
@@ -249,7 +249,7 @@ def touch(root: Path, *names: str) -> None:
 )
 def test_the_name_of_the_file_tells_the_split(tmp_path: Path, name: str, split: str | None) -> None:
     (entry,) = read_split(write_split(tmp_path / name, {"ShapeNetV2": {CHAIR: ["a"]}}))
-    assert (entry.dataset, entry.folder, entry.instance, entry.split) == ("ShapeNetV2", CHAIR, "a", split)
+    assert (entry.dataset, entry.class_name, entry.instance, entry.split) == ("ShapeNetV2", CHAIR, "a", split)
 
 
 def test_a_split_is_told_from_other_json() -> None:
@@ -316,7 +316,7 @@ def test_a_folder_of_splits(tmp_path: Path) -> None:
         ([], "not a split"),
         ({"S": {CHAIR: "abc"}}, "not a split"),
         ({"S": {}}, "names no shapes"),
-        ({"S": {CHAIR: ["a", "a"]}}, "a is also in it before"),
+        ({"S": {CHAIR: ["a", "a"]}}, "names S/.*/a twice"),
         ({"S": {CHAIR: [17]}}, "name '17'"),
         ({"S": {CHAIR: ["../../x"]}}, r"name '\.\./\.\./x'"),
         ({"S": {CHAIR: ["/etc"]}}, "name '/etc'"),
@@ -350,7 +350,7 @@ def test_meshes_that_are_not_there_at_all_are_told(tmp_path: Path) -> None:
     with pytest.raises(MeshError, match=r"none of its 2 shapes is below .*; expected files like") as caught:
         split_sources(split, tmp_path)
     assert str(tmp_path / CHAIR / "a") in str(caught.value)
-    with pytest.raises(MeshError, match="nowhere: not a folder; expected the meshes that"):
+    with pytest.raises(MeshError, match="nowhere: not a folder; expected the folder of the meshes that"):
         split_sources(split, tmp_path / "nowhere")
 
 

@@ -16,7 +16,8 @@ from helpers.small_dataset import SETTINGS, some_record, some_refusal
 from shapeprior.datasets.manifest import (
     FORMAT,
     VERSION,
-    Record,
+    RefusedShape,
+    ShapeRecord,
     read_manifest,
     read_record,
     read_shape_records,
@@ -154,7 +155,7 @@ def empty_store(tmp_path: Path) -> LocalStore:
 
 
 @pytest.mark.parametrize("record", RECORDS, ids=lambda record: record.id)
-def test_records_come_back(record: Record, empty_store: LocalStore) -> None:
+def test_records_come_back(record: ShapeRecord | RefusedShape, empty_store: LocalStore) -> None:
     write_record(empty_store, record)
     assert read_record(empty_store, record.id) == record
     assert empty_store.names("") == [record_name(record.id)] == [f"records/{record.id}.json"]
@@ -209,7 +210,7 @@ def test_whole_numbers_may_lack_a_fraction(empty_store: LocalStore) -> None:
         (lambda row: row.update(extra=1), "unknown 'extra'"),
         (lambda row: row.update(id=5), "id is '5'"),
         (lambda row: row.update(id=None), "id is 'None'"),
-        (lambda row: row.update(id="b"), "of shape 'b'"),
+        (lambda row: row.update(id="b"), "the record of shape 'b'"),
         (lambda row: row.update(id="../a"), r"id is '../a'; expected letters"),
         (lambda row: row.update(id="a\n"), r"id is 'a\\n'"),
         (lambda row: row.update(source=None), "source is"),

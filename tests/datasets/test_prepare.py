@@ -17,7 +17,7 @@ import shapeprior.datasets.prepare_shape
 from shapeprior.datasets.dataset import Dataset
 from shapeprior.datasets.manifest import ShapeRecord
 from shapeprior.datasets.mesh_source import MeshSource
-from shapeprior.datasets.prepare import left_over, prepare_dataset
+from shapeprior.datasets.prepare import orphaned_ids, prepare_dataset
 from shapeprior.datasets.prepare_mesh import PrepareConfig, prepare_mesh, shape_rng
 from shapeprior.datasets.prepare_shape import PrepareJob, prepare_shape
 from shapeprior.datasets.shape_files import SampleFile
@@ -388,7 +388,7 @@ def test_new_meshes_are_added_and_nobody_moves_to_another_split(tmp_path: Path) 
     (meshes / "box.stl").unlink()
     fewer, _ = prepare(meshes, out)
     assert [shape.id for shape in fewer.shapes] == [shape.id for shape in after.shapes if shape.id != "box"]
-    assert left_over(fewer) == ["box"]
+    assert orphaned_ids(fewer) == ["box"]
 
 
 def test_a_shape_without_the_wanted_confidence_is_refused_with_its_remedy(tmp_path: Path) -> None:

@@ -18,20 +18,20 @@ from shapeprior.datasets.dataset import Dataset
 from shapeprior.datasets.layouts import Layout, find_sources
 from shapeprior.datasets.manifest import (
     MANIFEST,
-    READERS,
-    Record,
+    READ_THREADS,
     RefusedShape,
     ShapeRecord,
     read_shape_records,
     record_name,
+    recorded_ids,
     write_manifest,
     write_record,
 )
 from shapeprior.datasets.mesh_source import MeshSource
 from shapeprior.datasets.prepare_mesh import PrepareConfig, source_unit, source_up
 from shapeprior.datasets.prepare_shape import PrepareJob, prepare_shape, refuse
-from shapeprior.datasets.shape_files import mesh_name, samples_name
-from shapeprior.datasets.splits import assign_splits, keep_ids, with_variants
+from shapeprior.datasets.shape_files import file_hashes
+from shapeprior.datasets.splits import add_variants, assign_splits, keep_recorded_ids
 from shapeprior.errors import ConfigError, DatasetError, MeshError, OutputError
 from shapeprior.io.files import source_sha256
 from shapeprior.io.store import LocalStore, Store, open_store
@@ -72,19 +72,19 @@ def prepare_dataset(
 ) -> Dataset:
     """Prepare every mesh of a collection and write the data set at `out`, a folder or a URL.
 
-    `meshes`, `layout`, `root` and `categories` are those of `find_sources`. Each file ends as a shape or as a refusal with
-    its reason. The work is done by `workers` processes, by default one a core, or by those of the Dask scheduler at
-    `cluster`, which see the same files under the same paths; a mesh that crashes them, takes too long or too much memory
-    costs only itself. 0 workers are none: the work is done in this process, without limits, for debugging. The bytes
-    written depend on none of this.
+    `meshes`, `layout`, `root` and `categories` are those of `find_sources`. Each file ends as a shape or as a refusal
+    with its reason. The work is done by `workers` processes, by default one a core, or by those of the Dask scheduler
+    at `cluster`, which see the same files under the same paths; a mesh that crashes them, takes too long or too much
+    memory costs only itself. 0 workers are none: the work is done in this process, without limits, for debugging. The
+    bytes written depend on none of this.
 
-    Run again, it does what is missing: what was interrupted, files that are new or have changed, and those that crashed or
-    exceeded the limits, which `limits` may have raised. Shapes keep their ids and splits (see `assign_splits`). Shapes whose
-    files are gone from the collection leave the manifest; `left_over` names them.
+    Run again, it does what is missing: what was interrupted, files that are new or have changed, and those that crashed
+    or exceeded the limits, which `limits` may have raised. Shapes keep their ids and splits (see `assign_splits`).
+    Shapes whose files are gone from the collection leave the manifest; `orphaned_ids` names them.
 
-    Raises MeshError if the collection holds no mesh or none could be prepared, DatasetError if `out` was made with other
-    settings or a list of meshes cannot be read, OutputError if it cannot be written, ConfigError for a negative seed or
-    number of workers, unknown layout or category, or a cluster that does not answer.
+    Raises MeshError if the collection holds no mesh or none could be prepared, DatasetError if `out` was made with
+    other settings or a list of meshes cannot be read, OutputError if it cannot be written, ConfigError for a negative
+    seed or number of workers, unknown layout or category, or a cluster that does not answer.
     """
     if seed < 0:
         raise ConfigError(f"seed = {seed}; expected 0 or more")
@@ -121,14 +121,13 @@ def prepare_dataset(
     return dataset
 
 
-def left_over(dataset: Dataset) -> list[str]:
+def orphaned_ids(dataset: Dataset) -> list[str]:
     """Ids of shapes that earlier runs prepared and the data set no longer names; their files are still there."""
     named = {record.id for record in (*dataset.shapes, *dataset.refused)}
-    recorded = {name.removeprefix("records/").removesuffix(".json") for name in dataset.store.names("records")}
-    return sorted(recorded - named)
+    return sorted(set(recorded_ids(dataset.store)) - named)
 
 
-def _begin(store: Store, settings: Mapping[str, object]) -> dict[str, Record]:
+def _begin(store: Store, settings: Mapping[str, object]) -> dict[str, ShapeRecord | RefusedShape]:
     """Claim the place for these settings; returns what earlier runs have recorded."""
     earlier = begin_or_resume(store, settings, loose=ACCEPTANCE)
     records = {} if earlier is None else read_shape_records(store)
@@ -143,11 +142,15 @@ def _begin(store: Store, settings: Mapping[str, object]) -> dict[str, Record]:
 
 
 def _jobs(
-    store: Store, sources: Sequence[MeshSource], records: Mapping[str, Record], config: PrepareConfig, seed: int
+    store: Store,
+    sources: Sequence[MeshSource],
+    records: Mapping[str, ShapeRecord | RefusedShape],
+    config: PrepareConfig,
+    seed: int,
 ) -> list[PrepareJob]:
-    sources = keep_ids(sources, records)
+    sources = keep_recorded_ids(sources, records)
     splits = assign_splits(sources, records, test_share=config.test_share, seed=seed)
-    sources, splits = with_variants(sources, splits, config.variants)
+    sources, splits = add_variants(sources, splits, config.variants)
     if isinstance(store, LocalStore):
         # Workers of a cluster may stand in another folder.
         store = LocalStore(store.root.absolute())
@@ -163,15 +166,17 @@ def _jobs(
     ]
 
 
-def _kept(jobs: Sequence[PrepareJob], records: Mapping[str, Record]) -> dict[str, Record]:
+def _kept(
+    jobs: Sequence[PrepareJob], records: Mapping[str, ShapeRecord | RefusedShape]
+) -> dict[str, ShapeRecord | RefusedShape]:
     """What of the records still holds, by id."""
     recorded = [(job, records[job.source.shape_id]) for job in jobs if job.source.shape_id in records]
-    with ThreadPoolExecutor(READERS) as threads:
+    with ThreadPoolExecutor(READ_THREADS) as threads:
         checked = threads.map(lambda pair: _checked(*pair), recorded)
         return {record.id: record for record in checked if record is not None}
 
 
-def _checked(job: PrepareJob, record: Record) -> Record | None:
+def _checked(job: PrepareJob, record: ShapeRecord | RefusedShape) -> ShapeRecord | RefusedShape | None:
     """The record, if its source is unchanged and its files are whole; with what the collection says of it now."""
     source, config = job.source, job.config
     if isinstance(record, RefusedShape):
@@ -197,13 +202,14 @@ def _checked(job: PrepareJob, record: Record) -> Record | None:
 
 
 def _is_whole(store: Store, record: ShapeRecord) -> bool:
-    """Whether a shape's files are as they were written; at a URL, whether they are there and as long as they should be."""
-    files = [(samples_name(record.id), record.samples_sha256)]
-    files += [(mesh_name(record.id), record.mesh_sha256)] if record.mesh_sha256 else []
+    """Whether a shape's files are as they were written.
+
+    At a URL, whether they are there and as long as they should be.
+    """
     try:
         if isinstance(store, LocalStore):
-            return all(hashlib.sha256(store.read(name)).hexdigest() == sha256 for name, sha256 in files)
-        for name, _ in files:
+            return all(hashlib.sha256(store.read(name)).hexdigest() == sha256 for name, sha256 in file_hashes(record))
+        for name, _ in file_hashes(record):
             TensorFile(store, name)
     except DatasetError:
         return False
@@ -211,8 +217,8 @@ def _is_whole(store: Store, record: ShapeRecord) -> bool:
 
 
 def _collect(
-    running: Generator[tuple[PrepareJob, Record | JobFailure], None, None],
-    outcomes: dict[str, Record],
+    running: Generator[tuple[PrepareJob, ShapeRecord | RefusedShape | JobFailure], None, None],
+    outcomes: dict[str, ShapeRecord | RefusedShape],
     total: int,
     progress: Progress | None,
 ) -> None:
@@ -225,7 +231,7 @@ def _collect(
             progress(len(outcomes), total, job.source.name)
 
 
-def _dataset(store: Store, settings: Mapping[str, object], records: Sequence[Record]) -> Dataset:
+def _dataset(store: Store, settings: Mapping[str, object], records: Sequence[ShapeRecord | RefusedShape]) -> Dataset:
     return Dataset(
         store=store,
         settings=dict(settings),
@@ -234,7 +240,7 @@ def _dataset(store: Store, settings: Mapping[str, object], records: Sequence[Rec
     )
 
 
-def _give_up(store: Store, records: Mapping[str, Record]) -> None:
+def _give_up(store: Store, records: Mapping[str, ShapeRecord | RefusedShape]) -> None:
     """Leave nothing behind where nothing could be prepared, unless an earlier run did."""
     if any(isinstance(record, ShapeRecord) for record in records.values()):
         return
@@ -253,14 +259,15 @@ _ABSENT = "nothing"
 def begin_or_resume(store: Store, settings: Mapping[str, Any], *, loose: frozenset[str]) -> dict[str, Any] | None:
     """The settings that a data set at `store` was begun with; None if the place is new.
 
-    Settings named in `loose` (as ``prepare.min_confidence``) may differ. Raises DatasetError if another does, or if something
-    else is there, and OutputError if the place is no folder.
+    Settings named in `loose` (as ``prepare.min_confidence``) may differ. Raises DatasetError if another does, or if
+    something else is there, and OutputError if the place is no folder.
     """
     if not store.exists(SETTINGS):
         others = _contents(store)
         if others:
             raise DatasetError(
-                f"{store.describe('')}: holds '{others[0]}' and is not a data set; expected a new folder; choose another one"
+                f"{store.describe('')}: holds '{others[0]}' and is not a data set; expected a new folder; "
+                "choose another one"
             )
         return None
     place = store.describe(SETTINGS)
@@ -270,12 +277,14 @@ def begin_or_resume(store: Store, settings: Mapping[str, Any], *, loose: frozens
             raise ValueError(f"{type(found).__name__} in place of an object")
     except (ValueError, RecursionError) as error:
         raise DatasetError(
-            f"{place}: cannot be read ({error}); expected the settings of a data set; choose another folder or delete this one"
+            f"{place}: cannot be read ({error}); expected the settings of a data set; "
+            "choose another folder or delete this one"
         ) from None
     for name, before, asked in _differences(found, settings):
         if name not in loose:
             raise DatasetError(
-                f"{store.describe('')}: was prepared with other settings: {name} = {before}, now {asked}; expected the same; "
+                f"{store.describe('')}: was prepared with other settings: {name} = {before}, now {asked}; "
+                "expected the same; "
                 "choose another folder or the earlier setting"
             )
     return found
