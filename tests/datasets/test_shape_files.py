@@ -1,4 +1,4 @@
-"""Samples and meshes of a shape: what is written comes back, by rows, and what is broken is refused."""
+"""Files of a shape: samples and meshes are read back unchanged, by rows, and broken files are refused."""
 
 import hashlib
 from collections.abc import Callable

@@ -1,7 +1,4 @@
-"""Ids and splits of a collection that grows: nobody moves, and the share stays right.
-
-Stretched copies: of training shapes only, measured like any mesh, and the same every time.
-"""
+"""Ids and splits stay what they are while a collection grows; variants are made of training shapes only."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -28,7 +25,7 @@ HASH = 64 * "0"
 
 
 def sources(names: Iterable[str], split: Split | None = None) -> list[MeshSource]:
-    """What `find_sources` makes of a folder with these files."""
+    """Return what `find_sources` would make of a folder with these files."""
     return with_unique_ids([MeshSource.below(Path(), Path(name), split=split) for name in sorted(names)])
 
 
@@ -63,7 +60,7 @@ def run(
     share: float = 0.25,
     bad: Iterable[str] = (),
 ) -> dict[str, ShapeRecord | RefusedShape]:
-    """The records that a run leaves in which the files `bad` are refused."""
+    """Return the records that a run leaves behind in which the files `bad` are refused."""
     found = keep_recorded_ids(found, records)
     splits = assign_splits(found, records, test_share=share, seed=3)
     assert list(splits) == [source.shape_id for source in found]
@@ -105,7 +102,7 @@ def test_growing_moves_nobody_to_another_id_or_split(
     assert len(set(ids.values())) == len(now)
     for record in before.values():
         assert record.source in gone or ids[record.source] == record.id
-    # Once more: nothing is new, and nothing changes.
+    # In a further run nothing is new, so nothing changes.
     assert run(sources(now), after, share=share, bad=bad & second) == after
 
 
@@ -115,7 +112,7 @@ def test_new_shapes_bring_the_share_to_what_it_should_be(first: set[str], second
     everything = first | second
     after = run(sources(everything), before, share=share)
     assert held_out(before) == round(len(first) * share)
-    # More shapes never need fewer in the test split, so that the share is met exactly.
+    # A larger collection never needs fewer test shapes, so the share is met exactly.
     assert held_out(after) == round(len(everything) * share)
 
 
@@ -130,7 +127,7 @@ def test_refusals_move_nobody() -> None:
     names = [f"mug{number}.obj" for number in range(40)]
     good, some = run(sources(names)), run(sources(names), bad=names[::3])
     assert all(splits_of(good)[name] == split for name, split in splits_of(some).items())
-    # Mended, they take the places that were theirs.
+    # Once repaired, they take the places that were theirs.
     assert splits_of(run(sources(names), some)) == splits_of(good)
 
 
@@ -189,7 +186,7 @@ def test_only_training_shapes_have_variants_and_the_split_is_that_without(meshes
     assert {shape.id for shape in data.split("train")} == expected
     assert not data.refused
     for name in names:
-        # The shapes themselves are the same bytes as without variants.
+        # The shapes themselves have the same bytes as without variants.
         assert (tmp_path / "plain/samples" / f"{name}.safetensors").read_bytes() == (
             tmp_path / "out/samples" / f"{name}.safetensors"
         ).read_bytes()

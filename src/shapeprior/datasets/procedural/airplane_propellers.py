@@ -162,8 +162,7 @@ def _fixed_gear(rng: np.random.Generator, *, hull: Hull, wing: Wing, min_thickne
         return [side for part in [float_pod, *legs] for side in mirrored_pair(part)]
     parts = main_gear(
         rng, x=x, leg_top=(hull.section_at(x)[2] + 0.03, 0.5 * hull.section_at(x)[0]), ground=ground, track=track,
-        radius=size,
-        min_thickness=min_thickness, pants=chance(rng, 0.3),
+        radius=size, min_thickness=min_thickness, pants=chance(rng, 0.3),
     )  # fmt: skip
     if nose_wheel:
         return parts + center_gear(x=0.07, top=-0.02, ground=ground, radius=0.9 * size, min_thickness=min_thickness)
