@@ -74,7 +74,7 @@ def plain_distance(
 
 
 def _point_triangle(points: Float[np.ndarray, "pairs 3"], corners: Float[np.ndarray, "pairs 3 3"]) -> np.ndarray:
-    """Return the distance of each point to its own triangle: to the plane above the inside, else to the nearest edge."""
+    """Return the distance of each point to its own triangle: to the plane above the inside, else to an edge."""
     a, edge_b, edge_c = corners[:, 0], corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
     normal = np.cross(edge_b, edge_c)
     area = np.einsum("ij,ij->i", normal, normal)

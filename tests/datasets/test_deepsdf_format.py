@@ -55,7 +55,7 @@ def test_all_samples_come_back_shuffled(tmp_path: Path) -> None:
     rows = ball_rows(3000)
     read = read_rows(write_samples(tmp_path / "a.npz", rows))
     np.testing.assert_array_equal(in_order(read), in_order(rows))
-    # Any block holds both sides in their shares: about a ninth is inside.
+    # Every block holds the same shares of both sides: about a ninth is inside.
     share = np.mean(rows[:, 3] <= 0)
     for block in np.split(read, 3):
         assert np.mean(block[:, 3] <= 0) == pytest.approx(share, abs=4 * np.sqrt(share / 1000))

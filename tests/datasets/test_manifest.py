@@ -133,6 +133,16 @@ def test_the_garbage_collector_is_left_as_it_was(enabled: bool, broken: bool, st
         (gc.enable if before else gc.disable)()
 
 
+def edit_record(store: LocalStore, shape_id: str, change: Callable[[dict[str, Any]], object]) -> Path:
+    """Change the record of a shape without the package."""
+    path = store.root / f"records/{shape_id}.json"
+    document = json.loads(path.read_text())
+    (row,) = document.values()
+    change(row)
+    path.write_text(json.dumps(document))
+    return path
+
+
 RECORDS = [
     some_record("a"),
     some_record("mugs/b-1.x_2", category="mug", split="test", unit=0.001, up="z", confidence=1.0, checks={}),
@@ -165,7 +175,7 @@ def test_all_records_are_read_but_broken_ones(empty_store: LocalStore) -> None:
     assert read_shape_records(empty_store) == {}
     for record in RECORDS:
         write_record(empty_store, record)
-    # What is left out is prepared again.
+    # Records that cannot be read are left out, and their shapes are prepared again.
     empty_store.write("records/cut.json", empty_store.read("records/a.json")[:-20])
     empty_store.write("records/moved.json", empty_store.read("records/a.json"))
     empty_store.write("records/note.txt", b"mine")
@@ -233,10 +243,7 @@ def test_broken_shapes_are_refused(
     change: Callable[[dict[str, Any]], object], found: str, empty_store: LocalStore
 ) -> None:
     write_record(empty_store, some_record("a"))
-    path = empty_store.root / "records/a.json"
-    document = json.loads(path.read_text())
-    change(document["shape"])
-    path.write_text(json.dumps(document))
+    path = edit_record(empty_store, "a", change)
     with pytest.raises(DatasetError, match=found) as caught:
         read_record(empty_store, "a")
     assert str(path) in str(caught.value)
@@ -256,10 +263,7 @@ def test_broken_refusals_are_refused(
     change: Callable[[dict[str, Any]], object], found: str, empty_store: LocalStore
 ) -> None:
     write_record(empty_store, some_refusal("a"))
-    path = empty_store.root / "records/a.json"
-    document = json.loads(path.read_text())
-    change(document["refused"])
-    path.write_text(json.dumps(document))
+    edit_record(empty_store, "a", change)
     with pytest.raises(DatasetError, match=found):
         read_record(empty_store, "a")
 
@@ -294,14 +298,9 @@ def test_a_record_is_one_or_the_other(empty_store: LocalStore) -> None:
 
 @pytest.mark.parametrize("record", [some_record("a"), some_refusal("a")], ids=["shape", "refused"])
 def test_a_missing_field_is_named(record: ShapeRecord | RefusedShape, empty_store: LocalStore) -> None:
-    write_record(empty_store, record)
-    path = empty_store.root / "records/a.json"
-    whole = path.read_text()
     for name in vars(record):
-        document = json.loads(whole)
-        (row,) = document.values()
-        del row[name]
-        path.write_text(json.dumps(document))
+        write_record(empty_store, record)
+        path = edit_record(empty_store, "a", lambda row, name=name: row.pop(name))
         with pytest.raises(DatasetError, match=f"no {name}") as caught:
             read_record(empty_store, "a")
         assert str(path) in str(caught.value)

@@ -249,8 +249,7 @@ def _parse_manifest(path: str, data: bytes) -> tuple[dict[str, Any], tuple[Shape
 
 @contextlib.contextmanager
 def _garbage_collection_paused() -> Iterator[None]:
-    """Pause garbage collection, which would take longer than reading a large manifest and would find nothing to "
-    "free."""
+    """Pause garbage collection: it would take longer than reading a large manifest, and would find nothing to free."""
     enabled = gc.isenabled()
     gc.disable()
     try:

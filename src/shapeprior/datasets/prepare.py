@@ -52,7 +52,7 @@ REMEDIES = {
     "timeout": "expected less; simplify the mesh, or allow more time with --timeout",
     "memory": "expected less; simplify the mesh, or allow more with --memory",
 }
-"""Last words of a refusal, by the reason for which a file cost its process."""
+"""Expectation and advice in the reason of a refusal, by what the file did to its process."""
 MAX_LISTED_REASONS = 20
 """Most refusals that are listed in one error."""
 _NOT_SET = "nothing"

@@ -35,7 +35,7 @@ _UPRIGHT_ROTATIONS: dict[UpAxis, tuple[tuple[float, float, float], ...]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class PrepareConfig:
-    """Settings of how meshes become samples."""
+    """Settings for turning meshes into samples."""
 
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
     """How many samples are drawn, and where."""

@@ -47,7 +47,7 @@ def digest(mesh: TriangleMesh) -> str:
 
 
 def body_radius(mesh: TriangleMesh) -> float:
-    """Largest distance from the axis on the side where no mug has its handle."""
+    """Return the largest distance from the axis on the side where no mug has its handle."""
     away = mesh.vertices[mesh.vertices[:, 0] <= 0]
     return float(np.hypot(away[:, 0], away[:, 2]).max())
 
@@ -90,7 +90,7 @@ def test_many_vessels_have_a_floor_under_an_open_rim(family: str) -> None:
 @pytest.mark.parametrize("family", ["bowl", "mug"])
 def test_vessels_are_open_at_the_top_and_closed_at_the_bottom(family: str) -> None:
     for mesh in draws(family, 15):
-        # The rim, not a mug's handle, which may rise above it.
+        # The highest point on the side without a handle, since a mug's handle may rise above its rim.
         rim = mesh.vertices[mesh.vertices[:, 0] <= 0, 1].max()
         above_to_below_rim = np.column_stack([np.zeros(5), rim * np.linspace(1.1, 0.97, 5), np.zeros(5)])
         np.testing.assert_allclose(winding_number(mesh, above_to_below_rim), 0.0, atol=1e-6)

@@ -89,7 +89,7 @@ def rounded_wing(
 
 @dataclass(frozen=True, kw_only=True)
 class TailPlan:
-    """The proportions of a tail, in fuselage lengths."""
+    """Proportions of a tail, in fuselage lengths."""
 
     style: str
     """"low", "cross" or "t" (height of the tail plane on the fin), "v", or "twin" (fins at the tail plane's tips)."""
@@ -100,7 +100,7 @@ class TailPlan:
     chord: float
     """Root chord of the tail plane."""
     sweep: float
-    """Sweep of the fin's leading edge, degrees."""
+    """Sweep of the fin's leading edge, in degrees."""
     min_thickness: float
     """Smallest thickness of any part."""
 

@@ -11,10 +11,7 @@ from shapeprior.datasets.procedural.lofts import Parts, loft, revolve, rod, roun
 
 
 def front_glass(*, end: float, radius: float, rim: float, depth: float, bulge: float) -> list[tuple[float, float]]:
-    """Return the end of a barrel's profile at z = `end`.
-
-    A rim, a recess of `depth`, and a front element with a bulge.
-    """
+    """Return the end of a barrel's profile at z = `end`: a rim, a recess, and a front element that bulges."""
     inner = radius - rim
     floor = end - depth
     return [
@@ -54,10 +51,7 @@ def zoom_lens(
 def telescope(
     rng: np.random.Generator, *, radius: float, length: float, sink: float, stages: int
 ) -> manifold3d.Manifold:
-    """Return the telescoping lens of a compact camera.
-
-    A base ring and `stages` barrels, each narrower than the last.
-    """
+    """Return the telescoping lens of a compact camera: a base ring and `stages` barrels that get narrower."""
     ring = min(0.4 * length, rng.uniform(0.01, 0.06))
     profile = [(-sink, radius), (0.5 * ring, radius), (ring, radius * rng.uniform(0.93, 0.98))]
     current = radius * rng.uniform(0.8, 0.92)

@@ -26,10 +26,7 @@ from shapeprior.geometry.mesh import TriangleMesh
 
 
 def can(rng: np.random.Generator) -> TriangleMesh:
-    """Return a random can in metres.
-
-    Standing on y = 0 and solid, unless it is one of the few that are opened and hollow.
-    """
+    """Return a random can in metres that stands on y = 0; it is solid, unless it is one of the few opened ones."""
     kind = rng.random()
     if kind < 0.24:
         body, unit = _drinks_can(rng), rng.uniform(0.024, 0.036)

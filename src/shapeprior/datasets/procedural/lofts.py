@@ -90,9 +90,9 @@ def sweep(
 def smooth_until_unfolded(
     path: Float[np.ndarray, "points 2"], thickness: Float[np.ndarray, "points"]
 ) -> tuple[Float[np.ndarray, "points 2"], Float[np.ndarray, "points 2"]]:
-    """Smooth a path, with its ends held, until both sides of a bar around it run forward.
+    """Smooth a path until both sides of a bar around it run forward; return the path and its normals.
 
-    Return the path and its normals.
+    The ends of the path are held.
     """
     for _ in range(MAX_SMOOTHING_STEPS):
         tangent = np.gradient(path, axis=0)
@@ -107,9 +107,9 @@ def smooth_until_unfolded(
 
 
 def signed_power(values: Float[np.ndarray, "values"], exponent: float) -> Float[np.ndarray, "values"]:
-    """Raise magnitudes to a power and keep signs.
+    """Raise the magnitudes of values to a power and keep their signs.
 
-    Cosine and sine to the power 2/n are the coordinates of a superellipse.
+    Cosines and sines raised to the power 2/n in this way are the coordinates of a superellipse with exponent n.
     """
     return np.sign(values) * np.abs(values) ** exponent
 

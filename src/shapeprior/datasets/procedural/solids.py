@@ -77,7 +77,7 @@ def round_plan(segments: int) -> Plan:
 def polygon_plan(sides: int, *, roundness: float = 0.0, flat_front: bool = True) -> Plan:
     """Return regular polygons of apothem t with a side, or else a corner, towards +x.
 
-    Roundness 1 makes them circles.
+    `roundness` blends them with circles, which they are for 1.
     """
     per_side = 1 if roundness == 0 else max(2, 2 * round(36 / sides))
     angles = _angles(sides * per_side)
