@@ -70,8 +70,10 @@ class MeshSource:
 
 
 def with_unique_ids(sources: Sequence[MeshSource], *, taken: Collection[str] = ()) -> list[MeshSource]:
-    """Return the sources, in order, each with a safe id that no other source and none of `taken` has (see "
-    "`shape_ids`)."""
+    """Return the sources, in order, each with a safe id that no other source and none of `taken` has.
+
+    `shape_ids` makes these ids of the ones that the sources would like to have.
+    """
     ids = shape_ids([source.shape_id for source in sources], taken=taken)
     return [replace(source, shape_id=shape_id) for source, shape_id in zip(sources, ids, strict=True)]
 
