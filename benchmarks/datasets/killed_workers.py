@@ -1,12 +1,12 @@
-"""Preparation while its worker processes are killed: does every file end as it does undisturbed, byte for byte?
+"""Preparation while its worker processes are killed: every file must end as it does undisturbed, byte for byte.
 
     python -m benchmarks.datasets.killed_workers --count 1000 --every 50 --workers 3
     python -m benchmarks.datasets.killed_workers --meshes MESHES
 
-Without --meshes, small closed meshes are generated, and every hundredth file is broken. The same collection is prepared twice:
-once undisturbed, and once while, after every so many files, the oldest worker process gets SIGKILL (Linux: they are
-found in /proc; the package does not help). The oldest, since one that was just started may be at the second attempt at
-a shape, after which that shape counts as crashed.
+Without --meshes, small closed meshes are generated, and every hundredth file is broken. The same collection is prepared
+twice, once undisturbed and once while the oldest worker process gets SIGKILL after every so many files. Processes are
+found in /proc (so this needs Linux), without help from the package. The oldest one is killed because a process that was
+just started may be at the second attempt at a shape, and a shape that costs two processes counts as crashed.
 """
 
 import argparse
@@ -42,7 +42,7 @@ def main() -> None:
         config = PrepareConfig(sampling=SamplingConfig.deepsdf(arguments.samples))
         killed: list[int] = []
         trees = {}
-        for name, progress in (("undisturbed", None), ("disturbed", killer(arguments.every, killed))):
+        for name, progress in (("undisturbed", None), ("disturbed", kill_oldest_worker(arguments.every, killed))):
             started = time.monotonic()
             out = Path(folder) / name
             data = prepare_dataset(meshes, out, config=config, seed=0, workers=arguments.workers, progress=progress)
@@ -55,7 +55,7 @@ def main() -> None:
 
 
 def generate(folder: Path, count: int) -> Path:
-    """Meshes of three families, every hundredth broken."""
+    """Generate meshes of three families, and break every hundredth."""
     for number, family in enumerate(FAMILIES):
         share = count // len(FAMILIES) + (number < count % len(FAMILIES))
         synthesize_family(family, count=share, out=folder / family, seed=number)
@@ -64,8 +64,8 @@ def generate(folder: Path, count: int) -> Path:
     return folder
 
 
-def killer(every: int, killed: list[int]) -> Progress:
-    """A progress callback that ends the oldest worker process now and then, and notes it."""
+def kill_oldest_worker(every: int, killed: list[int]) -> Progress:
+    """Return a progress callback that kills the oldest worker process after every so many files, and records its id."""
 
     def progress(done: int, _total: int, _source: str) -> None:
         if done % every == 0 and (living := children()):
@@ -76,7 +76,7 @@ def killer(every: int, killed: list[int]) -> Progress:
 
 
 def children() -> list[int]:
-    """Living processes that this one has started, the oldest first."""
+    """Return the ids of living processes that this one has started, the oldest first."""
     found = []
     for entry in filter(str.isdigit, os.listdir("/proc")):
         try:
@@ -90,7 +90,7 @@ def children() -> list[int]:
 
 
 def hashes(folder: Path) -> dict[str, str]:
-    """SHA-256 of every file below a folder."""
+    """Return the SHA-256 of every file below a folder."""
     return {
         path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in folder.rglob("*")
@@ -99,14 +99,15 @@ def hashes(folder: Path) -> dict[str, str]:
 
 
 def print_line(name: str, data: Dataset, seconds: float) -> None:
-    """What became of a run."""
+    """Print the outcome of a run."""
     files = len(data.shapes) + len(data.refused)
     kinds = {
         kind: sum(shape.kind == kind for shape in data.refused) for kind in ("refused", "crashed", "timeout", "memory")
     }
     counted = ", ".join(f"{count} {kind}" for kind, count in kinds.items() if count)
     print(
-        f"{name:12s} {len(data.shapes)} shapes, {counted or 'none refused'}, {seconds:.1f} s, {files / seconds:.2f} files/s"
+        f"{name:12s} {len(data.shapes)} shapes, {counted or 'none refused'}, {seconds:.1f} s, "
+        f"{files / seconds:.2f} files/s"
     )
 
 

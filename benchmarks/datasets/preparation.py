@@ -1,27 +1,32 @@
-"""How well meshes become samples: what is refused, wrong signs, exactness and speed of distances, scaling, memory.
+"""How well meshes become samples: refusals, wrong signs, exactness and speed of distances, scaling, memory.
 
     python -m benchmarks.datasets.preparation MESHES --parts files signs distance speed scaling memory
 
-MESHES is a folder whose subfolders are categories of mesh files. Markdown tables go to standard output. `--every 6` takes every
-sixth file of each folder, `--folders mug can` some folders only, and `--cache FOLDER` remembers the slow reference between runs.
-Every file is worked on in a process apart, so that a crash or a hang is a row and not the end. All but `scaling` share one core.
+MESHES is a folder whose subfolders are categories of mesh files. Markdown tables go to standard output. `--every 6`
+takes every sixth file of each folder, `--folders mug can` takes these folders only, and `--cache FOLDER` keeps the slow
+reference between runs. Each file is worked on in a process of its own, so that a crash or a hang is a row in a table
+and does not end the run. All parts but `scaling` share one core.
 
-  files     Load, clean, sign, sample (the default settings), write. Files of a folder named `malformed` must all be refused.
-  signs     2,000 points a mesh as DeepSDF's sampler draws them (45 % and 45 % near the surface with deviations 0.05 and
-            0.0158, 10 % in the unit ball), those farther than 0.01 from the surface; wrong is what differs from
-            `sign_reference.py`, whose idea of inside is this package's: seen from outside is outside. Libraries go by winding
-            numbers alone, so that some of what counts against them is a difference of definition. All methods but "file as it
-            is" get the mesh that we cleaned and oriented. "igl" is `igl.signed_distance`, "pcu" is point-cloud-utils
-            (`pip install point-cloud-utils`; left out if it is missing).
-            Meshes of low confidence, which `prepare_dataset` refuses by default, are in the first two tables, not in the others.
-  distance  The largest difference from distances computed face by face, 100,000 points, on one file a folder that has no sheets.
-  speed     100,000 points, our cleaned mesh, ours and pcu in turns, medians of 5 rounds. pcu builds its trees in every call,
-            ours once a mesh ("build").
+  files     Load, clean, sign, sample (with the default settings), write. All files of a folder named `malformed` must
+            be refused.
+  signs     Wrong signs at 2,000 points for each mesh, drawn as DeepSDF's sampler does (45 % and 45 % near the surface
+            with deviations 0.05 and 0.0158, 10 % in the unit ball). Only points farther than 0.01 from the surface
+            count. A sign is wrong if it differs from `sign_reference.py`, whose definition of inside is this package's:
+            a point is outside if it is seen from outside. The libraries go by winding numbers alone, so a part of their
+            wrong signs is a difference of definition. All methods but "file as it is" get the mesh that this package
+            cleaned and oriented. "igl" is `igl.signed_distance`, "pcu" is point-cloud-utils (`pip install
+            point-cloud-utils`; left out if it is missing). Meshes of low confidence, which `prepare_dataset` refuses by
+            default, are in the first two tables and not in the others.
+  distance  The largest difference from distances computed face by face, at 100,000 points, on one file of each folder
+            that has no sheets.
+  speed     100,000 points on our cleaned mesh, ours and pcu in turns, medians of 5 rounds. pcu builds its trees in
+            every call, ours builds them once for each mesh ("build").
   scaling   `prepare_dataset` on the folders mug and chair with one process and with two, in turns, medians of 3.
-  memory    A torus of two million faces and a soup of as many (each face twice, none connected, a hole), each in a fresh process.
+  memory    A torus of two million faces and a soup of as many (each face twice, none connected, with a hole), each in a
+            fresh process.
 
-Checks of the pieces: `sign_reference.py --check`; the face-by-face distance agrees with libigl's tree to 1e-15 wherever `distance`
-reports so, and the same code measures libraries that are known to be off.
+The reference is checked by `sign_reference.py --check`. The face-by-face distance agrees with libigl's tree to 1e-15
+wherever `distance` reports that figure, and the same code measures libraries that are known to be inexact.
 """
 
 import argparse
@@ -37,6 +42,7 @@ from benchmarks.common.tables import print_machine, print_table
 
 PARTS = ("files", "signs", "distance", "speed", "scaling", "memory")
 MANY_WRONG = 0.005
+"""Meshes with a larger share of wrong signs are counted in the tables."""
 SPEED_FOLDERS = ("mug", "camera", "chair", "airplane")
 SCALING_FOLDERS = ("mug", "chair")
 
@@ -70,7 +76,7 @@ def main() -> None:
 
 
 def find_files(meshes: Path, folders: list[str] | None, every: int) -> dict[str, list[Path]]:
-    """Mesh files by folder, without those that are malformed on purpose."""
+    """Return mesh files by folder, without those that are malformed on purpose."""
     from shapeprior.io.meshes import MESH_SUFFIXES
 
     names = folders or sorted(path.name for path in meshes.iterdir() if path.is_dir() and path.name != "malformed")
@@ -79,7 +85,7 @@ def find_files(meshes: Path, folders: list[str] | None, every: int) -> dict[str,
 
 
 def print_files(files: dict[str, list[Path]], malformed: Path, run: Isolated) -> None:
-    """A row a folder, then each refusal."""
+    """Print a row for each folder, then each refusal."""
     from benchmarks.datasets.preparation_signs import prepare_file
 
     rows: list[list[str]] = []
@@ -105,7 +111,7 @@ def print_files(files: dict[str, list[Path]], malformed: Path, run: Isolated) ->
 
 
 def print_signs(files: dict[str, list[Path]], cache: Path | None, run: Isolated) -> None:
-    """Wrong signs by folder, closed and open meshes apart, and the worst meshes."""
+    """Print wrong signs by folder, separately for closed and open meshes, and the worst meshes."""
     from benchmarks.datasets.preparation_signs import METHODS, sign_errors
 
     results: list[tuple[str, dict[str, Any]]] = []
@@ -164,7 +170,7 @@ def _sign_cells(chosen: list[dict[str, Any]], key: str, methods: Iterable[str]) 
 
 
 def print_distance(files: dict[str, list[Path]], points: int, run: Isolated) -> None:
-    """One file a folder: the first that has no sheets."""
+    """Print the errors of one file of each folder, the first that has no sheets."""
     from benchmarks.datasets.preparation_speed import distance_errors
 
     rows = []
@@ -211,7 +217,7 @@ def print_speed(files: dict[str, list[Path]], points: int, cache: Path | None, r
 
 
 def print_scaling(folders: list[Path]) -> None:
-    """One process against two."""
+    """Print the times of one process and of two."""
     from benchmarks.datasets.preparation_speed import scaling
 
     seconds = scaling(folders, 3)
@@ -221,7 +227,7 @@ def print_scaling(folders: list[Path]) -> None:
 
 
 def print_memory() -> None:
-    """Each mesh in a process of its own; it is made in another one."""
+    """Print the memory of preparing each mesh in a fresh process; another process makes the mesh."""
     from benchmarks.datasets.preparation_speed import memory
 
     rows = []
@@ -243,7 +249,7 @@ def print_memory() -> None:
 
 
 def write_torus_file(path: Path, around: int, across: int, soup: bool) -> dict[str, Any]:
-    """`write_torus` for a process of its own."""
+    """Call `write_torus` in a process of its own."""
     from benchmarks.datasets.preparation_speed import write_torus
 
     return write_torus(path, around, across, soup=soup)

@@ -1,4 +1,4 @@
-"""What `preparation.py` measures of one mesh file, in a process of its own: that it is prepared, and its signs."""
+"""Measurements of one mesh file for `preparation.py`: whether it is prepared, and how many of its signs are wrong."""
 
 import hashlib
 import tempfile
@@ -22,13 +22,13 @@ from shapeprior.io.meshes import load_mesh
 from shapeprior.io.store import open_store
 from shapeprior.sdf.signed_distance import SHEET_HALF_THICKNESS
 
-CLEAR = 0.01
-"""Signs are compared farther than this from the surface: plates are given to sheets up to there."""
+MIN_DISTANCE = 0.01
+"""Signs are compared only farther than this from the surface, since sheets become plates that reach this far."""
 METHODS = ("ours", "igl winding", "igl pseudonormal", "pcu, file as it is", "pcu, cleaned")
 
 
 def prepare_file(path: Path) -> dict[str, Any]:
-    """Prepare a file from loading to stored samples; how long that took, or why it was refused."""
+    """Prepare a file from loading to stored samples; return how long that took, or why it was refused."""
     source = MeshSource(shape_id="shape", path=path, name=path.name)
     with tempfile.TemporaryDirectory() as folder:
         job = PrepareJob(store=open_store(folder), source=source, split="train", config=PrepareConfig(), seed=0)
@@ -41,14 +41,17 @@ def prepare_file(path: Path) -> dict[str, Any]:
 
 
 def load_prepared(path: Path) -> tuple[TriangleMesh, PreparedMesh]:
-    """The file's raw faces in the unit frame, and the prepared mesh; raises MeshError."""
+    """Return the file's raw faces in the unit frame, and the prepared mesh; raises MeshError."""
     raw = load_mesh(path)
     prepared = prepare_mesh(raw, name=str(path), up="y", sheet_half_thickness=SHEET_HALF_THICKNESS)
     return TriangleMesh(prepared.T_unit_world.apply(raw.vertices), raw.faces), prepared
 
 
 def query_points(mesh: TriangleMesh, count: int, *, seed: int) -> Float[np.ndarray, "count 3"]:
-    """As DeepSDF's sampler draws them: 45 % and 45 % near the surface (deviations 0.05 and 0.0158), 10 % in the unit ball."""
+    """Draw points as DeepSDF's sampler does.
+
+    45 % and 45 % lie near the surface, with deviations 0.05 and 0.0158, and 10 % in the unit ball.
+    """
     rng = np.random.default_rng(seed)
     near = round(0.45 * count)
     deviation = np.repeat((0.05, 0.0158), near)[:, None]
@@ -60,14 +63,14 @@ def query_points(mesh: TriangleMesh, count: int, *, seed: int) -> Float[np.ndarr
 
 
 def sign_errors(path: Path, count: int, cache: Path | None) -> dict[str, Any]:
-    """Wrong signs of every method against the reference, farther than CLEAR from the surface."""
+    """Count the wrong signs of every method against the reference, farther than `MIN_DISTANCE` from the surface."""
     try:
         raw, prepared = load_prepared(path)
     except MeshError as error:
         return {"refused": str(error)}
     clean = prepared.mesh_unit
     points = query_points(clean, count, seed=0)
-    points = points[unsigned_distance(clean, points) > CLEAR]
+    points = points[unsigned_distance(clean, points) > MIN_DISTANCE]
     truth, contested = cached_reference(clean, raw, points, cache)
     wrong = {name: inside != truth for name, inside in signs_of_all(prepared, raw, points).items()}
     return {
@@ -84,7 +87,7 @@ def sign_errors(path: Path, count: int, cache: Path | None) -> dict[str, Any]:
 def signs_of_all(
     prepared: PreparedMesh, raw: TriangleMesh, points: Float[np.ndarray, "points 3"]
 ) -> dict[str, Bool[np.ndarray, "points"]]:
-    """Which points each of METHODS takes for inside. All but one get the mesh that we cleaned and oriented."""
+    """Return which points each of `METHODS` takes for inside; all but one get the mesh that we cleaned and oriented."""
     clean = prepared.mesh_unit
     found = {"ours": prepared.distance(points) < 0}
     for name, kind in (
@@ -101,7 +104,7 @@ def signs_of_all(
 
 
 def pcu_distance(mesh: TriangleMesh, points: Float[np.ndarray, "points 3"]) -> Float[np.ndarray, "points"] | None:
-    """point-cloud-utils' signed distance; None where the package is not installed."""
+    """Return the signed distance of point-cloud-utils; None if the package is not installed."""
     try:
         import point_cloud_utils
     except ImportError:
@@ -111,7 +114,7 @@ def pcu_distance(mesh: TriangleMesh, points: Float[np.ndarray, "points 3"]) -> F
 
 
 def unsigned_distance(mesh: TriangleMesh, points: Float[np.ndarray, "points 3"]) -> Float[np.ndarray, "points"]:
-    """libigl's exact distance to the faces."""
+    """Return libigl's exact distance to the faces."""
     tree = igl.AABB()
     tree.init(mesh.vertices, mesh.faces)
     squared, *_ = tree.squared_distance(mesh.vertices, mesh.faces, np.ascontiguousarray(points))
@@ -121,7 +124,7 @@ def unsigned_distance(mesh: TriangleMesh, points: Float[np.ndarray, "points 3"])
 def cached_reference(
     clean: TriangleMesh, raw: TriangleMesh, points: Float[np.ndarray, "points 3"], cache: Path | None
 ) -> tuple[Bool[np.ndarray, "points"], Bool[np.ndarray, "points"]]:
-    """`sign_reference.reference_inside`, remembered in a folder by a hash of everything that it depends on."""
+    """Return `sign_reference.reference_inside`, kept in a folder by a hash of everything that it depends on."""
     if cache is None:
         return sign_reference.reference_inside(clean, raw, points)
     digest = hashlib.sha256(Path(sign_reference.__file__).read_bytes())

@@ -1,4 +1,4 @@
-"""What `preparation.py` measures of our distances: exactness, throughput, scaling over processes, and memory."""
+"""Measurements of distances for `preparation.py`: exactness, throughput, scaling over processes, and memory."""
 
 import resource
 import shutil
@@ -21,10 +21,10 @@ from shapeprior.sdf.signed_distance import SignedDistance
 
 
 def distance_errors(path: Path, count: int) -> dict[str, Any]:
-    """The largest difference of each method's distance from one computed face by face.
+    """Return the largest difference of each method's distance from one computed face by face.
 
-    Ours is held against the surface that it learned, the libraries against the cleaned mesh that they were given. Shapes with
-    sheets have no row: their plates are no distance to faces.
+    Ours is compared with the surface that it found to be the border of the inside, the libraries with the cleaned mesh
+    that they were given. Shapes with sheets are skipped, since the distance to their plates is not one to faces.
     """
     try:
         _, prepared = signs.load_prepared(path)
@@ -51,7 +51,10 @@ def distance_errors(path: Path, count: int) -> dict[str, Any]:
 def plain_distance(
     mesh: TriangleMesh, points: Float[np.ndarray, "points 3"], *, batch: int = 2_000_000
 ) -> Float[np.ndarray, "points"]:
-    """Distance to the nearest face without any tree: every face whose bounding ball may be the nearest is computed, in float64."""
+    """Return the distance to the nearest face in float64, without a tree.
+
+    It is computed for every face whose bounding ball may be the nearest.
+    """
     centers = mesh.corners.mean(axis=1)
     radii = np.linalg.norm(mesh.corners - centers[:, None], axis=2).max(axis=1)
     squares = np.einsum("fi,fi->f", centers, centers)
@@ -61,7 +64,8 @@ def plain_distance(
         block = points[start : start + rows]
         gap = np.einsum("pi,pi->p", block, block)[:, None] + squares - 2.0 * block @ centers.T
         gap = np.sqrt(np.maximum(gap, 0.0))
-        reach = (gap + radii).min(axis=1, keepdims=True) + 1e-6  # More than the rounding of `gap`, which cancels.
+        # 1e-6 is more than the rounding error of `gap`, which is a difference of large numbers.
+        reach = (gap + radii).min(axis=1, keepdims=True) + 1e-6
         point, face = np.nonzero(gap - radii <= reach)
         distance = _point_triangle(block[point], mesh.corners[face])
         first = np.searchsorted(point, np.arange(len(block)))
@@ -70,7 +74,7 @@ def plain_distance(
 
 
 def _point_triangle(points: Float[np.ndarray, "pairs 3"], corners: Float[np.ndarray, "pairs 3 3"]) -> np.ndarray:
-    """Distance of each point to its own triangle: to the plane above the inside, else to the nearest edge."""
+    """Return the distance of each point to its own triangle: to the plane above the inside, else to an edge."""
     a, edge_b, edge_c = corners[:, 0], corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
     normal = np.cross(edge_b, edge_c)
     area = np.einsum("ij,ij->i", normal, normal)
@@ -89,7 +93,7 @@ def _point_triangle(points: Float[np.ndarray, "pairs 3"], corners: Float[np.ndar
 
 
 def throughput(path: Path, count: int, rounds: int, cache: Path | None) -> dict[str, Any]:
-    """Seconds of ours and of point-cloud-utils on the same points, in turns, and the wrong signs of both."""
+    """Return the seconds of ours and of point-cloud-utils on the same points, in turns, and the wrong signs of both."""
     raw, prepared = signs.load_prepared(path)
     clean = prepared.mesh_unit
     points = signs.query_points(clean, count, seed=2)
@@ -105,7 +109,7 @@ def throughput(path: Path, count: int, rounds: int, cache: Path | None) -> dict[
         missing = signs.pcu_distance(clean, points) is None
         pcu.append(float("nan") if missing else perf_counter() - start)
     some = points[np.random.default_rng(3).permutation(count)[:5_000]]
-    some = some[signs.unsigned_distance(clean, some) > signs.CLEAR]
+    some = some[signs.unsigned_distance(clean, some) > signs.MIN_DISTANCE]
     truth, _ = signs.cached_reference(clean, raw, some, cache)
     found = signs.signs_of_all(prepared, raw, some)
     return {
@@ -118,7 +122,7 @@ def throughput(path: Path, count: int, rounds: int, cache: Path | None) -> dict[
 
 
 def scaling(folders: list[Path], rounds: int) -> dict[int, list[float]]:
-    """Wall seconds of preparing the same folders with one process and with two, in turns."""
+    """Return the wall seconds of preparing the same folders with one process and with two, in turns."""
     from shapeprior.datasets.prepare import prepare_dataset
 
     seconds: dict[int, list[float]] = {1: [], 2: []}
@@ -135,8 +139,10 @@ def scaling(folders: list[Path], rounds: int) -> dict[int, list[float]]:
 
 
 def write_torus(path: Path, around: int, across: int, *, soup: bool) -> dict[str, Any]:
-    """A bumpy torus of 2 · around · across faces. As a soup, no two faces share a vertex, each is there twice, in both windings,
-    and a patch is missing."""
+    """Write a bumpy torus of 2 · around · across faces.
+
+    In a soup no two faces share a vertex, each face is there twice, in both windings, and a patch is missing.
+    """
     u, v = np.meshgrid(np.arange(around), np.arange(across), indexing="ij")
     long, short = 2 * np.pi * u / around, 2 * np.pi * v / across
     thick = 0.3 + 0.01 * np.sin(40 * long) * np.sin(15 * short)
@@ -155,7 +161,7 @@ def write_torus(path: Path, around: int, across: int, *, soup: bool) -> dict[str
 
 
 def memory(path: Path) -> dict[str, Any]:
-    """Peak memory of this process before and after it has prepared a file, in MiB; for a fresh process."""
+    """Return the peak memory of this process in MiB before and after it prepares a file; call it in a fresh process."""
     before = _peak_mib()
     return {**signs.prepare_file(path), "before": before, "peak": _peak_mib()}
 

@@ -1,4 +1,4 @@
-"""Data sets: shapes by id, split and category, samples by blocks of rows, and files that were damaged."""
+"""Data sets: shapes by id, split and category, samples by blocks of rows, and damaged files."""
 
 import json
 import uuid
@@ -34,7 +34,7 @@ IDS = ["a", "mugs/b-1.x_2", "c"]
 
 @pytest.fixture(params=["folder", "file://", "memory://"])
 def data(request: pytest.FixtureRequest, tmp_path: Path) -> Dataset:
-    """The data set of `small_dataset`, opened from each kind of place."""
+    """Return the data set of `small_dataset`, opened from each kind of place."""
     root = f"memory://{uuid.uuid4().hex}" if request.param == "memory://" else str(tmp_path)
     root = f"file://{root}" if request.param == "file://" else root
     written = write_dataset(open_store(root))
@@ -116,7 +116,7 @@ def test_every_row_is_drawn_equally_often(local: Dataset) -> None:
     for _ in range(400):
         for row in local.random_block("a", 50, rng=rng).points_unit:
             counts[places[row.tobytes()]] += 1
-    # 100 times each, on average; 50 neighbours share their luck, so the deviation is about that of 400 coins of 1/4.
+    # Each row is drawn 100 times on average. The rows of a block come together: the deviation is that of 400 draws.
     assert abs(counts - 100).max() < 5 * np.sqrt(400 * 0.25 * 0.75)
 
 
@@ -161,7 +161,7 @@ def test_a_block_reads_its_rows_only(maps: bool, tmp_path: Path) -> None:
     ):
         before = watched.total
         assert len(read().sdf) == block
-        # The rows themselves, and the header.
+        # The rows themselves and the header are read.
         assert rows < watched.total - before <= rows + 1024
     assert {name for name, _ in watched.reads} <= {samples_name("a")}
     before = watched.total
@@ -285,7 +285,7 @@ def test_truncated_files_are_found_on_reading(data: Dataset) -> None:
     data.store.write(name, data.store.read(name)[:-1])
     for read in (
         lambda: data.samples("a"),
-        # The rows asked for would be there.
+        # The file has the rows that are asked for, but not its end.
         lambda: data.sample_block("a", start=0, count=1),
     ):
         with pytest.raises(DatasetError, match="safetensors") as caught:
@@ -301,7 +301,7 @@ def test_samples_of_another_run_are_found_on_reading(local: Dataset) -> None:
         local.samples("a")
 
 
-# The page that describes the format, and a reader that knows nothing else.
+# docs/formats.md, and a reader that was written by that page alone.
 
 
 def test_a_plain_reader_reads_the_same(local: Dataset) -> None:

@@ -1,7 +1,4 @@
-"""Samples that DeepSDF's preprocessing made: read as they are, or refused.
-
-DeepSDF's split files: every name becomes a source, found or not.
-"""
+"""DeepSDF's files: samples are read unchanged or refused, and every name in a split becomes a source."""
 
 import json
 from pathlib import Path
@@ -28,14 +25,14 @@ RADIUS = 0.6
 
 
 def ball_rows(count: int, *, seed: int = 0) -> np.ndarray:
-    """Rows (x, y, z, sdf) of a ball of radius 0.6, in the cube that DeepSDF samples."""
+    """Return rows (x, y, z, sdf) of a ball of radius 0.6, in the cube that DeepSDF samples."""
     points = np.random.default_rng(seed).uniform(-1.0, 1.0, (count, 3)).astype(np.float32)
     sdf = sphere_sdf(points.astype(np.float64), radius=RADIUS).astype(np.float32)
     return np.column_stack([points, sdf])
 
 
 def write_samples(path: Path, rows: np.ndarray, **others: np.ndarray) -> Path:
-    """As the released code does: above zero in one array, the rest in the other."""
+    """Write rows as the released code does: distances above zero in one array, the rest in the other."""
     path.parent.mkdir(parents=True, exist_ok=True)
     outside = rows[:, 3] > 0
     np.savez(path, **{"pos": rows[outside], "neg": rows[~outside], **others})  # pyright: ignore[reportArgumentType]
@@ -58,7 +55,7 @@ def test_all_samples_come_back_shuffled(tmp_path: Path) -> None:
     rows = ball_rows(3000)
     read = read_rows(write_samples(tmp_path / "a.npz", rows))
     np.testing.assert_array_equal(in_order(read), in_order(rows))
-    # Any block holds both sides in their shares: about a ninth is inside.
+    # Every block holds the same shares of both sides: about a ninth is inside.
     share = np.mean(rows[:, 3] <= 0)
     for block in np.split(read, 3):
         assert np.mean(block[:, 3] <= 0) == pytest.approx(share, abs=4 * np.sqrt(share / 1000))
@@ -105,8 +102,8 @@ OUTSIDE = np.array([[0.0, 0.0, 0.9, 0.3]], np.float32)
         (OUTSIDE[:, :3], INSIDE, r"array 'pos' of shape \(1, 3\); expected \(samples, 4\)"),
         (OUTSIDE, INSIDE[0], r"array 'neg' of shape \(4,\)"),
         (OUTSIDE.astype(np.int64), INSIDE, "array 'pos' is int64"),
-        (OUTSIDE * 100, INSIDE, "a sample at 90 from the middle"),
-        (OUTSIDE * [1, 1, 1, 10], INSIDE, "a distance of 3; expected those to a surface in the unit sphere"),
+        (OUTSIDE * 100, INSIDE, "a sample with a coordinate of 90"),
+        (OUTSIDE * [1, 1, 1, 10], INSIDE, "a distance of 3; expected distances to a surface in the unit sphere"),
         (np.array([[{}] * 4]), INSIDE, "array 'pos' is object"),
     ],
 )
@@ -174,7 +171,7 @@ def test_no_samples_are_told(tmp_path: Path) -> None:
 
 def test_the_normalization_is_ours(tmp_path: Path) -> None:
     vertices = np.random.default_rng(5).normal((3.0, -7.0, 0.5), (0.2, 1.0, 3.0), (50, 3))
-    # As Utils.cpp of the released code has it: minus the box's centre, and one over 1.03 times the largest distance.
+    # As in Utils.cpp of the released code: minus the box's centre, then over 1.03 times the largest distance.
     center = (vertices.max(axis=0) + vertices.min(axis=0)) / 2
     scale = 1 / (1.03 * np.sqrt(((vertices - center) ** 2).sum(axis=1)).max())
     for name, offset in (("row.npz", -center[None]), ("flat.npz", -center)):
@@ -234,9 +231,8 @@ def touch(root: Path, *names: str) -> None:
         (root / name).write_bytes(b"x")
 
 
-@pytest.mark.parametrize(
-    ("name", "split"),
-    [
+def test_the_name_of_the_file_tells_the_split(tmp_path: Path) -> None:
+    for name, split in (
         ("sv2_chairs_train.json", "train"),
         ("sv2_chairs_test.json", "test"),
         ("vec_test_train.json", "train"),
@@ -245,11 +241,10 @@ def touch(root: Path, *names: str) -> None:
         ("chairs_test_small.json", "test"),
         ("chairs.json", None),
         ("training_contest.json", None),
-    ],
-)
-def test_the_name_of_the_file_tells_the_split(tmp_path: Path, name: str, split: str | None) -> None:
-    (entry,) = read_split(write_split(tmp_path / name, {"ShapeNetV2": {CHAIR: ["a"]}}))
-    assert (entry.dataset, entry.folder, entry.instance, entry.split) == ("ShapeNetV2", CHAIR, "a", split)
+    ):
+        (entry,) = read_split(write_split(tmp_path / name, {"ShapeNetV2": {CHAIR: ["a"]}}))
+        found = (entry.dataset, entry.class_name, entry.instance, entry.split)
+        assert found == ("ShapeNetV2", CHAIR, "a", split), name
 
 
 def test_a_split_is_told_from_other_json() -> None:
@@ -316,7 +311,7 @@ def test_a_folder_of_splits(tmp_path: Path) -> None:
         ([], "not a split"),
         ({"S": {CHAIR: "abc"}}, "not a split"),
         ({"S": {}}, "names no shapes"),
-        ({"S": {CHAIR: ["a", "a"]}}, "a is also in it before"),
+        ({"S": {CHAIR: ["a", "a"]}}, "names S/.*/a twice"),
         ({"S": {CHAIR: [17]}}, "name '17'"),
         ({"S": {CHAIR: ["../../x"]}}, r"name '\.\./\.\./x'"),
         ({"S": {CHAIR: ["/etc"]}}, "name '/etc'"),
@@ -350,7 +345,7 @@ def test_meshes_that_are_not_there_at_all_are_told(tmp_path: Path) -> None:
     with pytest.raises(MeshError, match=r"none of its 2 shapes is below .*; expected files like") as caught:
         split_sources(split, tmp_path)
     assert str(tmp_path / CHAIR / "a") in str(caught.value)
-    with pytest.raises(MeshError, match="nowhere: not a folder; expected the meshes that"):
+    with pytest.raises(MeshError, match="nowhere: not a folder; expected the folder of the meshes that"):
         split_sources(split, tmp_path / "nowhere")
 
 

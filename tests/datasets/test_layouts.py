@@ -1,4 +1,4 @@
-"""Collections of meshes as they lie on disks: recognised, listed whole, and filtered by category."""
+"""Layouts of collections: detected, listed completely, and filtered by category."""
 
 import json
 from pathlib import Path
@@ -44,9 +44,9 @@ def test_categories(tmp_path: Path) -> None:
         "mug/a": "mug",
         "mug/deep/b": "mug",
     }
-    # The categories change nothing else.
+    # Apart from the categories, the sources are the same.
     assert ids(sources) == ids(find_sources(tmp_path, layout="folder"))
-    # A known synset gives the layout away.
+    # A folder named by a known synset is enough to detect the layout.
     assert find_sources(tmp_path) == sources
 
 

@@ -1,7 +1,4 @@
-"""The manifest: what is written comes back, as a line a shape, and what is broken is refused.
-
-Records of shapes and refusals: what is written comes back, and nothing else is read.
-"""
+"""Records and the manifest: what is written is read back unchanged, and broken files are refused."""
 
 import gc
 import json
@@ -16,7 +13,8 @@ from helpers.small_dataset import SETTINGS, some_record, some_refusal
 from shapeprior.datasets.manifest import (
     FORMAT,
     VERSION,
-    Record,
+    RefusedShape,
+    ShapeRecord,
     read_manifest,
     read_record,
     read_shape_records,
@@ -38,7 +36,7 @@ def store(tmp_path: Path) -> LocalStore:
 
 
 def edit(store: LocalStore, change: Callable[[dict[str, Any]], object]) -> Path:
-    """Change the manifest behind the package's back."""
+    """Change the manifest without the package."""
     path = store.root / "manifest.json"
     manifest = json.loads(path.read_text())
     change(manifest)
@@ -75,17 +73,13 @@ def test_a_place_without_a_manifest_is_unfinished(tmp_path: Path) -> None:
         assert str(folder) in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    "data",
-    [b"", b"{", b"\xff\xfe\x00", b"[" * 100_000, b"[]", b"3", b"null", b"{}", b'"text"'],
-    ids=["empty", "cut", "not text", "nested", "list", "number", "null", "object", "string"],
-)
-def test_what_is_no_manifest_is_refused(data: bytes, store: LocalStore) -> None:
-    store.write("manifest.json", data)
-    with pytest.raises(DatasetError, match="prepare the data set again") as caught:
-        read_manifest(store)
-    assert store.describe("manifest.json") in str(caught.value)
-    assert "\n" not in str(caught.value)
+def test_what_is_no_manifest_is_refused(store: LocalStore) -> None:
+    for data in (b"", b"{", b"\xff\xfe\x00", b"[" * 100_000, b"[]", b"3", b"null", b"{}", b'"text"'):
+        store.write("manifest.json", data)
+        with pytest.raises(DatasetError, match="prepare the data set again") as caught:
+            read_manifest(store)
+        assert store.describe("manifest.json") in str(caught.value)
+        assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -139,6 +133,16 @@ def test_the_garbage_collector_is_left_as_it_was(enabled: bool, broken: bool, st
         (gc.enable if before else gc.disable)()
 
 
+def edit_record(store: LocalStore, shape_id: str, change: Callable[[dict[str, Any]], object]) -> Path:
+    """Change the record of a shape without the package."""
+    path = store.root / f"records/{shape_id}.json"
+    document = json.loads(path.read_text())
+    (row,) = document.values()
+    change(row)
+    path.write_text(json.dumps(document))
+    return path
+
+
 RECORDS = [
     some_record("a"),
     some_record("mugs/b-1.x_2", category="mug", split="test", unit=0.001, up="z", confidence=1.0, checks={}),
@@ -154,7 +158,7 @@ def empty_store(tmp_path: Path) -> LocalStore:
 
 
 @pytest.mark.parametrize("record", RECORDS, ids=lambda record: record.id)
-def test_records_come_back(record: Record, empty_store: LocalStore) -> None:
+def test_records_come_back(record: ShapeRecord | RefusedShape, empty_store: LocalStore) -> None:
     write_record(empty_store, record)
     assert read_record(empty_store, record.id) == record
     assert empty_store.names("") == [record_name(record.id)] == [f"records/{record.id}.json"]
@@ -171,7 +175,7 @@ def test_all_records_are_read_but_broken_ones(empty_store: LocalStore) -> None:
     assert read_shape_records(empty_store) == {}
     for record in RECORDS:
         write_record(empty_store, record)
-    # What is left out is prepared again.
+    # Records that cannot be read are left out, and their shapes are prepared again.
     empty_store.write("records/cut.json", empty_store.read("records/a.json")[:-20])
     empty_store.write("records/moved.json", empty_store.read("records/a.json"))
     empty_store.write("records/note.txt", b"mine")
@@ -205,11 +209,10 @@ def test_whole_numbers_may_lack_a_fraction(empty_store: LocalStore) -> None:
 @pytest.mark.parametrize(
     ("change", "found"),
     [
-        *[(lambda row, name=name: row.pop(name), f"no {name}") for name in vars(some_record("a"))],
         (lambda row: row.update(extra=1), "unknown 'extra'"),
         (lambda row: row.update(id=5), "id is '5'"),
         (lambda row: row.update(id=None), "id is 'None'"),
-        (lambda row: row.update(id="b"), "of shape 'b'"),
+        (lambda row: row.update(id="b"), "the record of shape 'b'"),
         (lambda row: row.update(id="../a"), r"id is '../a'; expected letters"),
         (lambda row: row.update(id="a\n"), r"id is 'a\\n'"),
         (lambda row: row.update(source=None), "source is"),
@@ -240,10 +243,7 @@ def test_broken_shapes_are_refused(
     change: Callable[[dict[str, Any]], object], found: str, empty_store: LocalStore
 ) -> None:
     write_record(empty_store, some_record("a"))
-    path = empty_store.root / "records/a.json"
-    document = json.loads(path.read_text())
-    change(document["shape"])
-    path.write_text(json.dumps(document))
+    path = edit_record(empty_store, "a", change)
     with pytest.raises(DatasetError, match=found) as caught:
         read_record(empty_store, "a")
     assert str(path) in str(caught.value)
@@ -253,7 +253,6 @@ def test_broken_shapes_are_refused(
 @pytest.mark.parametrize(
     ("change", "found"),
     [
-        *[(lambda row, name=name: row.pop(name), f"no {name}") for name in vars(some_refusal("a"))],
         (lambda row: row.update(extra=1), "unknown 'extra'"),
         (lambda row: row.update(kind="lost"), "kind is 'lost'"),
         (lambda row: row.update(source_sha256="x"), "source_sha256 is 'x'"),
@@ -264,24 +263,29 @@ def test_broken_refusals_are_refused(
     change: Callable[[dict[str, Any]], object], found: str, empty_store: LocalStore
 ) -> None:
     write_record(empty_store, some_refusal("a"))
-    path = empty_store.root / "records/a.json"
-    document = json.loads(path.read_text())
-    change(document["refused"])
-    path.write_text(json.dumps(document))
+    edit_record(empty_store, "a", change)
     with pytest.raises(DatasetError, match=found):
         read_record(empty_store, "a")
 
 
-@pytest.mark.parametrize(
-    "data",
-    [b"", b"{", b"\xff\xfe\x00", b"[" * 100_000, b"[]", b"3", b"null", b"{}", b'{"shape": 3}', b'{"other": {}}'],
-    ids=["empty", "cut", "not text", "nested", "list", "number", "null", "object", "no object", "other"],
-)
-def test_what_is_no_record_is_refused(data: bytes, empty_store: LocalStore) -> None:
-    empty_store.write("records/a.json", data)
-    with pytest.raises(DatasetError, match="not a record") as caught:
-        read_record(empty_store, "a")
-    assert "\n" not in str(caught.value)
+def test_what_is_no_record_is_refused(empty_store: LocalStore) -> None:
+    broken = [
+        b"",
+        b"{",
+        b"\xff\xfe\x00",
+        b"[" * 100_000,
+        b"[]",
+        b"3",
+        b"null",
+        b"{}",
+        b'{"shape": 3}',
+        b'{"other": {}}',
+    ]
+    for data in broken:
+        empty_store.write("records/a.json", data)
+        with pytest.raises(DatasetError, match="not a record") as caught:
+            read_record(empty_store, "a")
+        assert "\n" not in str(caught.value)
 
 
 def test_a_record_is_one_or_the_other(empty_store: LocalStore) -> None:
@@ -290,6 +294,17 @@ def test_a_record_is_one_or_the_other(empty_store: LocalStore) -> None:
     empty_store.write("records/a.json", json.dumps({**document, "refused": vars(some_refusal("a"))}).encode())
     with pytest.raises(DatasetError, match="not a record"):
         read_record(empty_store, "a")
+
+
+@pytest.mark.parametrize("record", [some_record("a"), some_refusal("a")], ids=["shape", "refused"])
+def test_a_missing_field_is_named(record: ShapeRecord | RefusedShape, empty_store: LocalStore) -> None:
+    for name in vars(record):
+        write_record(empty_store, record)
+        path = edit_record(empty_store, "a", lambda row, name=name: row.pop(name))
+        with pytest.raises(DatasetError, match=f"no {name}") as caught:
+            read_record(empty_store, "a")
+        assert str(path) in str(caught.value)
+        assert "\n" not in str(caught.value)
 
 
 def test_records_are_values() -> None:

@@ -1,4 +1,4 @@
-"""Lists of meshes: CSV and JSON say the same, and what is wrong is said with its line."""
+"""Lists of meshes: CSV and JSON give the same sources, and faults are reported with their line."""
 
 import csv
 import json

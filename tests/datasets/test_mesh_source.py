@@ -1,9 +1,4 @@
-"""Walks through folders of meshes: everything is found once, junk is not, and links do not hang.
-
-Names of shapes out of names of files.
-
-Units by name and by number, and what a format fixes.
-"""
+"""Sources of mesh files: everything in a folder is found once, ids are safe and unique, units and axes are known."""
 
 import os
 from pathlib import Path
@@ -13,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shapeprior.datasets.mesh_source import (
+    MeshSource,
     file_unit,
     file_up_axis,
     files_in,
@@ -21,6 +17,7 @@ from shapeprior.datasets.mesh_source import (
     parse_unit,
     shape_ids,
     subfolders,
+    with_unique_ids,
     without_suffix,
 )
 from shapeprior.errors import ConfigError, MeshError
@@ -59,7 +56,7 @@ def test_a_folder_named_like_a_mesh_is_a_folder(tmp_path: Path) -> None:
 
 def test_loops_end_and_real_names_win(tmp_path: Path) -> None:
     touch(tmp_path, "real/deep/m.obj", "z/n.obj")
-    # The link sorts first, but the folder that it leads to has a name of its own.
+    # The link sorts first, but the folder that it leads to is in the tree under its own name.
     (tmp_path / "a_link").symlink_to(tmp_path / "real", target_is_directory=True)
     (tmp_path / "real/deep/up").symlink_to(tmp_path, target_is_directory=True)
     (tmp_path / "z/self").symlink_to(tmp_path / "z", target_is_directory=True)
@@ -67,7 +64,7 @@ def test_loops_end_and_real_names_win(tmp_path: Path) -> None:
 
 
 def test_many_folders_that_link_to_each_other_end(tmp_path: Path) -> None:
-    # Every path through them without a repetition would be 12! = 479 million.
+    # There are 12! = 479 million paths through them without a repetition.
     folders = [tmp_path / f"f{index:02}" for index in range(12)]
     for folder in folders:
         touch(folder, "m.obj")
@@ -123,6 +120,21 @@ def test_ids_are_safe_and_unique() -> None:
     assert shape_ids(names) == ["a_b", "a", "a_2", "a_2_2", "a_b_2", "sub/_hid", "sub/_x", "_/_.v1", "_/_"]
 
 
+def test_sources_below_a_folder_get_their_name_and_id_from_the_path() -> None:
+    root = Path("meshes")
+    sources = [
+        MeshSource.below(root, root / "a b.obj"),
+        MeshSource.below(root, root / "a_b.ply", category="mug", split="test", up="z"),
+        MeshSource.below(root, root / "c.ply", shape_id="x/y z"),
+    ]
+    assert [source.name for source in sources] == ["a b.obj", "a_b.ply", "c.ply"]
+    named = with_unique_ids(sources, taken=["x/y_z"])
+    assert [source.shape_id for source in named] == ["a_b", "a_b_2", "x/y_z_2"]
+    assert named[1] == MeshSource(
+        shape_id="a_b_2", path=root / "a_b.ply", name="a_b.ply", category="mug", split="test", up="z"
+    )
+
+
 def test_ids_that_differ_in_case_count_as_the_same() -> None:
     assert shape_ids(["Mug", "mug", "x/MUG"], taken=["x/mug"]) == ["Mug", "mug_2", "x/MUG_2"]
 
@@ -154,28 +166,17 @@ def test_long_names_fit_file_systems() -> None:
     assert max(len(part) for part in (first + "/" + second).split("/")) <= 210
 
 
-@pytest.mark.parametrize(
-    ("text", "metres"),
-    [
-        ("m", 1.0),
-        ("cm", 0.01),
-        (" MM ", 0.001),
-        ("in", 0.0254),
-        ("ft", 12 * 0.0254),
-        ("0.5", 0.5),
-        (2, 2.0),
-        (1e-3, 0.001),
-    ],
-)
-def test_units_are_metres(text: str | float, metres: float) -> None:
-    assert parse_unit(text) == pytest.approx(metres, rel=1e-15)
+def test_units_are_metres() -> None:
+    units = {"m": 1.0, "cm": 0.01, " MM ": 0.001, "in": 0.0254, "ft": 12 * 0.0254, "0.5": 0.5, 2: 2.0, 1e-3: 0.001}
+    for text, metres in units.items():
+        assert parse_unit(text) == pytest.approx(metres, rel=1e-15), text
 
 
-@pytest.mark.parametrize("text", ["", "parsec", "0", "-1", "nan", "inf", "1e999", "1 m", "True", "mmm"])
-def test_other_units_are_refused(text: str) -> None:
-    with pytest.raises(ConfigError, match="expected one of m, cm, mm, in, ft, or the metres in one unit") as caught:
-        parse_unit(text)
-    assert repr(text) in str(caught.value)
+def test_other_units_are_refused() -> None:
+    for text in ("", "parsec", "0", "-1", "nan", "inf", "1e999", "1 m", "True", "mmm"):
+        with pytest.raises(ConfigError, match="expected one of m, cm, mm, in, ft, or the metres in one unit") as caught:
+            parse_unit(text)
+        assert repr(text) in str(caught.value)
 
 
 def test_only_glb_fixes_its_axis_and_unit() -> None:

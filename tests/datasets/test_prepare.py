@@ -1,4 +1,4 @@
-"""From a folder of meshes to a data set: every file accounted for, the same bytes every time, and resumable."""
+"""Preparation of a folder of meshes: every file is accounted for, the bytes are the same every time, and it resumes."""
 
 import hashlib
 import json
@@ -17,7 +17,7 @@ import shapeprior.datasets.prepare_shape
 from shapeprior.datasets.dataset import Dataset
 from shapeprior.datasets.manifest import ShapeRecord
 from shapeprior.datasets.mesh_source import MeshSource
-from shapeprior.datasets.prepare import left_over, prepare_dataset
+from shapeprior.datasets.prepare import orphaned_ids, prepare_dataset
 from shapeprior.datasets.prepare_mesh import PrepareConfig, prepare_mesh, shape_rng
 from shapeprior.datasets.prepare_shape import PrepareJob, prepare_shape
 from shapeprior.datasets.shape_files import SampleFile
@@ -55,7 +55,7 @@ def write_meshes(folder: Path, shapes: dict[str, TriangleMesh] = SHAPES) -> Path
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """Every file below a folder, but for the temporary ones that a killed process leaves behind."""
+    """Return every file below a folder, except the temporary ones that a killed process leaves behind."""
     return {
         path.relative_to(folder).as_posix(): path.read_bytes()
         for path in sorted(folder.rglob("*"))
@@ -63,8 +63,8 @@ def contents(folder: Path) -> dict[str, bytes]:
     }
 
 
-class Seen:
-    """A progress callback that remembers what it was told."""
+class RecordedProgress:
+    """A progress callback that records its calls."""
 
     def __init__(self, *, stop_after: int | None = None) -> None:
         self.calls: list[tuple[int, int, str]] = []
@@ -80,8 +80,10 @@ class Seen:
         return [source for _, _, source in self.calls]
 
 
-def prepare(meshes: Path, out: Path, *, seed: int = 5, stop_after: int | None = None) -> tuple[Dataset, Seen]:
-    seen = Seen(stop_after=stop_after)
+def prepare(
+    meshes: Path, out: Path, *, seed: int = 5, stop_after: int | None = None
+) -> tuple[Dataset, RecordedProgress]:
+    seen = RecordedProgress(stop_after=stop_after)
     return prepare_dataset(meshes, out, config=CONFIG, seed=seed, workers=0, progress=seen), seen
 
 
@@ -98,18 +100,18 @@ def test_a_mesh_is_brought_upright_into_the_unit_sphere(up: str) -> None:
     expected = {"x": [2.0, 1.0, 3.0], "y": [1.0, 2.0, 3.0], "z": [1.0, 3.0, 2.0]}[up]
     np.testing.assert_allclose(extents / extents.min(), expected, rtol=1e-6)
     np.testing.assert_allclose(prepared.T_unit_world.apply(mesh.vertices), unit.vertices, atol=1e-7)
-    # What was up in the file is +y now.
+    # The axis that was up in the file is +y now.
     up_world = np.eye(3)["xyz".index(up)]
     np.testing.assert_allclose(prepared.T_unit_world.apply_vectors(up_world), [0.0, 1.0, 0.0], atol=1e-15)
     assert unit.volume > 0
 
 
-@pytest.mark.parametrize("faces", [1, 2, 3])
-def test_too_few_faces_are_refused(faces: int) -> None:
+def test_too_few_faces_are_refused() -> None:
     mesh = box()
-    few = TriangleMesh(vertices=mesh.vertices, faces=mesh.faces[:faces])
-    with pytest.raises(MeshError, match=rf"^a\.obj: {faces} distinct faces; expected at least 4"):
-        prepare_mesh(few, name="a.obj", up="y", sheet_half_thickness=0.01)
+    for faces in (1, 2, 3):
+        few = TriangleMesh(vertices=mesh.vertices, faces=mesh.faces[:faces])
+        with pytest.raises(MeshError, match=rf"^a\.obj: {faces} distinct faces; expected at least 4"):
+            prepare_mesh(few, name="a.obj", up="y", sheet_half_thickness=0.01)
 
 
 def test_a_shapes_record_says_what_was_done(tmp_path: Path) -> None:
@@ -130,21 +132,15 @@ def test_a_shapes_record_says_what_was_done(tmp_path: Path) -> None:
     json.dumps(record.checks)
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"up": "w"},
-        {"test_share": -0.1},
-        {"test_share": 1.5},
-        {"test_share": float("nan")},
-        {"sheet_half_thickness": -0.01},
-        {"sheet_half_thickness": 0.5},
-        {"sheet_half_thickness": float("nan")},
-    ],
-)
-def test_settings_out_of_range_are_refused(change: dict) -> None:
-    with pytest.raises((ConfigError, TypeError), match=next(iter(change))):
-        PrepareConfig(**change)
+def test_settings_out_of_range_are_refused() -> None:
+    changes: list[tuple[str, object]] = [
+        ("up", "w"),
+        *[("test_share", value) for value in (-0.1, 1.5, float("nan"))],
+        *[("sheet_half_thickness", value) for value in (-0.01, 0.5, float("nan"))],
+    ]
+    for name, value in changes:
+        with pytest.raises((ConfigError, TypeError), match=name):
+            PrepareConfig(**{name: value})  # pyright: ignore[reportArgumentType]
 
 
 # A folder.
@@ -270,9 +266,9 @@ def test_the_split_is_a_matter_of_names_and_seed() -> None:
 
     assert len(test_split(names, 0)) == 40
     assert test_split(names, 0) == test_split(names[::-1], 0)
-    # By chance, two choices of 40 from 100 share 16.
+    # Two independent choices of 40 from 100 share 16 on average.
     assert len(test_split(names, 0) & test_split(names, 1)) < 30
-    # Ten more shapes take places, but hardly move anyone else.
+    # Ten more shapes take some places in the test split and move few of the others.
     more = names + [f"cup{number}.obj" for number in range(10)]
     assert len(test_split(names, 0) - test_split(more, 0)) <= 10
 
@@ -296,7 +292,7 @@ def test_two_workers_write_the_bytes_of_one(tmp_path: Path) -> None:
     assert results[0].refused == results[1].refused
 
 
-# Going on.
+# Resuming.
 
 
 def drop_record(out: Path) -> None:
@@ -388,11 +384,11 @@ def test_new_meshes_are_added_and_nobody_moves_to_another_split(tmp_path: Path) 
     (meshes / "box.stl").unlink()
     fewer, _ = prepare(meshes, out)
     assert [shape.id for shape in fewer.shapes] == [shape.id for shape in after.shapes if shape.id != "box"]
-    assert left_over(fewer) == ["box"]
+    assert orphaned_ids(fewer) == ["box"]
 
 
 def test_a_shape_without_the_wanted_confidence_is_refused_with_its_remedy(tmp_path: Path) -> None:
-    # Solid or hollow? Two holes of nearly half its width let every tenth ray out of this ball.
+    # The sign tests disagree on this ball: two holes of nearly half its width let one ray in ten out.
     ball = sphere(radius=0.9, subdivisions=4)
     holed = keep(ball, np.abs(ball.corners.mean(axis=1)[:, 2]) < 0.8)
     meshes = write_meshes(tmp_path / "meshes", {"ball.ply": ball, "holed.ply": holed})
@@ -406,7 +402,7 @@ def test_a_shape_without_the_wanted_confidence_is_refused_with_its_remedy(tmp_pa
 
 @pytest.mark.parametrize(
     ("free_share", "most", "accepted"),
-    # Rays that stop before the plate see no inside, and those that end behind its surface hardly anything else.
+    # Samples on rays that stop before the plate are never inside; those behind its surface are hardly ever outside.
     [(1.0, 0.25, True), (0.0, 0.75, False)],
     ids=["more outside", "more inside"],
 )
@@ -427,9 +423,9 @@ def test_whether_there_is_an_inside_does_not_depend_on_samples_along_rays(
         sdf = SampleFile(store, "plate").samples([(0, 1000 + rays)]).sdf
         outcome = prepare_shape(PrepareJob(store=store, source=source, split="train", config=strict, seed=1))
         outcomes.append(isinstance(outcome, ShapeRecord))
-        # What all samples near the surface would say.
+        # The share by all samples near the surface.
         all_say = np.mean(sdf[np.abs(sdf) < 0.05] < 0.0)
-    # The same 1000 samples tell.
+    # In both cases the same 1000 samples decide.
     assert shares[0] == shares[1]
     assert outcomes == [accepted, accepted]
     assert (all_say >= most) != accepted
@@ -511,7 +507,8 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(tmp_path: Path) -> No
     )
     program = (
         "import sys; from pathlib import Path; from shapeprior.datasets.prepare import prepare_dataset\n"
-        "from shapeprior.datasets.prepare_mesh import PrepareConfig; from shapeprior.sdf.sampling import SamplingConfig\n"
+        "from shapeprior.datasets.prepare_mesh import PrepareConfig\n"
+        "from shapeprior.sdf.sampling import SamplingConfig\n"
         "config = PrepareConfig(sampling=SamplingConfig.deepsdf(20_000))\n"
         "prepare_dataset(sys.argv[1], sys.argv[2], config=config, seed=1, workers=0)\n"
     )
@@ -526,7 +523,7 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(tmp_path: Path) -> No
     assert 2 <= done < 12
     assert not (tmp_path / "out" / "manifest.json").exists()
     config = PrepareConfig(sampling=SamplingConfig.deepsdf(20_000))
-    seen = Seen()
+    seen = RecordedProgress()
     prepare_dataset(meshes, tmp_path / "out", config=config, seed=1, workers=2, progress=seen)
     assert len(seen.calls) == 12 - done
     prepare_dataset(meshes, tmp_path / "at once", config=config, seed=1, workers=0)

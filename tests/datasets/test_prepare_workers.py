@@ -1,4 +1,4 @@
-"""A data set made by processes of which some die: what is lost is said, and nothing else is."""
+"""Preparation by processes of which some die: the files that caused it are refused, and nothing else is lost."""
 
 from pathlib import Path
 
@@ -32,13 +32,13 @@ SHAPES = {
     "slow": torus(major=0.7, minor=0.1, sections=12),
     "tower": box(extents=(1.0, 5.0, 1.0)),
 }
-"""All of them good; what some do to their process is a matter of `deadly_preparation`."""
+"""All of these meshes are good; `deadly_preparation` makes some of them end their process."""
 HEALTHY = sorted(SHAPES.keys() - {"crashing", "large", "slow"})
 
 
 @pytest.fixture
 def meshes(tmp_path: Path) -> Path:
-    """The shapes above, and a file that is none."""
+    """Return a folder with the shapes above and a broken file."""
     for name, mesh in SHAPES.items():
         save_mesh(tmp_path / "meshes" / f"{name}.ply", mesh)
     (tmp_path / "meshes" / "broken.ply").write_bytes(b"not a mesh")
@@ -46,7 +46,7 @@ def meshes(tmp_path: Path) -> Path:
 
 
 def prepare(meshes: Path, out: Path, *, workers: int, limits: WorkerLimits = WIDE) -> tuple[Dataset, list[str]]:
-    """The data set, and the names of the files that this run has done, sorted."""
+    """Return the data set, and the sorted names of the files that this run has done."""
     done: list[str] = []
     data = prepare_dataset(
         meshes,
@@ -62,19 +62,19 @@ def prepare(meshes: Path, out: Path, *, workers: int, limits: WorkerLimits = WID
 
 
 def tries(meshes: Path) -> dict[str, int]:
-    """How often each file has been tried, by all runs."""
+    """Return how often each file has been tried, by all runs."""
     return {path.stem: path.stat().st_size for path in meshes.glob("*.tries")}
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """Every file below a folder."""
+    """Return every file below a folder."""
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def test_files_that_cost_their_process_are_refused_by_cause_and_tried_again(
     meshes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # What should come out, made without any process.
+    # The expected result, made without worker processes.
     prepare(meshes, tmp_path / "calm", workers=0)
     calm, out = contents(tmp_path / "calm"), tmp_path / "out"
 
@@ -96,27 +96,27 @@ def test_files_that_cost_their_process_are_refused_by_cause_and_tried_again(
             hint in reasons[name]
             for name, hint in {"large": "--memory", "slow": "--timeout", "crashing": "drop"}.items()
         )
-        # Once more in another process, but for those that would cost as much time again.
+        # A lost file is tried once more in another process, except after a timeout, which would cost as much again.
         assert tries(meshes) == {**dict.fromkeys([*HEALTHY, "broken", "slow"], 1), "crashing": 2, "large": 2}
-        # The others are what they would be without all this.
+        # The others are what they would be without these.
         assert [shape.id for shape in data.shapes] == HEALTHY
         found = contents(out)
         for name in HEALTHY:
             for file in (f"samples/{name}.safetensors", f"meshes/{name}.safetensors", f"records/{name}.json"):
                 assert found[file] == calm[file]
         assert found["records/broken.json"] == calm["records/broken.json"]
-        # Of a lost one there is its record, and no half file.
+        # A lost file has a record and no partly written files.
         records = read_shape_records(open_store(out))
         assert all(isinstance(records[name], RefusedShape) for name in ("crashing", "large", "slow"))
         assert found.keys() == {name for name in calm if "records/" in name or Path(name).stem not in reasons}
 
-        # Again with more time and memory: what was lost, and neither what is done nor what is broken.
+        # With more time and memory, a second run tries only the lost files, not the finished or broken ones.
         data, done = prepare(meshes, out, workers=2, limits=WIDE)
         assert done == ["crashing", "large", "slow"]
         assert {refusal.id: refusal.kind for refusal in data.refused} == {"broken": "refused", "crashing": "crashed"}
         assert tries(meshes) == {**dict.fromkeys([*HEALTHY, "broken"], 1), "crashing": 4, "large": 3, "slow": 2}
 
-    # With libraries that survive it.
+    # With libraries that survive these files.
     data, done = prepare(meshes, out, workers=0)
     assert done == ["crashing"]
     assert all(isinstance(record, ShapeRecord) for record in data.shapes)

@@ -1,4 +1,4 @@
-"""Samples and meshes of a shape: what is written comes back, by rows, and what is broken is refused."""
+"""Files of a shape: samples and meshes are read back unchanged, by rows, and broken files are refused."""
 
 import hashlib
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from safetensors.torch import save_file as save_torch_file
 from shapeprior.datasets.shape_files import (
     SampleFile,
     mesh_name,
-    random_blocks,
+    random_row_ranges,
     read_mesh_unit,
     samples_name,
     write_mesh_unit,
@@ -93,12 +93,12 @@ def test_random_blocks_go_on_at_the_first_row() -> None:
     rng = np.random.default_rng(0)
     starts = set()
     for _ in range(300):
-        rows = [row for start, stop in random_blocks(4, 7, rng=rng) for row in range(start, stop)]
+        rows = [row for start, stop in random_row_ranges(4, 7, rng=rng) for row in range(start, stop)]
         assert rows == [(rows[0] + step) % 7 for step in range(4)]
         starts.add(rows[0])
     assert starts == set(range(7))
     for count, total in ((7, 7), (1, 1), (0, 5), (0, 0)):
-        blocks = random_blocks(count, total, rng=rng)
+        blocks = random_row_ranges(count, total, rng=rng)
         assert sum(stop - start for start, stop in blocks) == count
         assert all(0 <= start <= stop <= total for start, stop in blocks)
 

@@ -1,7 +1,4 @@
-"""ShapeNetCore's trees: each model once, its textures never, and none lost.
-
-The synsets of ShapeNetCore.
-"""
+"""ShapeNetCore: each model of a tree is one source, textures are not, and synsets become words."""
 
 import re
 from pathlib import Path
@@ -24,7 +21,7 @@ MUG, CHAIR, UNKNOWN = "03797390", "03001627", "09999999"
 
 
 def make_tree(root: Path, version: ShapeNetVersion, models: dict[str, list[str]]) -> Path:
-    """A tree as distributed, with the other files that lie around."""
+    """Make a tree as distributed, with the other files that lie beside the meshes."""
     for category, names in models.items():
         for name in names:
             model = root / category / name
@@ -110,7 +107,7 @@ def test_the_table_is_that_of_both_versions() -> None:
 
 
 def test_well_known_synsets() -> None:
-    # Those of DeepSDF's splits and of Choy et al. 2016 ("3D-R2N2"), which most papers repeat.
+    # The categories of DeepSDF's splits and of Choy et al. 2016 ("3D-R2N2"), which most papers use.
     known = {
         "02691156": "airplane",
         "02828884": "bench",

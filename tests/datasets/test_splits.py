@@ -1,7 +1,4 @@
-"""Ids and splits of a collection that grows: nobody moves, and the share stays right.
-
-Stretched copies: of training shapes only, measured like any mesh, and the same every time.
-"""
+"""Ids and splits stay what they are while a collection grows; variants are made of training shapes only."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -15,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shapeprior.datasets.dataset import Dataset
-from shapeprior.datasets.manifest import Record, RefusedShape, ShapeRecord, Split
-from shapeprior.datasets.mesh_source import MeshSource, shape_ids, without_suffix
-from shapeprior.datasets.prepare import left_over, prepare_dataset
+from shapeprior.datasets.manifest import RefusedShape, ShapeRecord
+from shapeprior.datasets.mesh_source import MeshSource, Split, with_unique_ids
+from shapeprior.datasets.prepare import orphaned_ids, prepare_dataset
 from shapeprior.datasets.prepare_mesh import PrepareConfig
-from shapeprior.datasets.splits import assign_splits, keep_ids, stretched, with_variants
+from shapeprior.datasets.splits import add_variants, assign_splits, keep_recorded_ids, stretch_mesh
 from shapeprior.errors import DatasetError
 from shapeprior.io.meshes import save_mesh
 from shapeprior.sdf.sampling import SamplingConfig
@@ -28,13 +25,8 @@ HASH = 64 * "0"
 
 
 def sources(names: Iterable[str], split: Split | None = None) -> list[MeshSource]:
-    """What `find_sources` makes of a folder with these files."""
-    names = sorted(names)
-    ids = shape_ids([without_suffix(name) for name in names])
-    return [
-        MeshSource(shape_id=shape_id, path=Path(name), name=name, split=split)
-        for name, shape_id in zip(names, ids, strict=True)
-    ]
+    """Return what `find_sources` would make of a folder with these files."""
+    return with_unique_ids([MeshSource.below(Path(), Path(name), split=split) for name in sorted(names)])
 
 
 def shape(source: MeshSource, split: Split) -> ShapeRecord:
@@ -62,10 +54,14 @@ def refusal(source: MeshSource) -> RefusedShape:
 
 
 def run(
-    found: list[MeshSource], records: Mapping[str, Record] = {}, *, share: float = 0.25, bad: Iterable[str] = ()
-) -> dict[str, Record]:
-    """The records that a run leaves in which the files `bad` are refused."""
-    found = keep_ids(found, records)
+    found: list[MeshSource],
+    records: Mapping[str, ShapeRecord | RefusedShape] = {},
+    *,
+    share: float = 0.25,
+    bad: Iterable[str] = (),
+) -> dict[str, ShapeRecord | RefusedShape]:
+    """Return the records that a run leaves behind in which the files `bad` are refused."""
+    found = keep_recorded_ids(found, records)
     splits = assign_splits(found, records, test_share=share, seed=3)
     assert list(splits) == [source.shape_id for source in found]
     return {
@@ -74,11 +70,11 @@ def run(
     }
 
 
-def splits_of(records: Mapping[str, Record]) -> dict[str, str]:
+def splits_of(records: Mapping[str, ShapeRecord | RefusedShape]) -> dict[str, str]:
     return {record.source: record.split for record in records.values() if isinstance(record, ShapeRecord)}
 
 
-def held_out(records: Mapping[str, Record]) -> int:
+def held_out(records: Mapping[str, ShapeRecord | RefusedShape]) -> int:
     return list(splits_of(records).values()).count("test")
 
 
@@ -106,7 +102,7 @@ def test_growing_moves_nobody_to_another_id_or_split(
     assert len(set(ids.values())) == len(now)
     for record in before.values():
         assert record.source in gone or ids[record.source] == record.id
-    # Once more: nothing is new, and nothing changes.
+    # In a further run nothing is new, so nothing changes.
     assert run(sources(now), after, share=share, bad=bad & second) == after
 
 
@@ -116,7 +112,7 @@ def test_new_shapes_bring_the_share_to_what_it_should_be(first: set[str], second
     everything = first | second
     after = run(sources(everything), before, share=share)
     assert held_out(before) == round(len(first) * share)
-    # More shapes never need fewer in the test split, so that the share is met exactly.
+    # A larger collection never needs fewer test shapes, so the share is met exactly.
     assert held_out(after) == round(len(everything) * share)
 
 
@@ -131,7 +127,7 @@ def test_refusals_move_nobody() -> None:
     names = [f"mug{number}.obj" for number in range(40)]
     good, some = run(sources(names)), run(sources(names), bad=names[::3])
     assert all(splits_of(good)[name] == split for name, split in splits_of(some).items())
-    # Mended, they take the places that were theirs.
+    # Once repaired, they take the places that were theirs.
     assert splits_of(run(sources(names), some)) == splits_of(good)
 
 
@@ -190,7 +186,7 @@ def test_only_training_shapes_have_variants_and_the_split_is_that_without(meshes
     assert {shape.id for shape in data.split("train")} == expected
     assert not data.refused
     for name in names:
-        # The shapes themselves are the same bytes as without variants.
+        # The shapes themselves have the same bytes as without variants.
         assert (tmp_path / "plain/samples" / f"{name}.safetensors").read_bytes() == (
             tmp_path / "out/samples" / f"{name}.safetensors"
         ).read_bytes()
@@ -232,13 +228,13 @@ def test_a_later_run_may_ask_for_more_or_fewer(meshes: Path, tmp_path: Path) -> 
     assert [shape.samples_sha256 for shape in grown.shapes] == [shape.samples_sha256 for shape in whole.shapes]
     fewer = prepare(meshes, tmp_path / "grown", config=replace(CONFIG, variants=0))
     assert len(fewer.split("train")) == 3
-    assert len(left_over(fewer)) == 6
+    assert len(orphaned_ids(fewer)) == 6
 
 
 def test_factors_follow_the_stated_deviation() -> None:
     cube = box()
     rng = np.random.default_rng(0)
-    factors = np.array([np.ptp(stretched(cube, 0.2, rng=rng).bounds, axis=0) for _ in range(2000)])
+    factors = np.array([np.ptp(stretch_mesh(cube, 0.2, rng=rng).bounds, axis=0) for _ in range(2000)])
     np.testing.assert_allclose(np.log(factors).std(axis=0), 0.2, rtol=0.06)
     np.testing.assert_allclose(np.log(factors).mean(axis=0), 0.0, atol=0.015)
     np.testing.assert_allclose(np.corrcoef(np.log(factors).T), np.eye(3), atol=0.08)
@@ -246,9 +242,9 @@ def test_factors_follow_the_stated_deviation() -> None:
 
 def test_samples_without_a_mesh_have_none_and_ids_that_clash_are_refused() -> None:
     sources = [MeshSource(shape_id=name, path=Path(f"{name}.npz"), name=f"{name}.npz") for name in ("a", "b")]
-    kept, splits = with_variants(sources, {"a": "train", "b": "test"}, 3)
+    kept, splits = add_variants(sources, {"a": "train", "b": "test"}, 3)
     assert kept == sources
     assert splits == {"a": "train", "b": "test"}
     clash = [MeshSource(shape_id=i, path=Path(f"{i}.ply"), name=f"{i}.ply") for i in ("a", "a.stretched1")]
     with pytest.raises(DatasetError, match=r"its variant 1 would have the id a\.stretched1 of another shape; rename"):
-        with_variants(clash, {"a": "train", "a.stretched1": "test"}, 1)
+        add_variants(clash, {"a": "train", "a.stretched1": "test"}, 1)

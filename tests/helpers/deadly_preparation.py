@@ -3,7 +3,7 @@
 import os
 import time
 
-from shapeprior.datasets.manifest import Record
+from shapeprior.datasets.manifest import RefusedShape, ShapeRecord
 from shapeprior.datasets.prepare_shape import PrepareJob, prepare_shape
 
 SLOW_SECONDS = 3.5
@@ -12,7 +12,7 @@ LARGE_GIB = 0.5
 """How much memory a large file takes, besides what others do."""
 
 
-def prepare_or_die(job: PrepareJob) -> Record:
+def prepare_or_die(job: PrepareJob) -> ShapeRecord | RefusedShape:
     """Prepare a shape, but first do to the process what the file's name says; each try leaves a byte beside the file."""
     with open(job.source.path.with_suffix(".tries"), "ab") as file:
         file.write(b".")

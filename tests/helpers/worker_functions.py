@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from shapeprior.datasets.manifest import Record
+    from shapeprior.datasets.manifest import RefusedShape, ShapeRecord
     from shapeprior.datasets.prepare_shape import PrepareJob
 
 HANG_SECONDS = 3600.0
@@ -67,7 +67,7 @@ def _grow(gib: float) -> None:
         time.sleep(0.01)
 
 
-def prepare_or_die(job: "PrepareJob") -> "Record":
+def prepare_or_die(job: "PrepareJob") -> "ShapeRecord | RefusedShape":
     """Prepare a shape, but end the process for files that say so in their name."""
     from shapeprior.datasets.prepare_shape import prepare_shape
 

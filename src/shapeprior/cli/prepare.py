@@ -70,7 +70,7 @@ def prepare(
     """
     from shapeprior.cli.console import prepare_progress, print_prepared
     from shapeprior.datasets.mesh_source import parse_unit
-    from shapeprior.datasets.prepare import left_over, prepare_dataset
+    from shapeprior.datasets.prepare import orphaned_ids, prepare_dataset
     from shapeprior.datasets.prepare_mesh import PrepareConfig
     from shapeprior.parallel.worker import WorkerLimits
     from shapeprior.sdf.sampling import parse_counts
@@ -97,7 +97,7 @@ def prepare(
             limits=WorkerLimits(timeout=timeout, memory=memory),
             progress=progress.update,
         )
-    print_prepared(data, progress=progress, left_over=left_over(data))
+    print_prepared(data, progress=progress, left_over=orphaned_ids(data))
 
 
 def inspect(mesh: Positional[Path], *, out: Path | None = None, up: Literal["auto", "x", "y", "z"] = "auto") -> None:

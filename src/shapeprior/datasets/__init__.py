@@ -1,4 +1,4 @@
-"""Turns a collection of meshes into a data set on disk: finds, splits, prepares and stores them, and reads them back.
+"""Turn collections of meshes into data sets on disk: find, split, prepare and store shapes, and read them back.
 
 Entry: prepare.prepare_dataset, dataset.Dataset. May import: sdf, io, geometry, parallel, errors, config.
 """

@@ -1,4 +1,4 @@
-"""A data set: samples and meshes of many shapes, split by shape. The format is on one page, docs/formats.md."""
+"""A finished data set: samples and meshes of many shapes, each in a split. docs/formats.md describes the files."""
 
 import hashlib
 import os
@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from shapeprior.datasets.manifest import READERS, RefusedShape, ShapeRecord, read_manifest
-from shapeprior.datasets.shape_files import SampleFile, mesh_name, random_blocks, read_mesh_unit, samples_name
+from shapeprior.datasets.manifest import READ_THREADS, RefusedShape, ShapeRecord, read_manifest
+from shapeprior.datasets.shape_files import SampleFile, file_hashes, random_row_ranges, read_mesh_unit
 from shapeprior.errors import DatasetError
 from shapeprior.geometry.mesh import TriangleMesh
 from shapeprior.geometry.transforms import Similarity
@@ -20,22 +20,23 @@ from shapeprior.sdf.sampling import SdfSamples, SurfaceSamples
 
 @dataclass(frozen=True, kw_only=True)
 class Dataset:
-    """A finished data set. Its methods raise DatasetError if a file is missing or broken, or there is no such shape."""
+    """A finished data set. Its methods raise DatasetError if a file is missing or broken, or if a shape is unknown."""
 
     store: Store
-    """Where it lies."""
+    """The place of its files, a folder or a URL."""
     settings: dict[str, Any]
-    """The settings that it was prepared with."""
+    """Settings that it was prepared with."""
     shapes: tuple[ShapeRecord, ...]
-    """The shapes, of all splits and categories."""
+    """Shapes of all splits and categories."""
     refused: tuple[RefusedShape, ...]
-    """The files that did not become shapes, each with its reason."""
+    """Files that did not become shapes, each with its reason."""
 
     @classmethod
     def open(cls, root: str | os.PathLike[str]) -> "Dataset":
-        """Read the manifest at a path or a URL (``s3://bucket/folder`` and others, see `shapeprior.io.store.open_store`).
+        """Open the data set at a path or a URL.
 
-        Raises DatasetError if it is missing, broken, or names files outside the data set.
+        A URL is ``s3://bucket/folder`` or any other that `shapeprior.io.store.open_store` takes. Raises
+        DatasetError if the manifest is missing, broken, or names files outside the data set.
         """
         store = open_store(root)
         settings, shapes, refused = read_manifest(store)
@@ -43,25 +44,26 @@ class Dataset:
 
     @property
     def root(self) -> str:
-        """The path or URL, for messages."""
+        """Path or URL, for messages."""
         return self.store.describe("")
 
     def shape(self, shape_id: str) -> ShapeRecord:
-        """The record of a shape."""
+        """Return the record of a shape."""
         found = self._by_id.get(shape_id)
         if found is None:
             raise DatasetError(
-                f"{self.root}: no shape {shape_id!r}; expected one of the {len(self.shapes)} of the manifest; check the id"
+                f"{self.root}: no shape {shape_id!r}; expected one of the {len(self.shapes)} of the manifest; "
+                "check the id"
             )
         return found
 
     def split(self, name: str) -> tuple[ShapeRecord, ...]:
-        """The shapes of one split, in manifest order."""
+        """Return the shapes of one split, in manifest order."""
         return tuple(shape for shape in self.shapes if shape.split == name)
 
     @cached_property
     def training_sha256(self) -> str:
-        """Hash of the training split's samples, by which a prior knows what it was trained on."""
+        """SHA-256 of all training samples; a prior stores it to tell which data it was trained on."""
         digest = hashlib.sha256()
         for shape in self.split("train"):
             digest.update(shape.samples_sha256.encode())
@@ -69,20 +71,21 @@ class Dataset:
 
     @cached_property
     def categories(self) -> tuple[str, ...]:
-        """The categories that there are, sorted; shapes whose collection states none count as "" and are left out."""
+        """Names of all categories, sorted. Shapes without a category are not counted."""
         return tuple(sorted({shape.category for shape in self.shapes} - {""}))
 
     def category(self, name: str) -> "Dataset":
-        """The same data set with the shapes of one category only."""
+        """Return the same data set with the shapes of one category only."""
         shapes = tuple(shape for shape in self.shapes if shape.category == name)
         if not shapes:
             raise DatasetError(
-                f"{self.root}: no category {name!r}; expected one of {', '.join(self.categories) or 'none'}; check the name"
+                f"{self.root}: no category {name!r}; expected one of {', '.join(self.categories) or 'none'}; "
+                "check the name"
             )
         return replace(self, shapes=shapes)
 
     def samples(self, shape_id: str) -> SdfSamples:
-        """All samples of a shape, in the unit frame."""
+        """Return all samples of a shape, in the unit frame."""
         file = self._sample_file(shape_id)
         samples = file.samples([(0, file.count)])
         if file.surface_count is None:
@@ -90,27 +93,28 @@ class Dataset:
         return replace(samples, surface=file.surface([(0, file.surface_count)]))
 
     def sample_block(self, shape_id: str, *, start: int, count: int) -> SdfSamples:
-        """Samples start to start + count of a shape, without surface points; the rest of the file is not read."""
+        """Return samples `start` to `start + count` of a shape, without surface points; no other rows are read."""
         return self._sample_file(shape_id).samples([(start, start + count)])
 
     def random_block(self, shape_id: str, count: int, *, rng: np.random.Generator) -> SdfSamples:
-        """`count` samples of a shape from a random row on (after the last row comes the first), without surface points.
+        """Return `count` successive samples of a shape from a random row on, without surface points.
 
-        Rows are in random order, so that a block is a random subset; the rest of the file is not read.
+        After the last row comes the first. Rows are stored in random order, so a block is a random subset. No other
+        rows are read.
         """
         file = self._sample_file(shape_id)
         self._require_count(file.place, "samples", file.count, count)
-        return file.samples(random_blocks(count, file.count, rng=rng))
+        return file.samples(random_row_ranges(count, file.count, rng=rng))
 
     def random_surface_block(self, shape_id: str, count: int, *, rng: np.random.Generator) -> SurfaceSamples:
-        """`count` points of a shape's surface with their normals, from a random row on."""
+        """Return `count` successive surface points of a shape with their normals, from a random row on."""
         file = self._sample_file(shape_id)
         total = file.surface_count or 0
         self._require_count(file.place, "surface points", total, count)
-        return file.surface(random_blocks(count, total, rng=rng))
+        return file.surface(random_row_ranges(count, total, rng=rng))
 
     def mesh_unit(self, shape_id: str) -> TriangleMesh:
-        """The cleaned mesh of a shape, in the unit frame."""
+        """Return the cleaned mesh of a shape, in the unit frame."""
         if self.shape(shape_id).mesh_sha256 is None:
             raise DatasetError(
                 f"{self.root}: shape {shape_id} has samples only; expected a mesh; prepare the data set from meshes"
@@ -118,19 +122,21 @@ class Dataset:
         return read_mesh_unit(self.store, shape_id)
 
     def T_unit_world(self, shape_id: str) -> Similarity:
-        """How the source's frame maps to the unit frame."""
+        """Return the similarity from the source's frame to the unit frame."""
         placement = self.shape(shape_id).T_unit_world
         try:
             return Similarity.from_json(placement or {})
         except (KeyError, ValueError) as error:
-            raise DatasetError(f"{self.root}: no placement of shape {shape_id} ({error}); prepare it again") from None
+            raise DatasetError(
+                f"{self.root}: no placement of shape {shape_id} ({error}); expected scale, rotation and offset; "
+                "prepare it again"
+            ) from None
 
     def verify(self) -> list[str]:
-        """Compare the bytes of every file with the manifest; one line for each that is damaged or missing."""
-        hashes = [(samples_name(shape.id), shape.samples_sha256) for shape in self.shapes]
-        hashes += [(mesh_name(shape.id), shape.mesh_sha256) for shape in self.shapes if shape.mesh_sha256]
-        with ThreadPoolExecutor(READERS) as pool:
-            faults = pool.map(lambda item: self._fault(*item), hashes)
+        """Compare every file with its hash in the manifest; return one line for each that is damaged or missing."""
+        expected = [item for shape in self.shapes for item in file_hashes(shape)]
+        with ThreadPoolExecutor(READ_THREADS) as pool:
+            faults = pool.map(lambda item: self._fault(*item), expected)
             return [fault for fault in faults if fault is not None]
 
     @cached_property
@@ -147,20 +153,22 @@ class Dataset:
             )
         return file
 
-    def _fault(self, name: str, sha256: str) -> str | None:
+    def _fault(self, name: str, expected_sha256: str) -> str | None:
+        """Return what is wrong with a file, or None."""
         try:
             found = hashlib.sha256(self.store.read(name)).hexdigest()
         except DatasetError as error:
             return str(error)
-        if found == sha256:
+        if found == expected_sha256:
             return None
         return (
-            f"{self.store.describe(name)}: SHA-256 {found}; expected {sha256}: the file was changed or damaged; "
+            f"{self.store.describe(name)}: SHA-256 {found}; expected {expected_sha256}: the file has changed; "
             "run `shapeprior prepare` again"
         )
 
-    def _require_count(self, place: str, what: str, found: int, asked: int) -> None:
-        if not 0 <= asked <= found:
+    def _require_count(self, place: str, items: str, available: int, wanted: int) -> None:
+        if not 0 <= wanted <= available:
             raise DatasetError(
-                f"{place}: {found} {what}; expected at least {asked}; ask for fewer or prepare the data set with more"
+                f"{place}: {available} {items}; expected at least {wanted}; "
+                "ask for fewer or prepare the data set with more"
             )

@@ -1,9 +1,8 @@
-"""ShapeNetCore (Chang et al. 2015) as it is distributed: a folder a category, named by synset, and one a model below it.
+"""ShapeNetCore (Chang et al. 2015) as it is distributed: folders of categories that hold folders of models.
 
-Its readme files: both versions have +y up; objects face +x in version 1 and −z in version 2, so that the two are not to be
-mixed; sizes are normalised, so that no length unit is known.
-
-What ShapeNetCore calls its categories: a number of WordNet 3.0, for which this page knows the word.
+Category folders are named by synset, the eight digits of a concept in WordNet 3.0. According to the readme files, +y is
+up in both versions. Objects face +x in version 1 and −z in version 2, so the two should not be mixed. Sizes are
+normalised, so the length unit is unknown.
 """
 
 import os
@@ -11,66 +10,13 @@ import re
 from pathlib import Path
 from typing import Literal
 
-from shapeprior.datasets.mesh_source import MeshSource, name_below, shape_ids, subfolders
+from shapeprior.datasets.mesh_source import MeshSource, subfolders, with_unique_ids
 from shapeprior.errors import MeshError
 
 ShapeNetVersion = Literal["shapenet-v1", "shapenet-v2"]
 
 MODEL_FILES: dict[ShapeNetVersion, str] = {"shapenet-v1": "model.obj", "shapenet-v2": "models/model_normalized.obj"}
-"""Where the mesh of a model lies below the model's folder."""
-
-
-def shapenet_version(root: Path) -> ShapeNetVersion | None:
-    """Which version a tree is, by the first mesh found below a synset's folder; None if there is none."""
-    for category in _categories(root):
-        for model in subfolders(category) if is_synset(_folder_name(category)) else ():
-            for version in ("shapenet-v2", "shapenet-v1"):
-                if os.path.exists(model / MODEL_FILES[version]):
-                    return version
-    return None
-
-
-def shapenet_sources(root: Path, version: ShapeNetVersion) -> list[MeshSource]:
-    """One source a model, sorted; `root` is the whole tree or one category's folder.
-
-    Ids are ``<synset>/<model>``. Every model's folder below a synset is a source, whether its mesh is there or not: some
-    of the distributed ones lack it. Folders with other names count as categories where they hold meshes at the same place.
-    Raises MeshError if no mesh is there at all.
-    """
-    models = [
-        (category, model)
-        for category in _categories(root)
-        for model in subfolders(category)
-        if is_synset(_folder_name(category)) or os.path.exists(model / MODEL_FILES[version])
-    ]
-    if not any(os.path.exists(model / MODEL_FILES[version]) for _, model in models):
-        found = shapenet_version(root)
-        raise MeshError(
-            f"{root}: no <synset>/<model>/{MODEL_FILES[version]}; expected the tree of {version}; "
-            + (f"it looks like {found}: choose that layout" if found else "name another folder or layout")
-        )
-    ids = shape_ids([f"{_folder_name(category)}/{model.name}" for category, model in models])
-    return [
-        MeshSource(
-            shape_id=shape_id,
-            path=model / MODEL_FILES[version],
-            name=name_below(root, model / MODEL_FILES[version]),
-            category=category_name(_folder_name(category)),
-            up="y",
-        )
-        for shape_id, (category, model) in zip(ids, models, strict=True)
-    ]
-
-
-def _categories(root: Path) -> list[Path]:
-    return [root] if is_synset(_folder_name(root)) else subfolders(root)
-
-
-def _folder_name(folder: Path) -> str:
-    """The folder's own name, also if it is called '.'."""
-    return folder.name or folder.absolute().name
-
-
+"""Path of a model's mesh below the model's folder."""
 SYNSETS = {
     "02691156": "airplane",
     "02747177": "trash_bin",
@@ -130,18 +76,71 @@ SYNSETS = {
     "04530566": "watercraft",
     "04554684": "washer",
 }
-"""Synset to word: the 55 categories of version 2, and bicycle and boat, which only version 1 has."""
+"""Each category's word, by its synset: the 55 categories of version 2, and bicycle and boat, which only version 1
+has."""
+
+
+def shapenet_sources(root: Path, version: ShapeNetVersion) -> list[MeshSource]:
+    """Return one source for each model, sorted; `root` is the whole tree or the folder of one category.
+
+    Ids are ``<synset>/<model>``. Every model folder below a synset is a source even if its mesh is missing, which is so
+    for some of the distributed models. Folders with other names count as categories if they hold meshes at the same
+    place. Raises MeshError if there is no mesh at all.
+    """
+    models = [
+        (category, model)
+        for category in _category_folders(root)
+        for model in subfolders(category)
+        if is_synset(_folder_name(category)) or os.path.exists(model / MODEL_FILES[version])
+    ]
+    if not any(os.path.exists(model / MODEL_FILES[version]) for _, model in models):
+        found = shapenet_version(root)
+        raise MeshError(
+            f"{root}: no <synset>/<model>/{MODEL_FILES[version]}; expected the tree of {version}; "
+            + (f"it looks like {found}: choose that layout" if found else "name another folder or layout")
+        )
+    return with_unique_ids(
+        [
+            MeshSource.below(
+                root,
+                model / MODEL_FILES[version],
+                shape_id=f"{_folder_name(category)}/{model.name}",
+                category=category_name(_folder_name(category)),
+                up="y",
+            )
+            for category, model in models
+        ]
+    )
+
+
+def shapenet_version(root: Path) -> ShapeNetVersion | None:
+    """Return the version of a tree, by the first mesh found below a synset's folder; None if there is none."""
+    for category in _category_folders(root):
+        for model in subfolders(category) if is_synset(_folder_name(category)) else ():
+            for version in ("shapenet-v2", "shapenet-v1"):
+                if os.path.exists(model / MODEL_FILES[version]):
+                    return version
+    return None
 
 
 def is_synset(folder: str) -> bool:
-    """Whether a folder is named as ShapeNet names a category: by eight digits, of this page or not."""
+    """Return whether a folder has the name of a synset, eight digits, whether the synset is known or not."""
     return re.fullmatch("[0-9]{8}", folder) is not None
 
 
 def category_name(folder: str) -> str:
-    """The word for a synset of this page; any other name stays as it is.
+    """Return the word for a known synset, and any other name unchanged.
 
     >>> category_name("03797390"), category_name("09999999"), category_name("teapots")
     ('mug', '09999999', 'teapots')
     """
     return SYNSETS.get(folder, folder)
+
+
+def _category_folders(root: Path) -> list[Path]:
+    return [root] if is_synset(_folder_name(root)) else subfolders(root)
+
+
+def _folder_name(folder: Path) -> str:
+    """Return the folder's own name, also for '.'."""
+    return folder.name or folder.absolute().name

@@ -14,8 +14,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from shapeprior.datasets.dataset import Dataset
-from shapeprior.datasets.manifest import READERS, ShapeRecord
-from shapeprior.datasets.shape_files import Rows, SampleFile, samples_name
+from shapeprior.datasets.manifest import READ_THREADS, ShapeRecord
+from shapeprior.datasets.shape_files import RowRange, SampleFile, samples_name
 from shapeprior.errors import DatasetError
 from shapeprior.models.objective import TrainingBatch
 
@@ -108,7 +108,7 @@ class TrainingSamples:
         self._mapped = data.store.memory_map(samples_name(shapes[int(rows[0])].id)) is not None
         self._memory: dict[int, Block] = {}
         if self.held:
-            with ThreadPoolExecutor(READERS) as pool:
+            with ThreadPoolExecutor(READ_THREADS) as pool:
                 self._memory = dict(zip(rows.tolist(), pool.map(self._whole, rows.tolist()), strict=True))
 
     def batches(self, steps: Iterable[Step]) -> Iterator[TrainingBatch]:
@@ -119,7 +119,7 @@ class TrainingSamples:
             for rows, starts in steps:
                 yield self._batch(rows, [block(*place) for place in _places(rows, starts)])
             return
-        with ThreadPoolExecutor(READERS) as pool:
+        with ThreadPoolExecutor(READ_THREADS) as pool:
             asked = (
                 (rows, [pool.submit(self._read, *place) for place in _places(rows, starts)]) for rows, starts in steps
             )
@@ -149,7 +149,7 @@ class TrainingSamples:
         points_unit, sdf = self._load(row, file, [(0, file.count)])
         return points_unit.to(self._device), sdf.to(self._device)
 
-    def _load(self, row: int, file: SampleFile, rows: Sequence[Rows]) -> Block:
+    def _load(self, row: int, file: SampleFile, rows: Sequence[RowRange]) -> Block:
         read = file.samples(rows)
         if not (np.isfinite(read.points_unit).all() and np.isfinite(read.sdf).all()):
             raise DatasetError(
@@ -179,7 +179,7 @@ def _places(rows: Int[np.ndarray, "shapes"], starts: Float[np.ndarray, "shapes"]
     return zip(rows.tolist(), starts.tolist(), strict=True)
 
 
-def _cyclic_rows(count: int, total: int, start: float) -> list[Rows]:
+def _cyclic_rows(count: int, total: int, start: float) -> list[RowRange]:
     """`count` ≤ `total` successive rows from a share of them on, going on at row 0 after the last."""
     first = int(start * total)
     stop = min(first + count, total)

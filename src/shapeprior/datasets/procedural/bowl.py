@@ -1,62 +1,63 @@
 """Bowls and dishes: hollow, open at the top, upright around y.
 
-Lengths inside this file are in units of the rim's radius or so; `bowl` scales them to metres at the end.
+Lengths are in units of about the rim's radius; `bowl` scales them to metres at the end.
 """
 
 import numpy as np
 from jaxtyping import Float
 from manifold3d import CrossSection, Manifold
 
-from shapeprior.datasets.procedural.mug import Handle, handle_bar, handle_path, trim_handle
+from shapeprior.datasets.procedural.draws import chance, log_normal, log_uniform
+from shapeprior.datasets.procedural.handles import Handle, handle_bar, handle_path, trim_handle
 from shapeprior.datasets.procedural.solids import (
     Plan,
     Shell,
     box,
     ellipse,
-    finish,
     lathe,
     polar_plan,
     polygon_plan,
     rectangle_plan,
+    round_corners,
     round_plan,
     section,
     shell,
-    soften,
+    to_standing_mesh,
 )
 from shapeprior.geometry.mesh import TriangleMesh
 
 
 def bowl(rng: np.random.Generator) -> TriangleMesh:
-    """One bowl: closed, outward oriented, hollow and open at the top, standing on y = 0, in metres."""
-    plan, unit = _plan(rng), rng.uniform(0.05, 0.16)
-    if rng.random() < 0.1:
-        return finish(lathe(_feeding_bowl(rng), plan), unit=unit)
-    wall = 2 * float(np.exp(rng.uniform(np.log(0.012), np.log(0.065))))
-    path = _dish_path(rng) if rng.random() < 0.12 else _bowl_path(rng)
-    if rng.random() < 0.11:
+    """Return a random bowl in metres: hollow, open at the top, standing on y = 0."""
+    plan, unit = _random_plan(rng), rng.uniform(0.05, 0.16)
+    if chance(rng, 0.1):
+        return to_standing_mesh(lathe(_feeding_bowl(rng), plan), unit=unit)
+    wall = 2 * log_uniform(rng, 0.012, 0.065)
+    path = _dish_path(rng) if chance(rng, 0.12) else _bowl_path(rng)
+    if chance(rng, 0.11):
         path = _with_flange(path, rng)
     floor = wall * rng.uniform(1.0, 2.0)
-    if rng.random() < 0.06:  # A heavy bottom, as in turned wood and stone.
+    if chance(rng, 0.06):  # A heavy bottom, as in turned wood and stone.
         floor += rng.uniform(0.05, 0.25) * float(path[-1, 1])
     steep = path[-1] - path[-2]
     level = rng.uniform(0, 1) if abs(steep[1]) > abs(steep[0]) else 0.0
     fillet = min(0.02 + 0.6 * rng.random() ** 3, 0.7 * float(path[0, 0]))
     vessel = shell(path, wall=wall, floor=min(floor, 0.6 * float(path[-1, 1])), level=level, fillet=fillet)
-    body = lathe(_dress(vessel, path, wall=wall, rng=rng), plan)
-    if rng.random() < 0.06 and path[-1, 1] > 0.4 and abs(steep[1]) > abs(steep[0]):
+    body = lathe(_add_details(vessel, path, wall=wall, rng=rng), plan)
+    if chance(rng, 0.06) and path[-1, 1] > 0.4 and abs(steep[1]) > abs(steep[0]):
         body = body + _two_handles(vessel, path, plan, wall=wall, rng=rng)
-    return finish(body, unit=unit)
+    return to_standing_mesh(body, unit=unit)
 
 
-def _plan(rng: np.random.Generator) -> Plan:
+def _random_plan(rng: np.random.Generator) -> Plan:
     kind = rng.random()
     segments = int(rng.integers(60, 89))
     angles = np.linspace(0, 2 * np.pi, 96, endpoint=False)
     if kind < 0.66:
         return round_plan(segments)
     if kind < 0.84:
-        roundness = 0.0 if rng.random() < 0.7 else rng.uniform(0.1, 0.8)
-        return polygon_plan(int(rng.integers(6, 17)), roundness=roundness, flat_front=rng.random() < 0.5)
+        roundness = 0.0 if chance(rng, 0.7) else rng.uniform(0.1, 0.8)
+        return polygon_plan(int(rng.integers(6, 17)), roundness=roundness, flat_front=chance(rng, 0.5))
     if kind < 0.90:
         return polar_plan(np.ones(segments), aspect=rng.uniform(0.6, 1.0))
     if kind < 0.95:
@@ -65,23 +66,23 @@ def _plan(rng: np.random.Generator) -> Plan:
 
 
 def _bezier(control: list[list[float]], count: int = 40) -> Float[np.ndarray, "count 2"]:
-    """A cubic Bézier curve."""
+    """Return points of a cubic Bézier curve with four control points."""
     t = np.linspace(0, 1, count)[:, None]
     weights = np.concatenate([(1 - t) ** 3, 3 * t * (1 - t) ** 2, 3 * t**2 * (1 - t), t**3], axis=1)
     return weights @ np.array(control)
 
 
 def _bowl_path(rng: np.random.Generator) -> Float[np.ndarray, "points 2"]:
-    """The outer side, (radius, height) from the foot to a rim of radius 1.
+    """Return the outer side, (radius, height) from the foot to a rim of radius 1.
 
-    One curve covers cones (both inner control points on the chord), half spheres, deep bowls, and rims that
-    flare or close.
+    One curve covers cones (both inner control points on the chord), half spheres, deep bowls, and rims that flare or
+    close.
     """
     foot = rng.uniform(0.2, 0.75)
-    height = float(np.clip(np.exp(rng.normal(np.log(0.75), 0.38)), 0.25, 1.7))
-    roundness = rng.uniform(0, 1) if rng.random() < 0.8 else 0.0
+    height = log_normal(rng, 0.75, 0.38, low=0.25, high=1.7)
+    roundness = rng.uniform(0, 1) if chance(rng, 0.8) else 0.0
     low = [foot + (1 - foot) * (1 / 3 + roundness * rng.uniform(0.1, 0.5)), height / 3 * (1 - roundness)]
-    swing = float(np.clip(rng.normal(0.0, 0.14), -0.3, 0.4)) if rng.random() < 0.5 else 0.0
+    swing = float(np.clip(rng.normal(0.0, 0.14), -0.3, 0.4)) if chance(rng, 0.5) else 0.0
     high_on_chord = np.array([foot + (1 - foot) * 2 / 3, height * 2 / 3])
     high_upright = np.array([1.0 + swing, height * rng.uniform(0.35, 0.6)])
     high = (1 - roundness) * high_on_chord + roundness * high_upright
@@ -89,9 +90,9 @@ def _bowl_path(rng: np.random.Generator) -> Float[np.ndarray, "points 2"]:
 
 
 def _dish_path(rng: np.random.Generator) -> Float[np.ndarray, "points 2"]:
-    """Steep walls over a wide flat bottom: petri dishes, pots, cake tins."""
-    height = float(np.exp(rng.uniform(np.log(0.18), np.log(1.5))))
-    foot = 1 - rng.uniform(0, 0.2) * height if rng.random() < 0.6 else 1.0
+    """Return steep walls over a wide flat bottom: petri dishes, pots, cake tins."""
+    height = log_uniform(rng, 0.18, 1.5)
+    foot = 1 - rng.uniform(0, 0.2) * height if chance(rng, 0.6) else 1.0
     corner = rng.uniform(0, 0.3) * min(height, 1.0)
     angle = np.linspace(0, np.pi / 2, 10)
     heights = np.concatenate([corner * (1 - np.cos(angle)), np.linspace(corner, height, 9)[1:]])
@@ -102,18 +103,18 @@ def _dish_path(rng: np.random.Generator) -> Float[np.ndarray, "points 2"]:
 
 
 def _with_flange(path: Float[np.ndarray, "points 2"], rng: np.random.Generator) -> Float[np.ndarray, "longer 2"]:
-    """A flat or rising brim beyond the rim."""
+    """Add a flat or rising brim beyond the rim."""
     slope = rng.uniform(0.03, 0.8)
     brim = rng.uniform(0.06, 0.4) * np.array([1.0, slope])
     return np.concatenate([path, path[-1] + np.array([[0.5], [1.0]]) * brim])
 
 
-def _dress(
+def _add_details(
     vessel: Shell, path: Float[np.ndarray, "points 2"], *, wall: float, rng: np.random.Generator
 ) -> CrossSection:
-    """The wall with a foot ring, a pedestal or a hollow underside, and a lip at the rim; edges rounded."""
+    """Return the wall with random details: foot ring, pedestal or hollow underside, a lip at the rim, rounded edges."""
     foot = float(path[0, 0])
-    dressed = vessel.wall
+    detailed = vessel.wall
     convex = wall * rng.uniform(0.05, 0.45)
     kind = rng.random()
     if kind < 0.3:
@@ -123,24 +124,24 @@ def _dress(
         top = float(np.interp(outer - 0.3 * thick, path[:, 0], path[:, 1])) + 0.4 * wall
         ring = section(np.array([[outer + lean, -tall], [outer, 0.0], [outer, top]]))
         ring = ring - section(np.array([[outer + lean - thick, -tall - 1], [outer - thick, 0.0], [outer - thick, top]]))
-        dressed = dressed + (ring - vessel.cavity)
+        detailed = detailed + (ring - vessel.cavity)
     elif kind < 0.42:
         tall, top, neck = rng.uniform(0.05, 0.4), foot * rng.uniform(0.6, 0.95), rng.uniform(0.5, 1.0)
         base = float(np.clip(top * rng.uniform(0.8, 1.6), 0.3, 0.8))
         stem = _bezier([[base, -tall], [base * neck, -0.7 * tall], [top * neck, -0.3 * tall], [top, 0.0]], 16)
         plinth = [[base, -tall - rng.uniform(0.01, 0.1)]]
-        dressed = dressed + section(np.concatenate([plinth, stem, [[top, 0.4 * wall]]]))
+        detailed = detailed + section(np.concatenate([plinth, stem, [[top, 0.4 * wall]]]))
     elif kind < 0.65:
-        dressed = dressed - ellipse((0.0, 0.0), (foot * rng.uniform(0.5, 0.9), min(0.5 * wall, wall - 2.1 * convex)))
-    if rng.random() < 0.2:
+        detailed = detailed - ellipse((0.0, 0.0), (foot * rng.uniform(0.5, 0.9), min(0.5 * wall, wall - 2.1 * convex)))
+    if chance(rng, 0.2):
         size = wall * rng.uniform(0.5, 1.2)
         rim = path[-1] + np.array([rng.uniform(-0.6, 0.3) * wall, -0.6 * size])
-        dressed = dressed + ellipse((float(rim[0]), float(rim[1])), (size, size * rng.uniform(0.6, 1.0)))
-    return soften(dressed, convex=convex, concave=rng.uniform(0.005, 0.05))
+        detailed = detailed + ellipse((float(rim[0]), float(rim[1])), (size, size * rng.uniform(0.6, 1.0)))
+    return round_corners(detailed, convex=convex, concave=rng.uniform(0.005, 0.05))
 
 
 def _feeding_bowl(rng: np.random.Generator) -> CrossSection:
-    """A bowl in a skirt that widens downwards, as dogs have: thin and hollow underneath, or solid."""
+    """Return a feeding bowl for pets, whose skirt widens downwards and is hollow underneath or solid."""
     height, rim, base = rng.uniform(0.25, 0.75), rng.uniform(0.55, 0.9), 1.0
     wall, depth = rng.uniform(0.04, 0.1), rng.uniform(0.6, 0.92)
     belly = rng.uniform(-0.1, 0.12)
@@ -153,18 +154,18 @@ def _feeding_bowl(rng: np.random.Generator) -> CrossSection:
     )
     hollow = np.concatenate([inner, [[rim - wall, 2.0]]])
     region = section(skirt) - section(hollow)
-    if rng.random() < 0.6:
+    if chance(rng, 0.6):
         deep_skirt = section(np.concatenate([[[base, -1.0]], skirt]))
         region = region - (deep_skirt.offset(-wall) - section(hollow).offset(wall))
-    if rng.random() < 0.4:
+    if chance(rng, 0.4):
         region = region + box((base - wall, 0.0), (base + rng.uniform(0.03, 0.25), wall * rng.uniform(0.4, 1.2)))
-    return soften(region, convex=wall * rng.uniform(0.05, 0.4), concave=0.01)
+    return round_corners(region, convex=wall * rng.uniform(0.05, 0.4), concave=0.01)
 
 
 def _two_handles(
     vessel: Shell, path: Float[np.ndarray, "points 2"], plan: Plan, *, wall: float, rng: np.random.Generator
 ) -> Manifold:
-    """The same handle towards +x and −x, cut off inside the wall."""
+    """Return the same handle towards +x and −x, cut off inside the wall."""
     height = float(path[-1, 1])
     top, bottom = height * rng.uniform(0.7, 0.92), height * rng.uniform(0.25, 0.5)
     x_bottom, x_top = (plan.reach(float(r)) for r in np.interp([bottom, top], path[:, 1], path[:, 0]))

@@ -1,24 +1,17 @@
-"""Parts of cameras: lenses, hoods, prism humps, grips, dials, shoes, lugs.
+"""Parts of cameras: lenses, lens hoods, prism humps, grips, dials, hot shoes, strap lugs.
 
-Frame: lens along +z, width along x, +y up; the photographer's right hand is at −x. The body is about one unit wide.
+Frame: lens along +z, width along x, +y up, the photographer's right hand at −x. The body is about one unit wide.
 """
 
 import manifold3d
 import numpy as np
 
-from shapeprior.datasets.procedural.lofts import loft, rod, rounded_block, rounded_rectangle, turned
-
-Parts = list[manifold3d.Manifold]
-"""Overlapping solids whose union is a camera, or a piece of one."""
-
-
-def chance(rng: np.random.Generator, probability: float) -> bool:
-    """True with the given probability."""
-    return bool(rng.random() < probability)
+from shapeprior.datasets.procedural.draws import chance
+from shapeprior.datasets.procedural.lofts import Parts, loft, revolve, rod, rounded_block, rounded_rectangle
 
 
 def front_glass(*, end: float, radius: float, rim: float, depth: float, bulge: float) -> list[tuple[float, float]]:
-    """The end of a barrel's profile at z = `end`: a rim of width `rim`, a recess of `depth`, a domed front element."""
+    """Return the end of a barrel's profile at z = `end`: a rim, a recess, and a front element that bulges."""
     inner = radius - rim
     floor = end - depth
     return [
@@ -30,8 +23,8 @@ def front_glass(*, end: float, radius: float, rim: float, depth: float, bulge: f
 def zoom_lens(
     rng: np.random.Generator, *, radius: float, length: float, sink: float, rings: int
 ) -> tuple[manifold3d.Manifold, float]:
-    """An interchangeable lens with `rings` steps, from z = −sink to `length`, and its front radius."""
-    # No ring lies at z = 0, where the face of the mount is: nearly coincident rings would give twin vertices.
+    """Return an interchangeable lens with `rings` steps, from z = −sink to `length`, and the radius of its front."""
+    # No ring lies at z = 0, where the face of the mount is: two rings that nearly coincide would give twin vertices.
     profile = [(-sink, 0.85 * radius), (-0.013, 0.85 * radius)]
     cuts = np.sort(rng.uniform(0.08, 0.9, size=rings)) * length
     current = radius * rng.uniform(0.86, 1.0)
@@ -52,13 +45,13 @@ def zoom_lens(
     depth = rng.uniform(0.02, 0.1) * (1.0 if length > 0.15 else 0.4)
     kept += front_glass(end=end, radius=current - bevel, rim=max(0.022, rng.uniform(0.06, 0.2) * current), depth=depth,
                         bulge=rng.uniform(0.0, 0.9) * depth)  # fmt: skip
-    return turned(kept, axis="z", segments=40), current
+    return revolve(kept, axis="z", segments=40), current
 
 
 def telescope(
     rng: np.random.Generator, *, radius: float, length: float, sink: float, stages: int
 ) -> manifold3d.Manifold:
-    """The telescoping lens of a compact camera: a base ring and `stages` barrels, each narrower than the one before."""
+    """Return the telescoping lens of a compact camera: a base ring and `stages` barrels that get narrower."""
     ring = min(0.4 * length, rng.uniform(0.01, 0.06))
     profile = [(-sink, radius), (0.5 * ring, radius), (ring, radius * rng.uniform(0.93, 0.98))]
     current = radius * rng.uniform(0.8, 0.92)
@@ -69,20 +62,20 @@ def telescope(
     depth = min(0.5 * (end + sink), rng.uniform(0.008, 0.03))
     profile += front_glass(end=max(end, profile[-1][0] + 0.005), radius=last, rim=last * rng.uniform(0.12, 0.45),
                            depth=depth, bulge=rng.uniform(0.0, 0.8) * depth)  # fmt: skip
-    return turned(profile, axis="z", segments=40)
+    return revolve(profile, axis="z", segments=40)
 
 
 def hood(rng: np.random.Generator, *, radius: float, length: float, start: float) -> manifold3d.Manifold:
-    """A hollow lens hood from z = `start`, conical or straight, its rim sometimes cut to four petals."""
+    """Return a hollow lens hood from z = `start`, conical or straight; some rims are cut to four petals."""
     wall = max(0.028, 0.08 * radius)
     wide = radius * rng.uniform(1.0, 1.25) + wall
     near = radius + wall
     end = start + length
-    # The back has a bore narrower than the barrel, so that hood and lens are joined.
+    # The bore of the back is narrower than the barrel, so that hood and lens are joined.
     back = near - 1.6 * wall
     outer = [(start - 0.06, back), (start - 0.06, near), (start - 0.013, near), (end, wide), (end, wide - wall)]
     bore = [(start - 0.07, back), (start + 0.01, near - wall), (end + 0.01, wide - wall)]
-    shell = turned(outer, axis="z", segments=40) - turned(bore, axis="z", segments=40)
+    shell = revolve(outer, axis="z", segments=40) - revolve(bore, axis="z", segments=40)
     if chance(rng, 0.4):
         bite = min(0.45 * wide, 0.7 * length)
         for angle in (45.0, 135.0):
@@ -101,9 +94,9 @@ def frustum(
     corner: float = 0.03,
     round_top: float = 0.15,
 ) -> manifold3d.Manifold:
-    """A prism standing on y = 0 that narrows upwards; sizes are (width along x, depth along z).
+    """Return a prism that stands on y = 0 and narrows upwards; sizes are (width along x, depth along z).
 
-    `shift` moves the top along z; `round_top` is the share of the height over which the top edge is rounded.
+    `shift` moves the top along z, and `round_top` is the share of the height over which the top edge is rounded.
     """
     rings = []
     for level, inset in [(0.0, 0.0), (1.0 - round_top, 0.0), (1.0 - 0.4 * round_top, 0.4), (1.0, 1.0)]:
@@ -117,37 +110,37 @@ def frustum(
 
 
 def dial(*, x: float, y: float, z: float, radius: float, height: float, sink: float = 0.05) -> manifold3d.Manifold:
-    """A knob, button or dial that stands on y = `y` and reaches `sink` below it."""
+    """Return a knob, button or dial that stands on y = `y` and reaches `sink` below it."""
     profile = [(y - sink, radius), (y + 0.8 * height, radius), (y + height, 0.88 * radius)]
-    return turned(profile, axis="y", segments=24).translate((x, 0.0, z))
+    return revolve(profile, axis="y", segments=24).translate((x, 0.0, z))
 
 
 def block(
     *, center: tuple[float, float, float], size: tuple[float, float, float], corner: float = 0.2, axis: str = "z"
 ) -> manifold3d.Manifold:
-    """A rounded box; `corner` is the corner radius as a share of the smallest extent."""
+    """Return a rounded box; `corner` is the corner radius as a share of the smallest extent."""
     radius = corner * min(size)
     return rounded_block(size, corner=radius, edge=0.6 * radius, axis=axis).translate(center)
 
 
 def hot_shoe(*, x: float, y: float, z: float) -> manifold3d.Manifold:
-    """The rails for a flash on top of a camera."""
+    """Return the rails for a flash on top of a camera."""
     base = block(center=(x, y, z), size=(0.13, 0.04, 0.13), corner=0.15)
     slot = block(center=(x, y + 0.02, z - 0.02), size=(0.085, 0.025, 0.14), corner=0.1)
     return base - slot
 
 
 def lug(*, x: float, y: float, z: float, side: int) -> manifold3d.Manifold:
-    """A strap ring at the side of the body; `side` is −1 or +1 along x."""
+    """Return a strap ring at the side of the body; `side` is −1 or +1 along x."""
     outline = [(-0.02, 0.022), (-0.02, 0.042), (0.0, 0.048), (0.02, 0.042), (0.02, 0.022), (-0.02, 0.022)]
-    ring = turned(outline[1:5], axis="z", segments=16) - turned([(-0.03, 0.02), (0.03, 0.02)], axis="z", segments=12)
+    ring = revolve(outline[1:5], axis="z", segments=16) - revolve([(-0.03, 0.02), (0.03, 0.02)], axis="z", segments=12)
     return ring.translate((x + 0.022 * side, y, z))
 
 
 def grip(
     rng: np.random.Generator, *, half_width: float, bottom: float, top: float, front: float, depth: float
 ) -> manifold3d.Manifold:
-    """The handle at the photographer's right: a rounded column in front of the body's −x end, its top sloping."""
+    """Return the handle for the right hand: a rounded column in front of the body's −x end, with a sloping top."""
     width = rng.uniform(0.2, 0.3) * 2 * half_width
     height = top - bottom
     column = rounded_block((width, height, 2 * depth), corner=min(0.45 * width, 0.8 * depth),
@@ -159,7 +152,7 @@ def grip(
 
 
 def top_controls(rng: np.random.Generator, *, half: float, top: float, depth: float, count: int) -> Parts:
-    """Shutter button and dials on the −x side of the top, one or two on the other side; `depth` is the body's."""
+    """Return the shutter button and dials on top: `count` at most, first on the −x side; `depth` is the body's."""
     parts: Parts = []
     places = [(-0.8, -0.62), (-0.55, -0.38), (0.45, 0.8)]
     for low, high in places[:count]:

@@ -1,8 +1,9 @@
-"""Solids that are lofted through cross-sections: fuselages, wings, lathe-turned barrels, rounded boxes.
+"""Solids with varying cross-sections: lofts, sweeps, solids of revolution, rods, rounded boxes, fuselages, wings.
 
-Frame: the family's own world frame, +y up, arbitrary length unit. Every function returns a closed solid with positive
-volume. Curves through few control points are monotone cubics (Fritsch and Carlson 1980, SciPy's PCHIP), which do not
-overshoot; the wing section is the thickness law of the NACA four-digit series (Jacobs, Ward and Pinkerton 1933).
+Frame: the family's own world frame, +y up, in any length unit. Every function returns a closed solid with positive
+volume, made with manifold3d. Curves through few control points are monotone cubics (Fritsch and Carlson 1980, SciPy's
+PCHIP), which do not overshoot. The section of wings is the thickness distribution of the NACA four-digit series
+(Jacobs, Ward and Pinkerton 1933).
 """
 
 from collections.abc import Sequence
@@ -13,31 +14,46 @@ import numpy as np
 from jaxtyping import Float
 from scipy.interpolate import PchipInterpolator
 
+Parts = list[manifold3d.Manifold]
+"""Overlapping solids whose union is an object, or a piece of one."""
+
 AIRFOIL_SIDE_POINTS = 8
 """Points on each side of a wing section, behind the leading edge."""
+MAX_SMOOTHING_STEPS = 5000
+"""Steps in which a path is smoothed until a bar around it does not fold; a bound that no path reaches."""
 
 
-def loft(rings: Float[np.ndarray, "rings points 3"]) -> manifold3d.Manifold:
-    """Skin consecutive rings of equally many points and close both ends with a fan around the ring's centroid."""
+def loft(rings: Float[np.ndarray, "rings points 3"], *, mirror_symmetric: bool = True) -> manifold3d.Manifold:
+    """Return the solid through a stack of closed rings, which all have equally many points; both ends are closed.
+
+    By default the triangulation of mirror symmetric rings is mirror symmetric, too: each quadrangle is split along its
+    shorter diagonal, and each end is a fan around its centroid. Otherwise all quadrangles are split alike, and the
+    ends, which must be convex, are fans around their first point, without a vertex more.
+    """
     count, points = rings.shape[:2]
     around = np.arange(points)
     after = (around + 1) % points
     base = (np.arange(count - 1) * points)[:, None]
     lower, lower_next, upper, upper_next = base + around, base + after, base + points + around, base + points + after
-    first_center, last_center = count * points, count * points + 1
     last = (count - 1) * points
-    vertices = np.concatenate([rings.reshape(-1, 3), rings[0].mean(axis=0)[None], rings[-1].mean(axis=0)[None]])
-    # The shorter diagonal of each quadrangle: a rule that keeps a mirror symmetric loft mirror symmetric.
-    rising = np.linalg.norm(vertices[lower] - vertices[upper_next], axis=-1)
-    falling = np.linalg.norm(vertices[lower_next] - vertices[upper], axis=-1)
-    swap = falling < (1.0 - 1e-9) * rising
-    faces = [
-        np.stack([lower, lower_next, np.where(swap, upper, upper_next)], axis=-1).reshape(-1, 3),
-        np.stack([np.where(swap, lower_next, lower), upper_next, upper], axis=-1).reshape(-1, 3),
-        np.stack([np.full(points, first_center), after, around], axis=-1),
-        np.stack([np.full(points, last_center), last + around, last + after], axis=-1),
+    vertices = rings.reshape(-1, 3)
+    if mirror_symmetric:
+        first_center, last_center = count * points, count * points + 1
+        vertices = np.concatenate([vertices, rings[0].mean(axis=0)[None], rings[-1].mean(axis=0)[None]])
+        rising = np.linalg.norm(vertices[lower] - vertices[upper_next], axis=-1)
+        falling = np.linalg.norm(vertices[lower_next] - vertices[upper], axis=-1)
+        use_falling = falling < (1.0 - 1e-9) * rising
+        first_end = np.stack([np.full(points, first_center), after, around], axis=-1)
+        last_end = np.stack([np.full(points, last_center), last + around, last + after], axis=-1)
+    else:
+        use_falling = np.zeros_like(lower, dtype=bool)
+        first_end = np.stack([np.zeros(points - 2, dtype=np.int64), around[2:], around[1:-1]], axis=-1)
+        last_end = first_end[:, ::-1] + last
+    walls = [
+        np.stack([lower, lower_next, np.where(use_falling, upper, upper_next)], axis=-1).reshape(-1, 3),
+        np.stack([np.where(use_falling, lower_next, lower), upper_next, upper], axis=-1).reshape(-1, 3),
     ]
-    triangles = np.concatenate(faces)
+    triangles = np.concatenate([*walls, first_end, last_end])
     corners = vertices[triangles]
     if np.einsum("ij,ij->", corners[:, 0], np.cross(corners[:, 1], corners[:, 2])) < 0:
         triangles = triangles[:, ::-1]
@@ -48,10 +64,60 @@ def loft(rings: Float[np.ndarray, "rings points 3"]) -> manifold3d.Manifold:
     return manifold3d.Manifold(mesh)
 
 
-def unite(parts: Sequence[manifold3d.Manifold], *, tolerance: float = 1e-5) -> manifold3d.Manifold:
-    """The union of all parts, reduced to its largest connected piece, without enclosed hollows.
+def sweep(
+    path: Float[np.ndarray, "points 2"],
+    *,
+    thickness: Float[np.ndarray, "points"],
+    width: Float[np.ndarray, "points"],
+    exponent: float,
+    sides: int = 20,
+) -> manifold3d.Manifold:
+    """Return a bar of superelliptic cross-section along a path of (x, y).
 
-    Vertices that lie closer together than about `tolerance`, a length, are merged, so that float32 can tell them apart.
+    Its half axes are `thickness`, in the plane of the path, and `width`, along z. The path is smoothed, with its ends
+    held, until the inner side of its bends no longer folds over itself.
+    """
+    path, normal = smooth_until_unfolded(path, thickness)
+    # Half a step off, so that no edge of the bar lies in the plane z = 0, where bodies have edges: unions get slivers.
+    angles = np.arange(sides) * (2 * np.pi / sides) + np.pi / sides
+    along_normal = signed_power(np.cos(angles), 2 / exponent)
+    along_z = signed_power(np.sin(angles), 2 / exponent)
+    in_plane = path[:, None] + (thickness[:, None] * along_normal)[:, :, None] * normal[:, None]
+    rings = np.concatenate([in_plane, (width[:, None] * along_z)[:, :, None]], axis=2)
+    return loft(rings, mirror_symmetric=False)
+
+
+def smooth_until_unfolded(
+    path: Float[np.ndarray, "points 2"], thickness: Float[np.ndarray, "points"]
+) -> tuple[Float[np.ndarray, "points 2"], Float[np.ndarray, "points 2"]]:
+    """Smooth a path until both sides of a bar around it run forward; return the path and its normals.
+
+    The ends of the path are held.
+    """
+    for _ in range(MAX_SMOOTHING_STEPS):
+        tangent = np.gradient(path, axis=0)
+        tangent /= np.linalg.norm(tangent, axis=1, keepdims=True)
+        normal = np.stack([-tangent[:, 1], tangent[:, 0]], axis=1)
+        sides = path + np.array([1.1, -1.1])[:, None, None] * (thickness[:, None] * normal)
+        forward = np.einsum("sij,ij->si", np.diff(sides, axis=1), tangent[1:] + tangent[:-1])
+        if np.all(forward > 0):
+            return path, normal
+        path = np.concatenate([path[:1], 0.25 * path[:-2] + 0.5 * path[1:-1] + 0.25 * path[2:], path[-1:]])
+    raise AssertionError("a smoothed path tends to a straight line, whose sides never fold")
+
+
+def signed_power(values: Float[np.ndarray, "values"], exponent: float) -> Float[np.ndarray, "values"]:
+    """Raise the magnitudes of values to a power and keep their signs.
+
+    Cosines and sines raised to the power 2/n in this way are the coordinates of a superellipse with exponent n.
+    """
+    return np.sign(values) * np.abs(values) ** exponent
+
+
+def unite(parts: Sequence[manifold3d.Manifold], *, tolerance: float = 1e-5) -> manifold3d.Manifold:
+    """Return the largest connected piece of the union of all parts, without enclosed hollows.
+
+    Vertices closer together than about `tolerance`, a length, are merged, since float32 could not tell them apart.
     """
     whole = manifold3d.Manifold.batch_boolean(list(parts), manifold3d.OpType.Add)
     pieces = whole.decompose()
@@ -59,16 +125,16 @@ def unite(parts: Sequence[manifold3d.Manifold], *, tolerance: float = 1e-5) -> m
     return largest.set_tolerance(tolerance)
 
 
-def both_sides(part: manifold3d.Manifold) -> list[manifold3d.Manifold]:
-    """The part and its mirror image in the plane z = 0."""
+def mirrored_pair(part: manifold3d.Manifold) -> Parts:
+    """Return a part and its mirror image in the plane z = 0."""
     return [part, part.mirror((0.0, 0.0, 1.0))]
 
 
-def turned(profile: Sequence[tuple[float, float]], *, axis: str, segments: int = 24) -> manifold3d.Manifold:
-    """A solid of revolution around the axis "x", "y" or "z" through the origin.
+def revolve(profile: Sequence[tuple[float, float]], *, axis: str, segments: int = 24) -> manifold3d.Manifold:
+    """Return a solid of revolution around the axis "x", "y" or "z" through the origin.
 
-    `profile` lists (position along the axis, radius) from one end to the other; both ends are led to the axis. A
-    profile that turns back makes a recess.
+    `profile` lists (position along the axis, radius) from one end to the other, and both ends are closed towards the
+    axis. A profile that turns back makes a recess.
     """
     closed = [(0.0, profile[0][0])] if profile[0][1] > 0 else []
     closed += [(radius, along) for along, radius in profile]
@@ -86,7 +152,7 @@ def rod(
     *,
     end_radius: float | None = None,
 ) -> manifold3d.Manifold:
-    """A round bar between two points, tapering to `end_radius` where that is given."""
+    """Return a round bar between two points, which tapers to `end_radius` if that is given."""
     origin, vector = np.asarray(start, dtype=np.float64), np.subtract(end, start).astype(np.float64)
     side = np.cross(vector, np.eye(3)[int(np.argmin(np.abs(vector)))])
     side /= np.linalg.norm(side)
@@ -100,14 +166,14 @@ def rod(
 def ellipsoid(
     center: tuple[float, float, float], radii: tuple[float, float, float], *, segments: int = 24
 ) -> manifold3d.Manifold:
-    """An ellipsoid with its axes along x, y and z."""
+    """Return an ellipsoid with its axes along x, y and z."""
     return manifold3d.Manifold.sphere(1.0, segments).scale(radii).translate(center)
 
 
 def rounded_rectangle(
     half_width: float, half_height: float, corner: float, *, corner_points: int = 5
 ) -> Float[np.ndarray, "points 2"]:
-    """Counter-clockwise outline around the origin with circular corners of radius `corner`."""
+    """Return a counter-clockwise outline around the origin with circular corners of radius `corner`."""
     corner = min(corner, 0.999 * half_width, 0.999 * half_height)
     angles = np.linspace(0.0, 0.5 * np.pi, corner_points)
     arcs = []
@@ -121,9 +187,10 @@ def rounded_rectangle(
 def rounded_block(
     size: tuple[float, float, float], *, corner: float, edge: float, axis: str = "z", taper: float = 1.0
 ) -> manifold3d.Manifold:
-    """A box around the origin: corners of radius `corner` across `axis`, edges of radius `edge` at its ends.
+    """Return a box around the origin with two kinds of rounded edges.
 
-    `size` is along x, y, z; `taper` scales the outline at the far end of the axis.
+    Edges along `axis` have radius `corner`, those around its two ends have radius `edge`. `size` is the extent along x,
+    y, z. `taper` scales the outline at the far end of the axis.
     """
     order = {"x": (1, 2, 0), "y": (2, 0, 1), "z": (0, 1, 2)}[axis]
     half = 0.5 * np.asarray(size)[list(order)]
@@ -144,12 +211,12 @@ def rounded_block(
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Hull:
-    """A body along x with superelliptic cross-sections, mirror symmetric in z: a fuselage, boom, float or canopy."""
+    """A body along x with superelliptic sections, mirror symmetric in z, such as a fuselage, boom, float or canopy."""
 
     x: Float[np.ndarray, "stations"]
     """Increasing positions of the control sections, at least two."""
     half_width: Float[np.ndarray, "stations"]
-    """Half extent along z of each section, positive."""
+    """Half of each section's extent along z, positive."""
     top: Float[np.ndarray, "stations"]
     """Largest y of each section."""
     bottom: Float[np.ndarray, "stations"]
@@ -163,12 +230,12 @@ class Hull:
 
     def __post_init__(self) -> None:
         if len(self.x) < 2 or np.any(np.diff(self.x) <= 0):
-            raise ValueError(f"the sections of a hull need at least two increasing positions; got {self.x.tolist()}")
+            raise ValueError(f"a hull needs sections at two or more increasing positions; got {self.x.tolist()}")
         if np.any(self.half_width <= 0) or np.any(self.top <= self.bottom):
             raise ValueError("every section of a hull needs a positive width and height")
 
-    def at(self, x: float) -> tuple[float, float, float]:
-        """(half width, top, bottom) of the section at `x`, before the ends are rounded."""
+    def section_at(self, x: float) -> tuple[float, float, float]:
+        """Return (half width, top, bottom) of the section at `x`, before the ends are rounded."""
         where = float(np.clip(x, self.x[0], self.x[-1]))
         half_width, top, bottom = (
             float(PchipInterpolator(self.x, values)(where)) for values in (self.half_width, self.top, self.bottom)
@@ -176,7 +243,7 @@ class Hull:
         return half_width, top, bottom
 
     def solid(self, *, samples: int = 22, points: int = 28) -> manifold3d.Manifold:
-        """The closed body, with about `samples` + 12 sections of `points` points."""
+        """Return the closed body, with `samples` + 12 sections of `points` points."""
         angles = np.linspace(0.15, 0.5 * np.pi, 6)
         front = self.x[0] + self.round_front * (1 - np.cos(angles))
         back = self.x[-1] - self.round_back * (1 - np.cos(angles[::-1]))
@@ -186,10 +253,10 @@ class Hull:
         width = PchipInterpolator(self.x, self.half_width)(stations) * scale
         top, bottom = (PchipInterpolator(self.x, values)(stations) for values in (self.top, self.bottom))
         around = 2 * np.pi * np.arange(points) / points
-        # Rounded, since cos(90°) = 6e-17 raised to a small power would be far from zero.
+        # Rounded, since cos(90°) is 6e-17, which is far from zero when it is raised to a small power.
         cosine, sine = np.cos(around).round(12), np.sin(around).round(12)
-        across = np.sign(cosine) * np.abs(cosine) ** (2 / self.exponent)
-        upward = np.sign(sine) * np.abs(sine) ** (2 / self.exponent)
+        across = signed_power(cosine, 2 / self.exponent)
+        upward = signed_power(sine, 2 / self.exponent)
         rings = np.zeros((len(stations), points, 3))
         rings[:, :, 0] = stations[:, None]
         rings[:, :, 1] = 0.5 * (top + bottom)[:, None] + (0.5 * (top - bottom) * scale)[:, None] * upward
@@ -198,7 +265,7 @@ class Hull:
 
 
 def airfoil_section() -> Float[np.ndarray, "points 2"]:
-    """(chordwise, thicknesswise) outline of a symmetric section of unit chord and unit thickness, with a blunt tail."""
+    """Return the outline (chordwise, thicknesswise) of a symmetric section of unit size with a blunt tail."""
     chordwise = 0.5 * (1 - np.cos(np.pi * np.arange(AIRFOIL_SIDE_POINTS + 1) / AIRFOIL_SIDE_POINTS))
     powers = np.stack([np.sqrt(chordwise), chordwise, chordwise**2, chordwise**3, chordwise**4])
     half = 5.0 * np.array([0.2969, -0.1260, -0.3516, 0.2843, -0.1015]) @ powers
@@ -209,7 +276,7 @@ def airfoil_section() -> Float[np.ndarray, "points 2"]:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Wing:
-    """A lifting surface that extends along z from its root, chord along x, the leading edge at the smaller x."""
+    """A lifting surface along z, from its root on; the chord is along x, with the leading edge at the smaller x."""
 
     z: Float[np.ndarray, "stations"]
     """Increasing spanwise positions of the sections; the first is the root."""
@@ -226,19 +293,20 @@ class Wing:
 
     def __post_init__(self) -> None:
         if len(self.z) < 2 or np.any(np.diff(self.z) <= 0):
-            raise ValueError(f"the sections of a wing need at least two increasing positions; got {self.z.tolist()}")
+            raise ValueError(f"a wing needs sections at two or more increasing positions; got {self.z.tolist()}")
         if np.any(self.chord <= 0) or np.any(self.thickness <= 0):
             raise ValueError("every section of a wing needs a positive chord and thickness")
 
-    def at(self, z: float) -> tuple[float, float, float, float]:
-        """(leading-edge x, y, chord, thickness) at the spanwise position `z`."""
+    def section_at(self, z: float) -> tuple[float, float, float, float]:
+        """Return (leading-edge x, y, chord, thickness) of the section at the spanwise position `z`."""
         lead, height, chord, thickness = (
             float(np.interp(z, self.z, values)) for values in (self.lead, self.height, self.chord, self.thickness)
         )
         return lead, height, chord, thickness
 
     def rings(self) -> Float[np.ndarray, "rings points 3"]:
-        """The outlines of the sections from root to tip, the tip rounded off."""
+        """Return the outlines of the sections from root to tip, with a rounded tip."""
+        # Columns: z, leading-edge x, y, chord, thickness.
         rows = np.stack([self.z, self.lead, self.height, self.chord, self.thickness], axis=1)
         slope = (rows[-1] - rows[-2]) / (rows[-1, 0] - rows[-2, 0])
         reach = self.tip_round * rows[-1, 3]
@@ -257,10 +325,10 @@ class Wing:
         return rings
 
     def pair(self) -> manifold3d.Manifold:
-        """The surface and its mirror image in z = 0 as one solid; the root has to lie at z = 0."""
+        """Return the wing and its mirror image in z = 0 as one solid; the root must lie at z = 0."""
         rings = self.rings()
         return loft(np.concatenate([rings[:0:-1] * np.array([1.0, 1.0, -1.0]), rings]))
 
     def single(self, *, roll: float = 0.0, move: tuple[float, float, float] = (0.0, 0.0, 0.0)) -> manifold3d.Manifold:
-        """The surface turned around the x axis, so that a `roll` of 90 degrees makes its span point up, then moved."""
+        """Return the wing rotated about x by `roll` degrees, where 90 makes its span point up, and then moved."""
         return loft(self.rings()).rotate((-roll, 0.0, 0.0)).translate(move)

@@ -1,25 +1,24 @@
-"""Building blocks of the parametric families: closed solids, made and joined with manifold3d.
+"""Vessels and other round bodies, drawn as sections and turned on a lathe, with manifold3d.
 
-Frame: the family's own world frame, +y up. Round bodies are drawn as a *section* in the half plane (radius, height),
-mirrored at the axis so that rounding its corners leaves the axis alone, and turned into a solid by `lathe`, whose
+Frame: the family's own world frame, +y up. A body is drawn as a *section* in the half plane (radius, height). The
+section is mirrored at the axis, so that rounding its corners leaves the axis alone. `lathe` turns it into a solid. The
 `Plan` says what the body looks like from above: a circle, a polygon, a rounded rectangle.
 """
 
 from dataclasses import dataclass
 
-import manifold3d
 import numpy as np
 from jaxtyping import Float
 from manifold3d import CrossSection, JoinType, Manifold
 
 from shapeprior.geometry.mesh import TriangleMesh
 
-_FAR = 50.0
-"""Half the side of a square that stands for the whole plane; bodies are a few units large."""
+_PLANE_EXTENT = 50.0
+"""Half the side of a square that stands for the whole plane, since bodies are only a few units large."""
 
 
-def to_mesh(solid: manifold3d.Manifold) -> TriangleMesh:
-    """The surface of a solid: closed, outward oriented, float64 vertices in the solid's frame and unit."""
+def to_mesh(solid: Manifold) -> TriangleMesh:
+    """Return the surface of a solid as a closed mesh with outward faces, in the solid's frame and unit."""
     surface = solid.to_mesh64()
     vertices = np.asarray(surface.vert_properties, dtype=np.float64)[:, :3]
     replacement = np.arange(len(vertices))
@@ -33,9 +32,9 @@ def to_mesh(solid: manifold3d.Manifold) -> TriangleMesh:
 class Plan:
     """A body's outline seen from above, for every radius of its section.
 
-    Radius t goes to the outline ``core * min(t / core_radius, 1) + spread * max(t - core_radius, 0)``: outside the core
-    the outline grows by the same distance everywhere, so that a wall keeps its thickness; inside it shrinks towards
-    the axis.
+    Radius t becomes the outline ``core * min(t / core_radius, 1) + spread * max(t - core_radius, 0)``. Beyond the core
+    the outline grows by the same distance everywhere, so that a wall keeps its thickness. Inside it shrinks towards the
+    axis.
     """
 
     core: Float[np.ndarray, "segments 2"]
@@ -43,15 +42,15 @@ class Plan:
     spread: Float[np.ndarray, "segments 2"]
     """How the outline moves for each unit of t beyond core_radius."""
     core_radius: float = 0.0
-    """In section units; 0 makes all outlines scaled copies of `spread`."""
+    """Radius of the core, in section units; 0 makes all outlines scaled copies of `spread`."""
 
     def outline(self, radius: float) -> Float[np.ndarray, "segments 2"]:
-        """The outline at one radius of the section."""
+        """Return the outline at one radius of the section."""
         inner = min(radius / self.core_radius, 1.0) if self.core_radius > 0 else 0.0
         return self.core * inner + self.spread * max(radius - self.core_radius, 0.0)
 
     def reach(self, radius: float) -> float:
-        """Where the outline at a radius crosses the axis towards +x."""
+        """Return the x at which the outline of a radius crosses the positive x axis."""
         start = self.outline(radius)
         end = np.roll(start, -1, axis=0)
         crossing = np.flatnonzero((start[:, 1] <= 0) & (end[:, 1] > 0))
@@ -64,19 +63,22 @@ def _angles(segments: int) -> Float[np.ndarray, "segments"]:
 
 
 def polar_plan(radius: Float[np.ndarray, "segments"], *, turn: float = 0.0, aspect: float = 1.0) -> Plan:
-    """Outlines that are scaled copies of radius(angle), turned by `turn` radians; z extent scaled by `aspect`."""
+    """Return outlines that are scaled copies of radius(angle), turned by `turn` radians, with z scaled by `aspect`."""
     angles = _angles(len(radius)) + turn
     spread = radius[:, None] * np.stack([np.cos(angles), aspect * np.sin(angles)], axis=1)
     return Plan(core=np.zeros_like(spread), spread=spread)
 
 
 def round_plan(segments: int) -> Plan:
-    """Circles."""
+    """Return circles."""
     return polar_plan(np.ones(segments))
 
 
 def polygon_plan(sides: int, *, roundness: float = 0.0, flat_front: bool = True) -> Plan:
-    """Regular polygons of apothem t with a side (or a corner) towards +x; roundness 1 makes them circles."""
+    """Return regular polygons of apothem t with a side, or else a corner, towards +x.
+
+    `roundness` blends them with circles, which they are for 1.
+    """
     per_side = 1 if roundness == 0 else max(2, 2 * round(36 / sides))
     angles = _angles(sides * per_side)
     from_corner = np.mod(angles, 2 * np.pi / sides) - np.pi / sides
@@ -85,7 +87,10 @@ def polygon_plan(sides: int, *, roundness: float = 0.0, flat_front: bool = True)
 
 
 def rectangle_plan(half_width: float, *, corner: float, segments: int = 64) -> Plan:
-    """Rounded rectangles: at t = 1 half as long as 1 along x, `half_width` along z, corner radius `corner` < that."""
+    """Return rounded rectangles: at t = 1 half their extent is 1 along x and `half_width` along z.
+
+    `corner` is the radius of the corners at t = 1, smaller than `half_width`.
+    """
     per_corner = segments // 4
     quarter = np.linspace(0, np.pi / 2, per_corner)
     normals = np.concatenate(
@@ -98,26 +103,26 @@ def rectangle_plan(half_width: float, *, corner: float, segments: int = 64) -> P
 
 
 def section(path: Float[np.ndarray, "points 2"]) -> CrossSection:
-    """The region between the axis and a path of (radius, height) that climbs, mirrored at the axis."""
+    """Return the region between the axis and a rising path of (radius, height), mirrored at the axis."""
     left = path[::-1] * np.array([-1.0, 1.0])
     return CrossSection([np.concatenate([path, left])])
 
 
 def box(low: tuple[float, float], high: tuple[float, float]) -> CrossSection:
-    """The rectangle between two corners (radius, height) and its mirror image."""
+    """Return the rectangle between two corners (radius, height), and its mirror image."""
     (r0, h0), (r1, h1) = low, high
     right = CrossSection.square((r1 - r0, h1 - h0)).translate((r0, h0))
     return right + right.mirror((1.0, 0.0))
 
 
 def ellipse(center: tuple[float, float], axes: tuple[float, float]) -> CrossSection:
-    """An ellipse at (radius, height) with half axes along both, and its mirror image."""
+    """Return an ellipse at (radius, height) with half axes along both, and its mirror image."""
     right = CrossSection.circle(1.0, 24).scale(axes).translate(center)
     return right + right.mirror((1.0, 0.0))
 
 
-def soften(region: CrossSection, *, convex: float = 0.0, concave: float = 0.0) -> CrossSection:
-    """Round corners by morphological closing, then opening, with disks of the given radii."""
+def round_corners(region: CrossSection, *, convex: float = 0.0, concave: float = 0.0) -> CrossSection:
+    """Round the corners of a region by morphological closing, then opening, with disks of the given radii."""
     if concave > 0:
         region = region.offset(concave, JoinType.Round, 2.0, 32).offset(-concave, JoinType.Round, 2.0, 32)
     if convex > 0:
@@ -125,46 +130,53 @@ def soften(region: CrossSection, *, convex: float = 0.0, concave: float = 0.0) -
     return region
 
 
-def largest(region: CrossSection) -> CrossSection:
-    """The connected part of the largest area, which for a hollowed body is the main cavity."""
+def largest_piece(region: CrossSection) -> CrossSection:
+    """Return the connected piece of the largest area."""
     return max(region.decompose(), key=CrossSection.area, default=region)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Shell:
-    """Sections of a vessel, in (radius, height)."""
+    """The two sections of a vessel, in (radius, height)."""
 
     wall: CrossSection
     """The material."""
     cavity: CrossSection
-    """What the wall encloses, open upwards beyond the rim."""
+    """The room inside the wall, open upwards beyond the rim."""
 
 
 def shell(path: Float[np.ndarray, "points 2"], *, wall: float, floor: float, level: float, fillet: float) -> Shell:
     """Hollow out the body under a path of (radius, height) from the foot to the rim.
 
-    `wall` and `floor` are thicknesses, `fillet` rounds the cavity's bottom corner. The rim is cut between
-    perpendicular to the path (`level` 0) and horizontally (`level` 1).
+    `wall` and `floor` are thicknesses, and `fillet` is the radius of the cavity's bottom corner. `level` sets how the
+    rim is cut: 0 perpendicular to the path, 1 horizontally.
     """
     rim = path[-1]
     tangent = (rim - path[-2]) / np.linalg.norm(rim - path[-2])
     beyond = rim + np.array([[2.0, 2.0]]) * wall * tangent
     upward = beyond + np.array([[0.0, 2.0]])
     filled = section(np.concatenate([path, beyond, upward]))
-    cavity = filled.offset(-wall, JoinType.Round, 2.0, 64) ^ box((0.0, floor), (_FAR, _FAR))
-    cavity = soften(cavity, convex=min(fillet, 0.8 * (float(rim[1]) - floor)))
+    cavity = filled.offset(-wall, JoinType.Round, 2.0, 64) ^ box((0.0, floor), (_PLANE_EXTENT, _PLANE_EXTENT))
+    cavity = round_corners(cavity, convex=min(fillet, 0.8 * (float(rim[1]) - floor)))
     normal = (1 - level) * np.array([max(tangent[0], 0.0), max(tangent[1], 0.05)]) + level * np.array([0.0, 1.0])
     normal /= np.linalg.norm(normal)
     along = np.array([normal[1], -normal[0]])
-    corners = [rim - _FAR * along, rim + _FAR * along, rim + _FAR * (along + normal), rim + _FAR * (normal - along)]
-    beyond_rim = CrossSection([np.array(corners)]) ^ CrossSection.square((_FAR, 2 * _FAR)).translate((0.0, -_FAR))
-    below_top = box((0.0, -_FAR), (_FAR, float(upward[0, 1]) - 1.5 * wall))
+    corners = [
+        rim - _PLANE_EXTENT * along,
+        rim + _PLANE_EXTENT * along,
+        rim + _PLANE_EXTENT * (along + normal),
+        rim + _PLANE_EXTENT * (normal - along),
+    ]
+    beyond_rim = CrossSection([np.array(corners)]) ^ CrossSection.square((_PLANE_EXTENT, 2 * _PLANE_EXTENT)).translate(
+        (0.0, -_PLANE_EXTENT)
+    )
+    below_top = box((0.0, -_PLANE_EXTENT), (_PLANE_EXTENT, float(upward[0, 1]) - 1.5 * wall))
     material = (filled ^ below_top) - cavity
     return Shell(wall=material - beyond_rim - beyond_rim.mirror((1.0, 0.0)), cavity=cavity)
 
 
 def lathe(region: CrossSection, plan: Plan) -> Manifold:
-    """Turn a section (radius, height) around +y, with the outlines of `plan`."""
+    """Return the solid that a section (radius, height) makes when turned around +y with the outlines of a plan."""
     segments = len(plan.spread)
     turned = Manifold.revolve(region.simplify(1.2e-3), segments)
     step = 2 * np.pi / segments
@@ -180,62 +192,11 @@ def lathe(region: CrossSection, plan: Plan) -> Manifold:
     return turned.warp_batch(place)
 
 
-def unfolded(
-    path: Float[np.ndarray, "points 2"], thickness: Float[np.ndarray, "points"]
-) -> tuple[Float[np.ndarray, "points 2"], Float[np.ndarray, "points 2"]]:
-    """Smooth a path, ends held, until both sides of a bar around it run forward; the path and its normals."""
-    for _ in range(5000):
-        tangent = np.gradient(path, axis=0)
-        tangent /= np.linalg.norm(tangent, axis=1, keepdims=True)
-        normal = np.stack([-tangent[:, 1], tangent[:, 0]], axis=1)
-        sides = path + np.array([1.1, -1.1])[:, None, None] * (thickness[:, None] * normal)
-        forward = np.einsum("sij,ij->si", np.diff(sides, axis=1), tangent[1:] + tangent[:-1])
-        if np.all(forward > 0):
-            return path, normal
-        path = np.concatenate([path[:1], 0.25 * path[:-2] + 0.5 * path[1:-1] + 0.25 * path[2:], path[-1:]])
-    raise AssertionError("a smoothed path tends to a straight line, whose sides never fold")
+def to_standing_mesh(solid: Manifold, *, unit: float) -> TriangleMesh:
+    """Return a solid as a mesh in metres that stands on y = 0; `unit` is the metres in one section unit.
 
-
-def sweep(
-    path: Float[np.ndarray, "points 2"],
-    *,
-    thickness: Float[np.ndarray, "points"],
-    width: Float[np.ndarray, "points"],
-    exponent: float,
-    sides: int = 20,
-) -> Manifold:
-    """A bar of superelliptic cross-section along a path of (x, y).
-
-    Its half axes are `thickness`, in the plane of the path, and `width`, along z. The path is smoothed, its ends held,
-    until the inner side of its bends no longer folds over itself.
+    Vertices that the shape does not need are removed.
     """
-    path, normal = unfolded(path, thickness)
-    # Half a step off, so that no edge of the bar lies in the plane z = 0, where bodies have theirs: it makes slivers.
-    angles = _angles(sides) + np.pi / sides
-    u = np.sign(np.cos(angles)) * np.abs(np.cos(angles)) ** (2 / exponent)
-    v = np.sign(np.sin(angles)) * np.abs(np.sin(angles)) ** (2 / exponent)
-    in_plane = path[:, None] + (thickness[:, None] * u)[:, :, None] * normal[:, None]
-    rings = np.concatenate([in_plane, (width[:, None] * v)[:, :, None]], axis=2)
-    return loft(rings)
-
-
-def loft(rings: Float[np.ndarray, "rings points 3"]) -> Manifold:
-    """The solid through a stack of closed rings; the first and the last, convex, are its flat ends."""
-    count, points = rings.shape[:2]
-    k = np.arange(points)
-    start = (np.arange(count - 1) * points)[:, None]
-    a, b = start + k, start + (k + 1) % points
-    walls = np.concatenate([np.stack([a, b, b + points], 2), np.stack([a, b + points, a + points], 2)]).reshape(-1, 3)
-    fan = np.stack([np.zeros(points - 2, dtype=np.int64), k[2:], k[1:-1]], axis=1)
-    faces = np.concatenate([walls, fan, fan[:, ::-1] + (count - 1) * points])
-    mesh = TriangleMesh(vertices=rings.reshape(-1, 3), faces=faces)
-    if mesh.volume < 0:
-        faces = faces[:, ::-1]
-    return Manifold(manifold3d.Mesh64(mesh.vertices, np.ascontiguousarray(faces).astype(np.uint64)))
-
-
-def finish(solid: Manifold, *, unit: float) -> TriangleMesh:
-    """The solid as a mesh that stands on y = 0, with `unit` metres for each section unit, without needless vertices."""
     simple = solid.simplify(1e-4)
     standing = simple.translate((0.0, -simple.bounding_box()[1], 0.0))
     return to_mesh(standing.scale((unit, unit, unit)))

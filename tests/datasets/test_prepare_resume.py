@@ -1,4 +1,4 @@
-"""Whether a place can take a data set, and what is said if not."""
+"""Which places a data set may be written to: new ones, and those that were begun with the same settings."""
 
 import json
 from pathlib import Path
@@ -6,48 +6,50 @@ from typing import Any
 
 import pytest
 
-from shapeprior.datasets.prepare import begin_or_resume, write_settings
+from shapeprior.datasets.prepare import read_earlier_settings, write_settings
 from shapeprior.errors import DatasetError, OutputError
 from shapeprior.io.store import open_store
 
 SETTINGS: dict[str, Any] = {"prepare": {"up": "y", "near": {"variances": [0.1, 0.2]}, "measure": 0.9}, "seed": 3}
-LOOSE = frozenset({"prepare.measure"})
+ADJUSTABLE = frozenset({"prepare.measure"})
 
 
 def test_a_new_place_and_one_with_the_same_settings_are_free(tmp_path: Path) -> None:
     store = open_store(tmp_path / "new")
-    assert begin_or_resume(store, SETTINGS, loose=LOOSE) is None
+    assert read_earlier_settings(store, SETTINGS, adjustable=ADJUSTABLE) is None
     assert not (tmp_path / "new").exists()
     write_settings(store, SETTINGS)
-    assert begin_or_resume(store, SETTINGS, loose=LOOSE) == SETTINGS
+    assert read_earlier_settings(store, SETTINGS, adjustable=ADJUSTABLE) == SETTINGS
     assert json.loads((tmp_path / "new" / "settings.json").read_text()) == SETTINGS
 
 
 def test_an_empty_folder_and_a_killed_first_write_are_free(tmp_path: Path) -> None:
     (tmp_path / ".0123.tmp").write_bytes(b"half")
-    assert begin_or_resume(open_store(tmp_path), SETTINGS, loose=LOOSE) is None
+    assert read_earlier_settings(open_store(tmp_path), SETTINGS, adjustable=ADJUSTABLE) is None
 
 
-@pytest.mark.parametrize("name", ["thesis.tex", "years of work.tex", "ä"])
-def test_a_folder_with_something_else_is_refused(name: str, tmp_path: Path) -> None:
-    (tmp_path / name).write_text("x")
-    with pytest.raises(DatasetError, match=f"holds '{name}' and is not a data set"):
-        begin_or_resume(open_store(tmp_path), SETTINGS, loose=LOOSE)
+def test_a_folder_with_something_else_is_refused(tmp_path: Path) -> None:
+    for name in ("thesis.tex", "years of work.tex", "ä"):
+        folder = tmp_path / f"folder of {name}"
+        folder.mkdir()
+        (folder / name).write_text("x")
+        with pytest.raises(DatasetError, match=f"holds '{name}' and is not a data set"):
+            read_earlier_settings(open_store(folder), SETTINGS, adjustable=ADJUSTABLE)
 
 
 def test_a_url_with_something_else_is_refused() -> None:
     store = open_store("memory://claimed")
     store.write("thesis.tex", b"x")
     with pytest.raises(DatasetError, match=r"^memory://claimed: holds 'thesis\.tex'"):
-        begin_or_resume(store, SETTINGS, loose=LOOSE)
+        read_earlier_settings(store, SETTINGS, adjustable=ADJUSTABLE)
     store.remove("thesis.tex")
-    assert begin_or_resume(store, SETTINGS, loose=LOOSE) is None
+    assert read_earlier_settings(store, SETTINGS, adjustable=ADJUSTABLE) is None
 
 
 def test_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(OutputError, match="file: is a file; expected a new folder"):
-        begin_or_resume(open_store(tmp_path / "file"), SETTINGS, loose=LOOSE)
+        read_earlier_settings(open_store(tmp_path / "file"), SETTINGS, adjustable=ADJUSTABLE)
 
 
 @pytest.mark.parametrize(
@@ -68,22 +70,25 @@ def test_other_settings_are_refused_by_name(asked: dict[str, Any], found: str, t
     store = open_store(tmp_path)
     write_settings(store, SETTINGS)
     with pytest.raises(DatasetError, match="was prepared with other settings") as caught:
-        begin_or_resume(store, asked, loose=LOOSE)
+        read_earlier_settings(store, asked, adjustable=ADJUSTABLE)
     assert found in str(caught.value)
     assert str(tmp_path) in str(caught.value)
-    assert begin_or_resume(store, SETTINGS, loose=LOOSE) == SETTINGS
+    assert read_earlier_settings(store, SETTINGS, adjustable=ADJUSTABLE) == SETTINGS
 
 
 def test_settings_that_may_differ_may(tmp_path: Path) -> None:
     store = open_store(tmp_path)
     write_settings(store, SETTINGS)
     assert (
-        begin_or_resume(store, {"prepare": SETTINGS["prepare"] | {"measure": 0.1}, "seed": 3}, loose=LOOSE) == SETTINGS
+        read_earlier_settings(
+            store, {"prepare": SETTINGS["prepare"] | {"measure": 0.1}, "seed": 3}, adjustable=ADJUSTABLE
+        )
+        == SETTINGS
     )
 
 
-@pytest.mark.parametrize("data", [b"{", b"[]", b"\xff", b"[" * 100_000])
-def test_broken_settings_are_refused(data: bytes, tmp_path: Path) -> None:
-    (tmp_path / "settings.json").write_bytes(data)
-    with pytest.raises(DatasetError, match=r"settings\.json: cannot be read"):
-        begin_or_resume(open_store(tmp_path), SETTINGS, loose=LOOSE)
+def test_broken_settings_are_refused(tmp_path: Path) -> None:
+    for data in (b"{", b"[]", b"\xff", b"[" * 100_000):
+        (tmp_path / "settings.json").write_bytes(data)
+        with pytest.raises(DatasetError, match=r"settings\.json: cannot be read"):
+            read_earlier_settings(open_store(tmp_path), SETTINGS, adjustable=ADJUSTABLE)
