@@ -24,7 +24,7 @@ from shapeprior.datasets.shape_files import SampleFile
 from shapeprior.datasets.splits import assign_splits
 from shapeprior.errors import ConfigError, DatasetError, MeshError, OutputError
 from shapeprior.geometry.mesh import TriangleMesh
-from shapeprior.io.files import source_sha256
+from shapeprior.io.files import file_sha256
 from shapeprior.io.meshes import load_mesh, save_mesh
 from shapeprior.io.store import open_store
 from shapeprior.sdf.sampling import SamplingConfig
@@ -452,7 +452,7 @@ def test_a_changed_source_is_prepared_again(tmp_path: Path) -> None:
     assert seen.sources == ["box.stl"]
     changed = [new.id for old, new in zip(before.shapes, after.shapes, strict=True) if old != new]
     assert changed == ["box"]
-    assert source_sha256(meshes / "box.stl") == after.shapes[1].source_sha256
+    assert file_sha256(meshes / "box.stl") == after.shapes[1].source_sha256
 
 
 @pytest.mark.parametrize(

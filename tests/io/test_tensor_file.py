@@ -14,7 +14,7 @@ from safetensors.numpy import load, save
 
 from shapeprior.errors import DatasetError
 from shapeprior.io.store import LocalStore, open_store
-from shapeprior.io.tensor_file import FIRST_BYTES, MAX_HEADER_BYTES, TensorFile
+from shapeprior.io.tensor_file import FIRST_READ_BYTES, MAX_HEADER_BYTES, TensorFile
 
 RNG = np.random.default_rng(4)
 TENSORS = {
@@ -62,7 +62,7 @@ def test_only_the_rows_asked_for_are_read(store: WatchedStore) -> None:
     store.write("t", save({"a": np.zeros((100_000, 3), np.float32), "b": np.zeros(100_000, np.float16)}))
     file = TensorFile(store, "t")
     before = store.total
-    assert before <= FIRST_BYTES
+    assert before <= FIRST_READ_BYTES
     file.rows("a", 50_000, 50_100)
     assert store.total - before == 100 * 12
     file.rows("b", 0, 70)

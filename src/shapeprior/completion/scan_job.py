@@ -15,7 +15,7 @@ from shapeprior.completion.refinement import ViewRefinementConfig
 from shapeprior.completion.registry import bundled_priors, load, prior_digest, recognize
 from shapeprior.errors import CheckpointError, CompletionError, ShapePriorError
 from shapeprior.geometry.transforms import Similarity
-from shapeprior.io.files import source_sha256, write_bytes
+from shapeprior.io.files import file_sha256, write_bytes
 from shapeprior.scans.folder import FoundScan, read_placed_scan
 from shapeprior.scans.observation import Observation
 from shapeprior.scans.placement import PlacementMode
@@ -66,12 +66,12 @@ class ScanJob:
     def settings(self) -> dict[str, object]:
         """What the result depends on, the bytes of all files included; of the device, no more than rounding."""
         views = [
-            {kind: None if path is None else source_sha256(path) for kind, path in vars(view).items()}
+            {kind: None if path is None else file_sha256(path) for kind, path in vars(view).items()}
             for view in self.scan.views
         ]
         return {
             "views": views,
-            "pose": None if self.scan.pose is None else source_sha256(self.scan.pose),
+            "pose": None if self.scan.pose is None else file_sha256(self.scan.pose),
             "prior": self.prior_sha256,
             "placement": self.placement,
             "sensor": list(self.sensor) if self.sensor else None,

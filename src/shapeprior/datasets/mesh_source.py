@@ -16,10 +16,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from shapeprior.errors import ConfigError, MeshError
+from shapeprior.errors import ConfigError, DatasetError, MeshError
+from shapeprior.io.files import MAX_LIST_BYTES, FileSpec
 from shapeprior.io.meshes import MESH_SUFFIXES
 
 UpAxis = Literal["x", "y", "z"]
+MESH_LIST = FileSpec(
+    error=DatasetError,
+    expected="a list of meshes",
+    advice="check the name, or mend the file",
+    max_bytes=MAX_LIST_BYTES,
+    advice_if_large="split it",
+)
+"""A CSV or JSON file that names meshes."""
 
 
 @dataclass(frozen=True, kw_only=True)

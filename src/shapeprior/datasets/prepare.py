@@ -33,7 +33,7 @@ from shapeprior.datasets.prepare_shape import PrepareJob, prepare_shape, refuse
 from shapeprior.datasets.shape_files import mesh_name, samples_name
 from shapeprior.datasets.splits import assign_splits, keep_ids, with_variants
 from shapeprior.errors import ConfigError, DatasetError, MeshError, OutputError
-from shapeprior.io.files import source_sha256
+from shapeprior.io.files import FileSpec, file_sha256
 from shapeprior.io.store import LocalStore, Store, open_store
 from shapeprior.io.tensor_file import TensorFile
 from shapeprior.parallel.dask_cluster import run_on_cluster
@@ -176,13 +176,13 @@ def _checked(job: PrepareJob, record: Record) -> Record | None:
     source, config = job.source, job.config
     if isinstance(record, RefusedShape):
         final = record.kind == "refused" and record.source == source.name
-        return record if final and record.source_sha256 == source_sha256(source.path) else None
+        return record if final and record.source_sha256 == file_sha256(source.path) else None
     accepted = record.confidence is None or record.confidence >= config.min_confidence
     inside_share = record.checks.get("inside_share")
     accepted &= isinstance(inside_share, float | int) and inside_share >= config.min_inside_share
     if not accepted or record.up != source_up(source, config):
         return None
-    if record.source_sha256 != source_sha256(source.path) or not _is_whole(job.store, record):
+    if record.source_sha256 != file_sha256(source.path) or not _is_whole(job.store, record):
         return None
     now = replace(
         record,
@@ -219,7 +219,7 @@ def _collect(
     for job, outcome in running:
         if isinstance(outcome, JobFailure):
             reason = f"{job.source.name}: {outcome.reason}; {REMEDIES[outcome.kind]}"
-            outcome = refuse(job, kind=outcome.kind, reason=reason, sha256=source_sha256(job.source.path))
+            outcome = refuse(job, kind=outcome.kind, reason=reason, sha256=file_sha256(job.source.path))
         outcomes[job.source.shape_id] = outcome
         if progress:
             progress(len(outcomes), total, job.source.name)
@@ -247,6 +247,11 @@ def _give_up(store: Store, records: Mapping[str, Record]) -> None:
 
 
 SETTINGS = "settings.json"
+_SETTINGS_FILE = FileSpec(
+    error=DatasetError,
+    expected="the settings of a data set",
+    advice="choose another folder or delete this one",
+)
 _ABSENT = "nothing"
 
 
@@ -263,15 +268,7 @@ def begin_or_resume(store: Store, settings: Mapping[str, Any], *, loose: frozens
                 f"{store.describe('')}: holds '{others[0]}' and is not a data set; expected a new folder; choose another one"
             )
         return None
-    place = store.describe(SETTINGS)
-    try:
-        found = json.loads(store.read(SETTINGS))
-        if not isinstance(found, dict):
-            raise ValueError(f"{type(found).__name__} in place of an object")
-    except (ValueError, RecursionError) as error:
-        raise DatasetError(
-            f"{place}: cannot be read ({error}); expected the settings of a data set; choose another folder or delete this one"
-        ) from None
+    found = _SETTINGS_FILE.parse_json(store.read(SETTINGS), dict, store.describe(SETTINGS))
     for name, before, asked in _differences(found, settings):
         if name not in loose:
             raise DatasetError(

@@ -20,7 +20,7 @@ from shapeprior.datasets.prepare_mesh import (
 from shapeprior.datasets.shape_files import mesh_name, samples_name, write_mesh_unit, write_samples
 from shapeprior.datasets.splits import stretched
 from shapeprior.errors import MeshError, ShapePriorError
-from shapeprior.io.files import source_sha256
+from shapeprior.io.files import file_sha256
 from shapeprior.io.meshes import load_mesh
 from shapeprior.io.store import Store
 from shapeprior.sdf.sampling import SdfSamples
@@ -44,7 +44,7 @@ def prepare_shape(job: PrepareJob) -> Record:
 
     A path that ends in .npz is read as samples that DeepSDF made. Raises OutputError if the files cannot be written.
     """
-    sha256 = source_sha256(job.source.path)
+    sha256 = file_sha256(job.source.path)
     try:
         record = _prepare_samples(job, sha256) if job.source.path.suffix == ".npz" else _prepare_mesh(job, sha256)
     except MeshError as error:

@@ -12,9 +12,9 @@ import numpy as np
 from jaxtyping import Float
 from scipy.spatial.transform import Rotation
 
-from shapeprior.errors import ScanError
+from shapeprior.errors import ScanError, error_text
 from shapeprior.geometry.transforms import UNIT_SPHERE_BUFFER, Similarity
-from shapeprior.io.files import read_json_object
+from shapeprior.io.files import FileSpec
 from shapeprior.scans.observation import Observation
 
 PlacementMode = Literal["known", "aligned", "upright", "free"]
@@ -25,6 +25,9 @@ GROWTHS = (1.0, 1.2)
 """How much larger than its visible part the object may be."""
 RECESSIONS = (0.15, 0.45)
 """How far behind the centre of the visible part the object's centre may lie, in radii of the visible part."""
+_POSE_FILE = FileSpec(
+    error=ScanError, expected="a pose as a JSON object", advice="write scale, rotation and offset, or matrix"
+)
 
 
 def initial_placements(view_world: Observation) -> list[Similarity]:
@@ -95,7 +98,7 @@ def read_pose(path: str | os.PathLike[str]) -> Similarity:
     Raises ScanError if the file holds neither, or not a right-handed similarity.
     """
     path = Path(path)
-    value = read_json_object(path)
+    value = _POSE_FILE.read_json(path, dict)
     try:
         if "matrix" in value:
             matrix = np.asarray(value["matrix"], dtype=np.float64)
@@ -111,5 +114,6 @@ def read_pose(path: str | os.PathLike[str]) -> Similarity:
         expected = "the keys scale, rotation and offset, or matrix (4 x 4): write one of them"
         raise ScanError(f"{path}: found {found}; expected {expected}") from error
     except (ValueError, TypeError, OverflowError) as error:
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise ScanError(f"{path}: found no pose ({reason}); expected a right-handed similarity: check it") from error
+        raise ScanError(
+            f"{path}: found no pose ({error_text(error)}); expected a right-handed similarity: check it"
+        ) from error
