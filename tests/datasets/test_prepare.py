@@ -213,7 +213,7 @@ def test_nothing_but_broken_files_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "meshes" / "b.obj").write_bytes(b"v 0 0 0\n")
     with pytest.raises(MeshError, match="none of 2 files could be prepared") as caught:
         prepare(tmp_path / "meshes", tmp_path / "out")
-    assert "a.obj: the file is empty" in str(caught.value)
+    assert "a.obj: an empty file" in str(caught.value)
     assert "b.obj: 1 points and no faces" in str(caught.value)
     assert not (tmp_path / "out" / "manifest.json").exists()
 
@@ -478,7 +478,7 @@ def test_broken_settings_are_refused(tmp_path: Path) -> None:
     meshes, out = write_meshes(tmp_path / "meshes", {"ball.ply": SHAPES["ball.ply"]}), tmp_path / "out"
     prepare(meshes, out)
     (out / "settings.json").write_bytes(b"{")
-    with pytest.raises(DatasetError, match="cannot be read"):
+    with pytest.raises(DatasetError, match=r"settings\.json: not JSON"):
         prepare(meshes, out)
 
 

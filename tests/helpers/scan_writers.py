@@ -141,7 +141,7 @@ def png_bytes(array: np.ndarray) -> bytes:
 
 
 def refused_scan(path: Path, **options: object) -> str:
-    """Return the text of the ScanError for a scan: one line that begins with its path, or that of a file in the options."""
+    """Return the text of the ScanError for a scan: one line that begins with its path or that of an option."""
     with pytest.raises(ScanError) as caught:
         read_scan(path, **options)  # pyright: ignore[reportArgumentType]
     message = str(caught.value)

@@ -1,4 +1,4 @@
-"""Mesh files: what is written comes back, what is broken is refused in one line, and no write is ever half done."""
+"""Mesh files: written meshes come back, broken files are refused in one line, and no write is ever half done."""
 
 import json
 import os
@@ -30,7 +30,7 @@ MEMORY = 64 << 20
 
 
 def as_bytes(data: object) -> bytes:
-    """What one of trimesh's exporters returned."""
+    """Return the bytes that one of trimesh's exporters made."""
     if isinstance(data, str):
         return data.encode()
     assert isinstance(data, bytes)
@@ -38,12 +38,12 @@ def as_bytes(data: object) -> bytes:
 
 
 def exported(mesh: TriangleMesh, kind: str) -> bytes:
-    """The bytes of a mesh file as trimesh writes it."""
+    """Return the bytes of a mesh file as trimesh writes it."""
     return as_bytes(to_trimesh(mesh).export(file_type=kind))
 
 
 def glb(document: dict[str, Any] | bytes, blob: bytes = b"") -> bytes:
-    """A GLB file from its JSON and its binary chunk."""
+    """Return a GLB file of its JSON and its binary chunk."""
     text = document if isinstance(document, bytes) else json.dumps(document).encode()
     text += b" " * (-len(text) % 4)
     blob += b"\0" * (-len(blob) % 4)
@@ -52,7 +52,7 @@ def glb(document: dict[str, Any] | bytes, blob: bytes = b"") -> bytes:
 
 
 def tetra_document(**changes: Any) -> dict[str, Any]:
-    """The JSON of a GLB file that holds TETRA, before changes."""
+    """Return the JSON of a GLB file that holds TETRA, with changes."""
     return {
         "asset": {"version": "2.0"},
         "scene": 0,
@@ -89,7 +89,7 @@ def write(folder: Path, name: str, data: bytes) -> Path:
 
 
 def refusal(path: Path) -> str:
-    """The message of the MeshError that loading must end in, within bounded memory."""
+    """Return the message of the MeshError that loading must end in, within bounded memory."""
     tracemalloc.start()
     try:
         with pytest.raises(MeshError) as caught:
@@ -105,7 +105,7 @@ def refusal(path: Path) -> str:
     return message
 
 
-# What is written comes back.
+# Written meshes come back.
 
 
 @pytest.mark.parametrize("suffix", [".ply", ".obj", ".stl", ".glb", ".PLY"])
@@ -259,7 +259,7 @@ def test_the_order_of_parts_is_not_left_to_chance(tmp_path: Path) -> None:
     assert load_mesh(path).volume == pytest.approx(2 / 6, rel=1e-6)
 
 
-# What is broken is refused.
+# Broken files are refused.
 
 OFF_LIE = b"OFF\n1000000000000 12 0\n0 0 0\n"
 PLY_LIE = PLY_HEADER.replace(b"vertex 3", b"vertex 1000000000000")
@@ -393,7 +393,7 @@ def test_files_beyond_the_limit_are_not_even_read(tmp_path: Path) -> None:
 
 
 def instances(*, faces: int, vertices: int, meshes: int, nodes: int) -> bytes:
-    """A small GLB file of nodes that share meshes, which share their numbers."""
+    """Return a small GLB file of nodes that share meshes, which share their numbers."""
     document = tetra_document(
         nodes=[{"mesh": i % meshes} for i in range(nodes)],
         scenes=[{"nodes": list(range(nodes))}],

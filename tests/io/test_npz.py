@@ -1,4 +1,4 @@
-"""NPZ files of strangers: numbers come back, everything else is refused in one line."""
+"""NPZ files that anyone may have written: numbers come back, everything else is refused in one line."""
 
 import dataclasses
 import io

@@ -1,4 +1,4 @@
-"""What only remote stores have: drivers that are missing, fail, cannot rename, or show a file while it is written."""
+"""Remote stores whose drivers are missing, fail, cannot rename, or show a file while it is written."""
 
 import sys
 import uuid
@@ -16,7 +16,7 @@ from shapeprior.io.store import open_store
 
 
 class Fault(Exception):
-    """What a driver's own library raises; no OSError."""
+    """An error of a driver's own library, which is no OSError."""
 
 
 class SlowFiles(MemoryFileSystem):

@@ -1,4 +1,4 @@
-"""Tensor files: what another writer wrote is read by rows, and no header is believed that does not fit its file."""
+"""Tensor files: rows of files by another writer are read, and headers that do not fit their file are refused."""
 
 import json
 import struct
@@ -29,7 +29,7 @@ TENSORS = {
 
 
 def raw(header: object, data: bytes = b"", *, length: int | None = None) -> bytes:
-    """A file with any header, given as JSON or as its bytes."""
+    """Return a file with any header, given as JSON or as its bytes."""
     text = header if isinstance(header, bytes) else json.dumps(header).encode()
     return struct.pack("<Q", len(text) if length is None else length) + text + data
 

@@ -1,6 +1,6 @@
-"""The sensor model on a plane that faces the camera and on one that is slanted: every fault is what its number says.
+"""Rendered depth against ray-sphere intersection, viewpoints against their definition, and the faults of depth cameras.
 
-Rendered depth against ray-sphere intersection, and viewpoints against their definition.
+The sensor model is measured on a plane that faces the camera and on slanted ones.
 """
 
 import numpy as np

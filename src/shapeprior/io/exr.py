@@ -97,7 +97,7 @@ def _window_size(path: Path, window: Any) -> tuple[int, int]:
 def _in_display_window(
     values: Num[np.ndarray, "rows columns"], corner: tuple[int, int], size: tuple[int, int]
 ) -> Num[np.ndarray, "height width"]:
-    """Lay the pixels of a file into the whole image, which the intrinsics belong to: renderers leave empty borders out."""
+    """Lay a file's pixels into the whole image, which the intrinsics belong to: renderers leave empty borders out."""
     (x, y), (width, height) = corner, size
     if (x, y) == (0, 0) and values.shape == (height, width):
         return values

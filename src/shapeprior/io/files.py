@@ -68,27 +68,33 @@ class FileSpec:
         if size == 0:
             raise self.refusal(path, "an empty file")
         if size > self.max_bytes:
-            limit = f"{self.max_bytes / 2**20:.0f} MiB at most"
-            raise self.error(
-                f"{path}: {size / 2**20:.1f} MiB; expected {self.expected} of {limit}; {self.advice_if_large}"
-            )
+            raise self._size_refusal(path, size)
         return size
 
-    def read_bytes(self, path: Path) -> bytes:
-        """Return the contents of a file; raises the error as `check_size` does, or if the file cannot be read."""
-        self.check_size(path)
+    def read_bytes(self, path: Path, *, allow_pipe: bool = False) -> bytes:
+        """Return the contents of a file, or of a pipe if that is allowed.
+
+        Raises the error as `check_size` does, or if the file cannot be read.
+        """
+        is_pipe = allow_pipe and path.is_fifo()
+        if not is_pipe:
+            self.check_size(path)
         try:
-            return path.read_bytes()
+            with path.open("rb") as file:
+                data = file.read(self.max_bytes + 1 if is_pipe else -1)
         except OSError as error:
             raise self.refusal(path, error_text(error)) from None
+        if len(data) > self.max_bytes:
+            raise self._size_refusal(path, len(data))
+        return data
 
     def read_text(self, path: Path) -> str:
-        """Return the contents of a UTF-8 file, without a byte-order mark; raises the error if it is not UTF-8."""
-        return self._decode(self.read_bytes(path), path)
+        """Return the text of a UTF-8 file or pipe, without a byte-order mark; raises the error if it is not UTF-8."""
+        return self._decode(self.read_bytes(path, allow_pipe=True), path)
 
     def read_json(self, path: Path, kind: type[T], *, strict: bool = False) -> T:
-        """Return the value in a JSON file, which must be of this Python type; see `parse_json`."""
-        return self.parse_json(self.read_bytes(path), kind, path, strict=strict)
+        """Return the value in a JSON file or pipe, which must be of this Python type; see `parse_json`."""
+        return self.parse_json(self.read_bytes(path, allow_pipe=True), kind, path, strict=strict)
 
     def parse_json(self, data: bytes, kind: type[T], place: Path | str, *, strict: bool = False) -> T:
         """Return the value of a JSON text.
@@ -111,6 +117,12 @@ class FileSpec:
         if not isinstance(value, kind):
             raise self.refusal(place, f"a JSON {type(value).__name__}")
         return value
+
+    def _size_refusal(self, path: Path, size: int) -> ShapePriorError:
+        limit = f"{self.max_bytes / 2**20:.0f} MiB at most"
+        return self.error(
+            f"{path}: {size / 2**20:.1f} MiB; expected {self.expected} of {limit}; {self.advice_if_large}"
+        )
 
     def _decode(self, data: bytes, place: Path | str) -> str:
         try:

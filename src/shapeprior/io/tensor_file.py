@@ -126,7 +126,7 @@ class _BrokenHeader(Exception):
 
 @lru_cache(maxsize=64)
 def _parse_header(header: bytes, size: int) -> Mapping[str, TensorEntry]:
-    """Return the tensors of a file, in their order. Cached, since files with equally many samples have equal headers."""
+    """Return the tensors of a file, in their order. Cached: files with equally many samples have equal headers."""
     try:
         document = json.loads(header)
         spans = {name: _span(name, value) for name, value in document.items() if name != "__metadata__"}
