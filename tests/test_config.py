@@ -1,4 +1,4 @@
-"""Settings as JSON: every value comes back, and whatever does not fit is named."""
+"""Settings as JSON: every value comes back, and keys and values that do not fit are named."""
 
 import json
 import math

@@ -18,6 +18,7 @@ from shapeprior.datasets.prepare_shape import PrepareJob, prepare_shape
 from shapeprior.errors import MeshError
 from shapeprior.geometry.mesh import TriangleMesh
 from shapeprior.geometry.sampling import sample_surface
+from shapeprior.io.files import load_numpy
 from shapeprior.io.meshes import load_mesh
 from shapeprior.io.store import open_store
 from shapeprior.sdf.signed_distance import SHEET_HALF_THICKNESS
@@ -134,5 +135,5 @@ def cached_reference(
     if not file.exists():
         cache.mkdir(parents=True, exist_ok=True)
         np.save(file, np.stack(sign_reference.reference_inside(clean, raw, points)), allow_pickle=False)
-    inside, contested = np.load(file, allow_pickle=False)
+    inside, contested = load_numpy(file)
     return inside, contested

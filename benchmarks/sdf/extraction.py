@@ -29,6 +29,7 @@ from benchmarks.common.tables import print_machine, print_table
 from shapeprior.completion.prior import ShapePrior
 from shapeprior.completion.registry import bundled_priors, load
 from shapeprior.geometry.mesh import TriangleMesh, keep_components
+from shapeprior.io.files import load_numpy
 from shapeprior.models.decoder import DecodedField
 from shapeprior.sdf.isosurface.adaptive_grid import follow_surface, surface_grid
 from shapeprior.sdf.isosurface.extract import ExtractConfig, Extraction, extract_mesh
@@ -55,7 +56,7 @@ class DenseSigns:
         path = cache / f"{name}_{cells}.npz"
         shape = (cells + 1,) * 3
         if path.exists():
-            with np.load(path) as kept:
+            with load_numpy(path) as kept:
                 count = (cells + 1) ** 3
                 inside = np.unpackbits(kept["inside"], count=count).reshape(shape).view(np.bool_)
                 undecided = np.zeros(count, dtype=np.bool_)

@@ -1,4 +1,7 @@
-"""Frozen dataclasses: what their numbers may be, and to plain JSON and back, where unknown keys and wrong types are errors."""
+"""Settings as frozen dataclasses: conversion to plain JSON and back, and checks of their numbers.
+
+Reading is strict: an unknown key, a missing key and a value of another type are errors that name the key.
+"""
 
 import dataclasses
 import difflib
@@ -14,14 +17,20 @@ T = TypeVar("T")
 
 
 def config_to_json(config: Any) -> dict[str, Any]:
-    """All fields of a (nested) config dataclass as plain JSON values; tuples become lists."""
+    """Return all fields of a (nested) config dataclass as plain JSON values; tuples become lists."""
     return {field.name: _to_plain(getattr(config, field.name)) for field in dataclasses.fields(config)}
 
 
 def config_from_json(cls: type[T], value: object, *, where: str) -> T:
-    """Rebuild a config; `where` (a file) is named in errors together with the keys that lead to the value.
+    """Build a config from plain JSON.
 
-    Raises ConfigError on unknown or missing keys, on values of another type, and on what the config itself refuses.
+    Args:
+        cls: The config's dataclass.
+        value: A JSON object with all of its fields, and no others.
+        where: The place that errors name first, such as a file. The keys that lead to the value follow.
+
+    Raises:
+        ConfigError: a key is unknown or missing, a value has another type, or the config itself refuses a value.
     """
     if not isinstance(value, dict):
         raise ConfigError(f"{where}: {_kind(value)}; expected an object with the fields of {cls.__name__}")
@@ -40,6 +49,24 @@ def config_from_json(cls: type[T], value: object, *, where: str) -> T:
         return cls(**fields)
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from None
+
+
+def check_numbers(
+    config: object, *, at_least_one: Sequence[str] = (), positive: Sequence[str] = (), not_negative: Sequence[str] = ()
+) -> None:
+    """Check the ranges of a config's numbers, given as names of fields for each range.
+
+    Raises ConfigError, naming the field, for a number outside its range. NaN is outside all of them.
+    """
+    for names, expected, is_valid in (
+        (at_least_one, "at least 1", lambda number: number >= 1),
+        (positive, "a positive, finite number", lambda number: 0 < number < math.inf),
+        (not_negative, "0 or a positive, finite number", lambda number: 0 <= number < math.inf),
+    ):
+        for name in names:
+            value = getattr(config, name)
+            if not is_valid(value):
+                raise ConfigError(f"{name} = {value}; expected {expected}")
 
 
 def _to_plain(value: Any) -> Any:
@@ -75,18 +102,3 @@ def _from_plain(hint: Any, value: object, where: str) -> Any:
 
 def _kind(value: object) -> str:
     return f"found {type(value).__name__}"
-
-
-def check_numbers(
-    config: object, *, at_least_one: Sequence[str] = (), positive: Sequence[str] = (), not_negative: Sequence[str] = ()
-) -> None:
-    """Raise ConfigError, naming the field, for a number of a config that is not what its group says."""
-    for names, wanted, fits in (
-        (at_least_one, "at least 1", lambda value: value >= 1),
-        (positive, "a positive, finite number", lambda value: 0 < value < math.inf),
-        (not_negative, "0 or a positive, finite number", lambda value: 0 <= value < math.inf),
-    ):
-        for name in names:
-            value = getattr(config, name)
-            if not fits(value):
-                raise ConfigError(f"{name} = {value}; expected {wanted}")

@@ -16,7 +16,7 @@ from shapeprior.completion.batch import complete_folder
 from shapeprior.completion.registry import bundled_folder, load, prior_digest
 from shapeprior.completion.scan_job import CompletionSettings, ScanRow
 from shapeprior.errors import CheckpointError, ConfigError, ScanError
-from shapeprior.io.files import write_bytes
+from shapeprior.io.files import load_numpy, write_bytes
 from shapeprior.io.meshes import load_mesh
 from shapeprior.scans.observation import Observation
 from shapeprior.scans.simulation import camera_around, render_depth
@@ -210,7 +210,7 @@ def test_results_among_the_scans_are_no_scans(scans: Path) -> None:
 def test_a_scan_done_again_leaves_other_scans_alone(scans: Path, tmp_path: Path) -> None:
     (scans / "half.other_side.npy").write_bytes((scans / "half.npy").read_bytes())
     complete(scans, tmp_path / "out", resolution=32)
-    np.save(scans / "half.npy", np.load(scans / "half.npy")[::2])
+    np.save(scans / "half.npy", load_numpy(scans / "half.npy")[::2])
     complete(scans, tmp_path / "out", resolution=32)
     assert (tmp_path / "out" / "half.other_side.ply").exists()
     (scans / "half.other1.npy").write_bytes((scans / "half.npy").read_bytes())

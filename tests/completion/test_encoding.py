@@ -20,6 +20,7 @@ from shapeprior.errors import CompletionError, ConfigError, MeshError, OutputErr
 from shapeprior.evaluation.point_metrics import intersection_over_union
 from shapeprior.geometry.mesh import TriangleMesh
 from shapeprior.geometry.transforms import Similarity
+from shapeprior.io.files import load_numpy
 from shapeprior.io.meshes import save_mesh
 from shapeprior.models.latent_space import CodeSpace
 from shapeprior.sdf.signed_distance import SHEET_HALF_THICKNESS, SignedDistance
@@ -119,7 +120,7 @@ def test_saved_codes_hold_three_arrays_and_need_no_pickle(tmp_path: Path) -> Non
     placed = random_similarity(np.random.default_rng(0), scale=2.0)
     encoded = EncodedMesh(code=np.arange(3.0), T_unit_world=placed, error=0.25, mesh_unit=ellipsoid())
     path = encoded.save(tmp_path / "new" / "code.npz")
-    with np.load(path, allow_pickle=False) as found:
+    with load_numpy(path) as found:
         assert sorted(found.files) == ["T_unit_world", "code", "error"]
         np.testing.assert_array_equal(found["code"], [0.0, 1.0, 2.0])
         np.testing.assert_array_equal(found["T_unit_world"], placed.matrix())

@@ -11,6 +11,7 @@ from shapeprior.completion.prior import ShapePrior
 from shapeprior.completion.registry import load
 from shapeprior.completion.scan_job import CompletionSettings, complete_scan, complete_view
 from shapeprior.errors import ConfigError
+from shapeprior.io.files import load_numpy
 from shapeprior.io.meshes import load_mesh
 from shapeprior.scans.folder import ViewFiles
 from shapeprior.scans.observation import Observation
@@ -30,7 +31,7 @@ def half_mug(tmp_path: Path) -> Path:
 
 
 def test_a_view_becomes_what_the_prior_itself_makes_of_it(half_mug: Path) -> None:
-    view = Observation.from_points(np.load(half_mug))
+    view = Observation.from_points(load_numpy(half_mug))
     prior = load("mug")
     done = complete_view(view, prior, T_unit_world=None, settings=SETTINGS)
     expected = prior.complete(view, resolution=48)

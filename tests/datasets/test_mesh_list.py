@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from shapeprior.datasets.mesh_list import read_mesh_list
 from shapeprior.datasets.mesh_source import MeshSource
 from shapeprior.errors import DatasetError
-from shapeprior.io.files import NAME
+from shapeprior.io.files import STORE_NAME
 
 ROWS = [
     {"path": "mugs/b.obj", "id": "mug/one", "category": "mug", "split": "test", "up": "Z", "unit": "mm"},
@@ -79,7 +79,7 @@ def test_paths_may_lead_anywhere_but_ids_may_not(tmp_path: Path) -> None:
     assert (outside.path, outside.shape_id) == (tmp_path / "../up/a.obj", "up/a")
     assert absolute.path == tmp_path / "abs/a.obj"
     assert absolute.shape_id.endswith("abs/a")
-    assert NAME.fullmatch(absolute.shape_id)
+    assert STORE_NAME.fullmatch(absolute.shape_id)
     assert below.shape_id == "up/up/a"
 
 
@@ -96,7 +96,8 @@ def test_made_ids_give_way_to_given_ones(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "line 1: no column 'path'"),
+        ("", "an empty file; expected a list of meshes"),
+        ("\n", "line 1: no column 'path'"),
         ("file,up\na.obj,y\n", "line 1: unknown column 'file'; expected path, id, category, split, up, unit"),
         ("path,catgory\n", "line 1: unknown column 'catgory'; .* did you mean 'category'"),
         ("path;up\na.obj;y\n", "line 1: unknown column 'path;up'; .* commas"),
@@ -166,5 +167,5 @@ def test_any_text_is_a_list_or_a_clear_error(tmp_path_factory: pytest.TempPathFa
         sources = read_mesh_list(path)
     except DatasetError:
         return
-    assert all(NAME.fullmatch(source.shape_id) for source in sources)
+    assert all(STORE_NAME.fullmatch(source.shape_id) for source in sources)
     assert len({source.shape_id for source in sources}) == len(sources)

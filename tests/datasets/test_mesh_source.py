@@ -21,7 +21,7 @@ from shapeprior.datasets.mesh_source import (
     without_suffix,
 )
 from shapeprior.errors import ConfigError, MeshError
-from shapeprior.io.files import NAME
+from shapeprior.io.files import STORE_NAME
 from shapeprior.io.meshes import MESH_SUFFIXES
 
 
@@ -156,7 +156,7 @@ def test_only_the_last_suffix_goes() -> None:
 @given(st.lists(st.text(st.sampled_from("aA./-_ \\\n\0é:*"), max_size=8), max_size=12))
 def test_any_name_becomes_one_that_cannot_leave_the_folder(names: list[str]) -> None:
     ids = shape_ids(names)
-    assert all(NAME.fullmatch(shape_id) and ".." not in shape_id.split("/") for shape_id in ids)
+    assert all(STORE_NAME.fullmatch(shape_id) and ".." not in shape_id.split("/") for shape_id in ids)
     assert len({shape_id.lower() for shape_id in ids}) == len(names)
 
 

@@ -24,7 +24,7 @@ from shapeprior.datasets.shape_files import SampleFile
 from shapeprior.datasets.splits import assign_splits
 from shapeprior.errors import ConfigError, DatasetError, MeshError, OutputError
 from shapeprior.geometry.mesh import TriangleMesh
-from shapeprior.io.files import source_sha256
+from shapeprior.io.files import file_sha256
 from shapeprior.io.meshes import load_mesh, save_mesh
 from shapeprior.io.store import open_store
 from shapeprior.sdf.sampling import SamplingConfig
@@ -209,7 +209,7 @@ def test_nothing_but_broken_files_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "meshes" / "b.obj").write_bytes(b"v 0 0 0\n")
     with pytest.raises(MeshError, match="none of 2 files could be prepared") as caught:
         prepare(tmp_path / "meshes", tmp_path / "out")
-    assert "a.obj: the file is empty" in str(caught.value)
+    assert "a.obj: an empty file" in str(caught.value)
     assert "b.obj: 1 points and no faces" in str(caught.value)
     assert not (tmp_path / "out" / "manifest.json").exists()
 
@@ -448,7 +448,7 @@ def test_a_changed_source_is_prepared_again(tmp_path: Path) -> None:
     assert seen.sources == ["box.stl"]
     changed = [new.id for old, new in zip(before.shapes, after.shapes, strict=True) if old != new]
     assert changed == ["box"]
-    assert source_sha256(meshes / "box.stl") == after.shapes[1].source_sha256
+    assert file_sha256(meshes / "box.stl") == after.shapes[1].source_sha256
 
 
 @pytest.mark.parametrize(
@@ -474,7 +474,7 @@ def test_broken_settings_are_refused(tmp_path: Path) -> None:
     meshes, out = write_meshes(tmp_path / "meshes", {"ball.ply": SHAPES["ball.ply"]}), tmp_path / "out"
     prepare(meshes, out)
     (out / "settings.json").write_bytes(b"{")
-    with pytest.raises(DatasetError, match="cannot be read"):
+    with pytest.raises(DatasetError, match=r"settings\.json: not JSON"):
         prepare(meshes, out)
 
 

@@ -1,25 +1,15 @@
 """The pinhole camera and its lens, against numbers worked out by hand, OpenCV and round trips."""
 
-import json
-from pathlib import Path
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shapeprior.errors import ConfigError, ScanError
+from shapeprior.errors import ConfigError
 from shapeprior.geometry.camera import LensDistortion, PinholeCamera, has_measurement, look_at
-from shapeprior.io.intrinsics import camera_from_json
 from shapeprior.scans.observation import Observation
 
 CAMERA = PinholeCamera(fx=500.0, fy=600.0, cx=31.0, cy=22.5, width=64, height=48)
-MATRIX = [[500.0, 0.0, 31.0], [0.0, 600.0, 22.5], [0.0, 0.0, 1.0]]
-
-
-def write(path: Path, value: object) -> Path:
-    path.write_text(json.dumps(value))
-    return path
 
 
 def test_projection_of_known_points() -> None:
@@ -93,79 +83,6 @@ def test_look_at_along_up(height: float) -> None:
 def test_look_at_itself_is_refused() -> None:
     with pytest.raises(ValueError, match="cannot look at"):
         look_at(np.ones(3), np.ones(3))
-
-
-OURS = {"fx": 500, "fy": 600.0, "cx": 31, "cy": 22.5, "width": 64, "height": 48}
-REALSENSE = {"fx": 500, "fy": 600, "ppx": 31, "ppy": 22.5, "width": 64, "height": 48, "coeffs": [0, 0.0, 0, 0, 0]}
-OPEN3D = {"width": 64, "height": 48, "intrinsic_matrix": np.transpose(MATRIX).ravel().tolist()}
-BOP = {"cam_K": np.ravel(MATRIX).tolist(), "depth_scale": 0.1}
-
-
-@pytest.mark.parametrize(
-    ("value", "scale"),
-    [
-        (OURS, None),
-        ({**OURS, "depth_scale": 0.00025}, 0.00025),
-        ({**REALSENSE, "depth_scale": 0.001}, 0.001),
-        (OPEN3D, None),
-        ({**BOP, "width": 64, "height": 48}, 1e-4),
-        ({"17": {**BOP, "cam_R_w2c": [1] * 9}}, 1e-4),
-    ],
-)
-def test_every_dialect_gives_the_same_camera(tmp_path: Path, value: dict, scale: float | None) -> None:
-    camera, found_scale = camera_from_json(write(tmp_path / "camera.json", value), size=(64, 48))
-    assert camera == CAMERA
-    assert found_scale == (None if scale is None else pytest.approx(scale))
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [
-        ({"a": 1, "b": 2}, "found the keys 'a', 'b'; expected fx fy cx cy"),
-        ({}, "found the keys none"),
-        ([1, 2], "found a JSON list; expected a JSON object"),
-        ({"1": BOP, "2": BOP}, "found the cameras of 2 images, none for"),
-        (BOP, "states no image size"),
-        ({**OURS, "width": 32}, "made for images of 32 x 48 pixels; the depth image is 64 x 48"),
-        ({**OURS, "width": 64.5}, "expected whole pixels"),
-        ({**OURS, "fx": "500"}, "fx is '500'; expected a number"),
-        ({**OURS, "fx": None}, "fx is None; expected a number"),
-        ({**OURS, "fx": 10**400}, "expected a number"),
-        ({**OURS, "fx": float("nan")}, "expected positive, finite pixels"),
-        ({**OURS, "fx": -1}, "expected positive, finite pixels"),
-        ({**OURS, "depth_scale": 0}, "depth_scale 0.0; expected a positive length"),
-        ({**REALSENSE, "coeffs": [0.1, 0, 0, 0, 0]}, "coeffs states lens distortion"),
-        ({**REALSENSE, "coeffs": 3}, "coeffs is 3; expected a list"),
-        ({**OPEN3D, "intrinsic_matrix": np.ravel(MATRIX).tolist()}, "column by column"),
-        ({**BOP, "cam_K": np.transpose(MATRIX).ravel().tolist()}, "row by row"),
-        ({**BOP, "cam_K": [500.0, 0.0]}, "as nine numbers, row by row"),
-        ({**BOP, "cam_K": MATRIX}, "expected a number"),
-    ],
-)
-def test_other_files_are_refused_in_one_line(tmp_path: Path, value: object, text: str) -> None:
-    path = write(tmp_path / "camera.json", value)
-    size = None if value is BOP else (64, 48)
-    with pytest.raises(ScanError) as caught:
-        camera_from_json(path, size=size)
-    message = str(caught.value)
-    assert text in message
-    assert message.startswith(str(path))
-    assert "\n" not in message
-
-
-@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe\x00", b"[" * 100_000, b'{"fx": ' + b"9" * 5000 + b"}"])
-def test_broken_json_is_refused(tmp_path: Path, content: bytes) -> None:
-    path = tmp_path / "camera.json"
-    path.write_bytes(content)
-    with pytest.raises(ScanError, match="cannot be read as JSON"):
-        camera_from_json(path)
-
-
-def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ScanError, match="no such file"):
-        camera_from_json(tmp_path / "none.json")
-    with pytest.raises(ScanError, match="cannot be read"):
-        camera_from_json(tmp_path)
 
 
 COEFFICIENTS = {"k1": 0.12, "k2": -0.25, "p1": 0.0011, "p2": -0.0007, "k3": 0.08, "k4": 0.03, "k5": -0.01, "k6": 0.005}
@@ -269,63 +186,6 @@ def test_a_sphere_through_a_bent_lens_is_a_sphere() -> None:
         depth, PinholeCamera(fx=60.0, fy=62.0, cx=31.0, cy=24.0, width=64, height=48), pose
     )
     assert np.abs(np.linalg.norm(straight.points_world - pose.apply(center), axis=1) - radius).max() > 1e-3
-
-
-SIZE = {"width": 640, "height": 480}
-VALUES = list(COEFFICIENTS.values())
-LENS_MATRIX = [500.0, 0.0, 320.0, 0.0, 510.0, 240.0, 0.0, 0.0, 1.0]
-
-
-@pytest.mark.parametrize(
-    ("value", "lens"),
-    [
-        ({"fx": 500, "fy": 510, "cx": 320, "cy": 240, **SIZE, **COEFFICIENTS}, COEFFICIENTS),
-        ({"fx": 500, "fy": 510, "cx": 320, "cy": 240, **SIZE, **COEFFICIENTS, "codx": 0, "cody": 0.0}, COEFFICIENTS),
-        ({"fx": 500, "fy": 510, "ppx": 320, "ppy": 240, **SIZE, "coeffs": VALUES[:5], "model": "Brown Conrady"}, FIVE),
-        ({"fx": 500, "fy": 510, "ppx": 320, "ppy": 240, **SIZE, "coeffs": [0] * 5, "model": "distortion.none"}, {}),
-        ({"K": LENS_MATRIX, "D": VALUES[:5], "distortion_model": "plumb_bob", **SIZE}, FIVE),
-        (
-            {"k": LENS_MATRIX, "d": VALUES, "distortion_model": "rational_polynomial", **SIZE, "binning_x": 0},
-            COEFFICIENTS,
-        ),
-        ({"K": LENS_MATRIX, "D": [], "distortion_model": "", **SIZE, "roi": {"x_offset": 0, "y_offset": 0}}, {}),
-    ],
-)
-def test_intrinsics_files_state_the_lens(tmp_path: Path, value: dict, lens: dict[str, float]) -> None:
-    path = tmp_path / "camera.json"
-    path.write_text(json.dumps(value))
-    camera, scale = camera_from_json(path, size=(640, 480))
-    assert scale is None
-    assert camera == PinholeCamera(
-        fx=500.0, fy=510.0, cx=320.0, cy=240.0, width=640, height=480, lens=LensDistortion(**lens)
-    )
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [
-        ({"K": LENS_MATRIX, "D": VALUES[:4], "distortion_model": "equidistant"}, "of model 'equidistant'"),
-        ({"K": LENS_MATRIX, "D": VALUES[:5]}, "of model 'unstated'"),
-        ({"K": LENS_MATRIX, "D": [*VALUES, 0.1], "distortion_model": "rational_polynomial"}, "9 coefficients"),
-        ({"K": [0.0] * 9, "D": []}, "expected fx 0 cx"),
-        ({"K": LENS_MATRIX, "binning_x": 2}, "binning [2.0]"),
-        ({"K": LENS_MATRIX, "roi": {"x_offset": 8, "y_offset": 0}}, "region of interest at [8.0, 0.0]"),
-        (
-            {"fx": 5, "fy": 5, "ppx": 3, "ppy": 2, "coeffs": VALUES[:5], "model": "inverse_brown_conrady"},
-            "'inverse_brown",
-        ),
-        ({"fx": 5, "fy": 5, "cx": 3, "cy": 2, "codx": 0.1}, "codx is 0.1"),
-        ({"fx": 5, "fy": 5, "cx": 3, "cy": 2, "k1": float("nan")}, "expected finite numbers"),
-        ({"fx": 5, "fy": 5, "cx": 3, "cy": 2, "k1": "a"}, "k1 is 'a'; expected a number"),
-    ],
-)
-def test_other_lenses_are_refused(tmp_path: Path, value: dict, text: str) -> None:
-    path = tmp_path / "camera.json"
-    path.write_text(json.dumps(value))
-    with pytest.raises(ScanError) as caught:
-        camera_from_json(path, size=(640, 480))
-    assert text in str(caught.value)
-    assert "\n" not in str(caught.value)
 
 
 def test_a_coefficient_must_be_a_number() -> None:

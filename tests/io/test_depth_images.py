@@ -1,17 +1,18 @@
-"""Depth images of every kind, as other libraries write them; what stands beside them in NPZ and EXR files; damage."""
+"""Depth images and masks in PNG, TIFF, NPY and NPZ files, as other libraries write them, and damaged."""
 
 import io
 import json
-import sys
+import re
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
-import OpenEXR
 import pytest
-from helpers.scan_writers import damaged, saved
+from helpers.scan_writers import damaged, npy_bytes, npz_bytes, png_bytes, refused_scan, saved
 from PIL import Image
 
-from shapeprior.errors import ConfigError, ScanError
+from shapeprior.errors import ScanError
 from shapeprior.geometry.transforms import Similarity
 from shapeprior.io.depth_images import read_depth, read_depth_image, read_mask
 from shapeprior.scans.read import read_scan
@@ -19,13 +20,9 @@ from shapeprior.scans.read import read_scan
 METRES = np.linspace(0.5, 3.0, 6 * 8, dtype=np.float32).reshape(6, 8)
 K = np.array([[10.0, 0.0, 3.5], [0.0, 11.0, 2.5], [0.0, 0.0, 1.0]])
 INTRINSICS = {"fx": 10.0, "fy": 11.0, "cx": 3.5, "cy": 2.5}
-
-
-def exr(path: Path, channels: dict[str, np.ndarray], **header: object) -> Path:
-    header = {"compression": OpenEXR.ZIP_COMPRESSION, "type": OpenEXR.scanlineimage, **header}
-    with OpenEXR.File(header, channels) as file:
-        file.write(str(path))
-    return path
+RAW = np.arange(12, dtype=np.uint16).reshape(3, 4) * 1000
+SMALL_INTRINSICS = {"fx": 4.0, "fy": 4.0, "cx": 1.5, "cy": 1.0}
+NO_DEPTH = np.array([[0.0, -1.0, np.nan], [0.0, -2.0, np.inf]])
 
 
 def tiff(path: Path, values: np.ndarray) -> Path:
@@ -34,119 +31,87 @@ def tiff(path: Path, values: np.ndarray) -> Path:
 
 
 def npz(path: Path, **arrays: object) -> Path:
-    np.savez_compressed(path, **arrays)  # pyright: ignore[reportArgumentType]
-    return path
+    return saved(path, npz_bytes(**arrays))
 
 
-def refused(path: Path, **options: object) -> str:
-    with pytest.raises(ScanError) as caught:
-        read_scan(path, **options)  # pyright: ignore[reportArgumentType]
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
+def bomb(width: int, height: int) -> bytes:
+    """A PNG whose header alone states a size."""
+
+    def chunk(name: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+
+    header = struct.pack(">IIBBBBB", width, height, 16, 0, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 99)) + chunk(b"IEND", b"")
+    )
 
 
-@pytest.mark.parametrize("kind", [np.float32, np.float16])
-@pytest.mark.parametrize(
-    "names",
-    [
-        ["Z"],
-        ["anything"],
-        ["Y"],
-        ["R"],
-        ["Z", "A", "R"],
-        ["View.Depth.Z", "View.A"],
-        ["Depth.V", "X.B"],
-        ["depth", "A"],
-    ],
-    ids="+".join,
-)
-def test_exr_depth_channels(tmp_path: Path, kind: type, names: list[str]) -> None:
-    depth = METRES.astype(kind)
-    channels = {name: depth if number == 0 else depth + kind(1.0) for number, name in enumerate(names)}
-    path = exr(tmp_path / "a.exr", channels)
-    np.testing.assert_array_equal(read_depth(path), depth.astype(np.float64))
-    np.testing.assert_array_equal(read_depth(path, depth_scale=0.5), 0.5 * depth.astype(np.float64))
+def test_depth_png_in_millimetres_and_in_other_units(tmp_path: Path) -> None:
+    path = saved(tmp_path / "depth.png", png_bytes(RAW))
+    np.testing.assert_allclose(read_depth(path), RAW / 1000)
+    np.testing.assert_allclose(read_depth(path, depth_scale=0.0002), RAW / 5000)
 
 
-@pytest.mark.parametrize(("kind", "huge"), [(np.float32, 1e10), (np.float32, np.inf), (np.float16, 65504.0)])
-def test_exr_pixels_that_met_nothing_are_background(tmp_path: Path, kind: type, huge: float) -> None:
-    depth = METRES.astype(kind)
-    depth[0, :3] = huge
-    depth[1, 0] = np.nan
-    path = exr(tmp_path / "a.exr", {"Z": depth})
-    expected = np.where(np.isfinite(depth) & (depth < 1e4), depth, 0.0)
-    np.testing.assert_array_equal(read_depth(path), expected)
-    camera = saved(tmp_path / "k.json", json.dumps(INTRINSICS).encode())
-    assert len(read_scan(path, intrinsics=camera, background_is_free=True).background_directions) == 4
-    assert len(read_scan(path, intrinsics=camera).background_directions) == 0
+def test_depth_npy_of_floats_is_metres_and_of_integers_raw(tmp_path: Path) -> None:
+    metres = RAW.astype(np.float32) / 1000
+    metres[0, :3] = [np.nan, np.inf, -1.0]
+    expected = np.where(RAW < 3000, 0.0, RAW / 1000)
+    np.testing.assert_allclose(read_depth(saved(tmp_path / "a.npy", npy_bytes(metres))), expected)
+    # A scale that the caller states is one that the numbers have, whatever they are.
+    np.testing.assert_allclose(read_depth(tmp_path / "a.npy", depth_scale=0.5), 0.5 * expected)
+    np.testing.assert_allclose(read_depth(saved(tmp_path / "b.npy", npy_bytes(RAW))), RAW / 1000)
+    np.testing.assert_allclose(
+        read_depth(saved(tmp_path / "c.npy", npy_bytes(-RAW.astype(np.int32) + 5000)))[0], [5, 4, 3, 2]
+    )
 
 
-def test_exr_whole_numbers_are_scaled_like_a_pngs(tmp_path: Path) -> None:
-    raw = (METRES * 1000).astype(np.uint32)
-    path = exr(tmp_path / "a.exr", {"Z": raw})
-    np.testing.assert_allclose(read_depth(path), raw / 1000)
-    np.testing.assert_allclose(read_depth(path, depth_scale=0.01), raw / 100)
+@pytest.mark.parametrize("kind", ["L", "1", "P", "RGB", "RGBA", "LA", "npy-bool", "npy-float"])
+def test_masks_of_every_kind(tmp_path: Path, kind: str) -> None:
+    intrinsics = saved(tmp_path / "camera.json", json.dumps(SMALL_INTRINSICS).encode())
+    truth = np.zeros((3, 4), dtype=bool)
+    truth[1, 1:] = True
+    if kind.startswith("npy"):
+        path = saved(tmp_path / "mask.npy", npy_bytes(truth if kind == "npy-bool" else np.where(truth, 0.5, 0.0)))
+    else:
+        path = tmp_path / "mask.png"
+        image = Image.fromarray(truth.astype(np.uint8) * 255)
+        if kind == "P":
+            image = Image.fromarray(truth.astype(np.uint8))
+            image.putpalette([9, 9, 9, 9, 9, 9])  # Both colours alike: the index counts.
+        elif kind != "L":
+            image = image.convert(kind)
+        image.save(path)
+    np.testing.assert_array_equal(read_mask(path), truth)
+    depth = saved(tmp_path / "depth.png", png_bytes(RAW))
+    assert len(read_scan(depth, intrinsics=intrinsics, mask=path).points_world) == 3
 
 
-def test_exr_grey_pictures_of_depth_but_no_others(tmp_path: Path) -> None:
-    path = exr(tmp_path / "a.exr", {"R": METRES, "G": METRES, "B": METRES})
-    np.testing.assert_array_equal(read_depth(path), METRES)
-    assert "a picture of red, green" in refused(exr(path, {"R": METRES, "G": METRES + 1, "B": METRES}))
-    assert "the channels 'U', 'W'" in refused(exr(path, {"U": METRES, "W": METRES}))
-
-
-def test_exr_data_beside_the_whole_image(tmp_path: Path) -> None:
-    # A renderer's crop: 6 rows of 8 from (2, 1) of an image of 7 rows of 12.
-    windows = {
-        "dataWindow": (np.array([2, 1], np.int32), np.array([9, 6], np.int32)),
-        "displayWindow": (np.array([0, 0], np.int32), np.array([11, 6], np.int32)),
-    }
-    depth = read_depth(exr(tmp_path / "a.exr", {"Z": METRES}, **windows))
-    expected = np.zeros((7, 12))
-    expected[1:7, 2:10] = METRES
-    np.testing.assert_array_equal(depth, expected)
-
-
-def test_exr_of_several_parts(tmp_path: Path) -> None:
-    parts = [
-        OpenEXR.Part({"type": OpenEXR.scanlineimage}, {"A": METRES, "B": METRES}, name="picture"),
-        OpenEXR.Part({"type": OpenEXR.scanlineimage}, {"Z": METRES + 1}, name="depth"),
-    ]
-    with OpenEXR.File(parts) as file:
-        file.write(str(tmp_path / "a.exr"))
-    np.testing.assert_array_equal(read_depth(tmp_path / "a.exr"), METRES + 1)
-
-
-def test_exr_sizes_are_checked_before_pixels_are_decoded(tmp_path: Path) -> None:
-    content = bytearray(exr(tmp_path / "a.exr", {"Z": METRES}).read_bytes())
-    for window in (b"dataWindow", b"displayWindow"):
-        at = content.index(window + b"\0box2i\0") + len(window) + 7 + 4
-        content[at + 8 : at + 16] = np.array([99_999, 99_999], "<i4").tobytes()
-    assert "pixels" in refused(saved(tmp_path / "b.exr", bytes(content)))
-
-
-@pytest.mark.parametrize("compression", ["NO_COMPRESSION", "ZIP_COMPRESSION", "PIZ_COMPRESSION"])
-def test_damaged_exr_files_give_depth_or_one_line(tmp_path: Path, compression: str) -> None:
-    content = exr(tmp_path / "a.exr", {"Z": METRES}, compression=getattr(OpenEXR, compression)).read_bytes()
-    path = tmp_path / "b.exr"
-    for cut in range(1, len(content), 37):
-        assert str(path) in refused(saved(path, content[:cut]))
-    for changed in damaged(content, count=60, seed=3, head=400):
-        path.write_bytes(changed)
-        try:
-            depth = read_depth(path)
-        except ScanError as error:
-            message = str(error)
-            assert "\n" not in message
-        else:
-            assert np.isfinite(depth).all()
-
-
-def test_without_openexr_the_install_line_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = exr(tmp_path / "a.exr", {"Z": METRES})
-    monkeypatch.setitem(sys.modules, "OpenEXR", None)
-    with pytest.raises(ConfigError, match=r"pip install 'shapeprior\[exr\]'"):
+def test_depth_without_any_measurement_is_counted(tmp_path: Path) -> None:
+    intrinsics = saved(tmp_path / "camera.json", json.dumps(SMALL_INTRINSICS).encode())
+    path = saved(tmp_path / "a.npy", npy_bytes(NO_DEPTH.reshape(1, 6)[:, :5]))
+    text = "no depth in front of the camera in 5 pixels (1 are NaN or infinite, 2 negative, 2 zero)"
+    with pytest.raises(ScanError, match=re.escape(text)):
         read_depth(path)
+    assert text in refused_scan(path, intrinsics=intrinsics)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "text"),
+    [
+        ("a.png", b"junk", "no readable PNG"),
+        ("a.png", png_bytes(RAW)[:60], "no readable PNG"),
+        ("a.png", png_bytes(RAW.astype(np.uint8)), "pixel type 'L'; expected 16-bit grey"),
+        ("a.png", png_bytes(np.zeros((3, 4, 3), dtype=np.uint8)), "pixel type 'RGB'; expected 16-bit grey"),
+        ("a.png", png_bytes(RAW), "a depth image of 4 x 3 pixels without intrinsics"),
+        ("a.png", bomb(8001, 8000), "64000000 at most"),
+        ("a.png", bomb(9999, 9999), "64000000 at most"),
+        ("a.png", bomb(60000, 60000), "64000000 at most"),
+        ("a.png", bomb(100, 100), "no readable PNG"),
+        ("a.npy", npy_bytes(NO_DEPTH[:, :2]), "without intrinsics"),
+    ],
+)
+def test_other_files_are_refused_in_one_line(tmp_path: Path, name: str, content: bytes, text: str) -> None:
+    assert text in refused_scan(saved(tmp_path / name, content))
 
 
 @pytest.mark.parametrize("suffix", [".tif", ".TIFF"])
@@ -160,8 +125,8 @@ def test_tiff_depth(tmp_path: Path, suffix: str, kind: type) -> None:
 def test_tiff_masks_and_pictures(tmp_path: Path) -> None:
     truth = METRES > 1.0
     np.testing.assert_array_equal(read_mask(tiff(tmp_path / "m.tif", truth.astype(np.uint8) * 255)), truth)
-    assert "a TIFF of pixel type 'L'" in refused(tmp_path / "m.tif")
-    assert "no readable TIFF" in refused(saved(tmp_path / "a.tif", b"II*\0junk"))
+    assert "a TIFF of pixel type 'L'" in refused_scan(tmp_path / "m.tif")
+    assert "no readable TIFF" in refused_scan(saved(tmp_path / "a.tif", b"II*\0junk"))
 
 
 def test_damaged_tiff_files_give_depth_or_one_line(tmp_path: Path) -> None:
@@ -209,7 +174,7 @@ def test_npz_depth_brings_its_camera_mask_and_scale(tmp_path: Path) -> None:
     ],
 )
 def test_other_npz_files_are_refused(tmp_path: Path, arrays: dict, text: str) -> None:
-    assert text in refused(npz(tmp_path / "a.npz", **arrays))
+    assert text in refused_scan(npz(tmp_path / "a.npz", **arrays))
 
 
 def test_a_scale_that_cannot_be_metres_is_refused_unless_the_caller_says_so(tmp_path: Path) -> None:
@@ -217,7 +182,7 @@ def test_a_scale_that_cannot_be_metres_is_refused_unless_the_caller_says_so(tmp_
     Image.fromarray((METRES * 1000).astype(np.uint16)).save(path)
     for scale in (25.0, 1000.0):
         camera = saved(tmp_path / "k.json", json.dumps({**INTRINSICS, "depth_scale": scale}).encode())
-        assert f"a depth scale of {scale:g} metres" in refused(path, intrinsics=camera)
+        assert f"a depth scale of {scale:g} metres" in refused_scan(path, intrinsics=camera)
         assert len(read_scan(path, intrinsics=camera, depth_scale=0.001).points_world) == 48
 
 
@@ -241,7 +206,7 @@ def test_bops_scene_files_hold_the_camera_of_each_image(tmp_path: Path) -> None:
     z = raw[0, 0] * 1e-4
     np.testing.assert_allclose(first, [-3.5 / 17 * z, -2.5 / 11 * z, z])
     path.rename(tmp_path / "depth.png")
-    assert "none for an image named 'depth'" in refused(tmp_path / "depth.png", intrinsics=camera)
+    assert "none for an image named 'depth'" in refused_scan(tmp_path / "depth.png", intrinsics=camera)
 
 
 def test_a_camera_pose_moves_the_view_to_the_world(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Mesh files: what is written comes back, what is broken is refused in one line, and no write is ever half done."""
+"""Mesh files: written meshes come back, broken files are refused in one line, and no write is ever half done."""
 
 import json
 import os
@@ -30,7 +30,7 @@ MEMORY = 64 << 20
 
 
 def as_bytes(data: object) -> bytes:
-    """What one of trimesh's exporters returned."""
+    """Return the bytes that one of trimesh's exporters made."""
     if isinstance(data, str):
         return data.encode()
     assert isinstance(data, bytes)
@@ -38,12 +38,12 @@ def as_bytes(data: object) -> bytes:
 
 
 def exported(mesh: TriangleMesh, kind: str) -> bytes:
-    """The bytes of a mesh file as trimesh writes it."""
+    """Return the bytes of a mesh file as trimesh writes it."""
     return as_bytes(to_trimesh(mesh).export(file_type=kind))
 
 
 def glb(document: dict[str, Any] | bytes, blob: bytes = b"") -> bytes:
-    """A GLB file from its JSON and its binary chunk."""
+    """Return a GLB file of its JSON and its binary chunk."""
     text = document if isinstance(document, bytes) else json.dumps(document).encode()
     text += b" " * (-len(text) % 4)
     blob += b"\0" * (-len(blob) % 4)
@@ -52,7 +52,7 @@ def glb(document: dict[str, Any] | bytes, blob: bytes = b"") -> bytes:
 
 
 def tetra_document(**changes: Any) -> dict[str, Any]:
-    """The JSON of a GLB file that holds TETRA, before changes."""
+    """Return the JSON of a GLB file that holds TETRA, with changes."""
     return {
         "asset": {"version": "2.0"},
         "scene": 0,
@@ -89,7 +89,7 @@ def write(folder: Path, name: str, data: bytes) -> Path:
 
 
 def refusal(path: Path) -> str:
-    """The message of the MeshError that loading must end in, within bounded memory."""
+    """Return the message of the MeshError that loading must end in, within bounded memory."""
     tracemalloc.start()
     try:
         with pytest.raises(MeshError) as caught:
@@ -105,7 +105,7 @@ def refusal(path: Path) -> str:
     return message
 
 
-# What is written comes back.
+# Written meshes come back.
 
 
 @pytest.mark.parametrize("suffix", [".ply", ".obj", ".stl", ".glb", ".PLY"])
@@ -259,7 +259,7 @@ def test_the_order_of_parts_is_not_left_to_chance(tmp_path: Path) -> None:
     assert load_mesh(path).volume == pytest.approx(2 / 6, rel=1e-6)
 
 
-# What is broken is refused.
+# Broken files are refused.
 
 OFF_LIE = b"OFF\n1000000000000 12 0\n0 0 0\n"
 PLY_LIE = PLY_HEADER.replace(b"vertex 3", b"vertex 1000000000000")
@@ -284,11 +284,11 @@ BROKEN: dict[str, tuple[str, bytes, str]] = {
     "ply points": ("a.ply", PLY_POINTS, "3 points and no faces"),
     "ply without end of header": ("a.ply", PLY[:150], "header is broken"),
     "ply cut": ("a.ply", PLY[:-40], "cannot be read"),
-    "ply promises": ("a.ply", PLY_LIE, "promises 1000000000001 elements"),
+    "ply promises": ("a.ply", PLY_LIE, "states 1000000000001 elements"),
     "ply promises less than nothing": (
         "a.ply",
         PLY_LIE.replace(b"end_header", b"element x -1000000000000\nend_header"),
-        "promises 1000000000001 elements",
+        "states 1000000000001 elements",
     ),
     "ply promises a long list": ("a.ply", PLY_LIST_LIE, "cannot be read"),
     "ply nan": ("a.ply", PLY_HEADER + b"0 0 0\nnan 0 0\n0 1 0\n3 0 1 2\n", "1 vertices are NaN"),
@@ -302,7 +302,7 @@ BROKEN: dict[str, tuple[str, bytes, str]] = {
     "stl promises": ("a.stl", STL[:80] + struct.pack("<I", 4_000_000_000) + STL[84:], "cannot be read"),
     "stl without faces": ("a.stl", STL[:80] + struct.pack("<I", 0), "neither vertices nor faces"),
     "stl nan": ("a.stl", STL[:96] + struct.pack("<f", np.nan) + STL[100:], "1 vertices are NaN"),
-    "off promises": ("a.off", OFF_LIE, "promises 1000000000000 elements in 29 bytes"),
+    "off promises": ("a.off", OFF_LIE, "states 1000000000000 elements in 29 bytes"),
     "off without keyword": ("a.off", TETRA_OFF, "header is broken"),
     "off in four dimensions": ("a.off", b"4OFF\n" + TETRA_OFF, "header is broken"),
     "off cut": ("a.off", b"OFF\n" + TETRA_OFF[:30], "cannot be read|no faces"),
@@ -324,7 +324,7 @@ BROKEN: dict[str, tuple[str, bytes, str]] = {
             ),
             TETRA_BLOB,
         ),
-        "promises",
+        "states",
     ),
     "glb nan": ("a.glb", glb(tetra_document(), b"\xff" * 48 + TETRA_BLOB[48:]), "4 vertices are NaN"),
     "glb infinite placement": (
@@ -374,13 +374,13 @@ def test_broken_files_are_refused(case: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("suffix", MESH_SUFFIXES)
 def test_empty_files_are_refused(suffix: str, tmp_path: Path) -> None:
-    assert "the file is empty" in refusal(write(tmp_path, f"a{suffix}", b""))
+    assert "an empty file" in refusal(write(tmp_path, f"a{suffix}", b""))
 
 
 def test_missing_files_folders_and_other_suffixes_are_refused(tmp_path: Path) -> None:
     assert "No such file" in refusal(tmp_path / "none.ply")
     (tmp_path / "folder.ply").mkdir()
-    assert "not a file" in refusal(tmp_path / "folder.ply")
+    assert "a folder" in refusal(tmp_path / "folder.ply")
     assert "suffix '.gltf'" in refusal(write(tmp_path, "a.gltf", b"{}"))
     assert "suffix ''" in refusal(write(tmp_path, "mesh", b"x"))
 
@@ -389,11 +389,11 @@ def test_files_beyond_the_limit_are_not_even_read(tmp_path: Path) -> None:
     path = tmp_path / "huge.ply"
     with open(path, "wb") as file:
         file.truncate((1 << 30) + 1)
-    assert "at most 1 GiB" in refusal(path)
+    assert "1024 MiB at most" in refusal(path)
 
 
 def instances(*, faces: int, vertices: int, meshes: int, nodes: int) -> bytes:
-    """A small GLB file of nodes that share meshes, which share their numbers."""
+    """Return a small GLB file of nodes that share meshes, which share their numbers."""
     document = tetra_document(
         nodes=[{"mesh": i % meshes} for i in range(nodes)],
         scenes=[{"nodes": list(range(nodes))}],
@@ -556,7 +556,7 @@ def test_the_longest_name_that_the_file_system_takes_is_written(tmp_path: Path) 
 
 @pytest.mark.parametrize("name", ["mesh", "mesh.gltf", "mesh.ply.gz"])
 def test_other_suffixes_are_not_written(name: str, tmp_path: Path) -> None:
-    with pytest.raises(OutputError, match=r"expected \.ply \.obj \.stl or \.glb"):
+    with pytest.raises(OutputError, match=r"expected \.ply, \.obj, \.stl or \.glb"):
         save_mesh(tmp_path / name, TETRA)
     assert names(tmp_path) == []
 

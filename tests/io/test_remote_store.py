@@ -1,4 +1,4 @@
-"""What only remote stores have: drivers that are missing, fail, cannot rename, or show a file while it is written."""
+"""Remote stores whose drivers are missing, fail, cannot rename, or show a file while it is written."""
 
 import sys
 import uuid
@@ -16,7 +16,7 @@ from shapeprior.io.store import open_store
 
 
 class Fault(Exception):
-    """What a driver's own library raises; no OSError."""
+    """An error of a driver's own library, which is no OSError."""
 
 
 class SlowFiles(MemoryFileSystem):
@@ -141,7 +141,7 @@ def test_a_listing_is_never_an_old_one(store: RemoteStore, slow: type[SlowFiles]
 
 def test_without_fsspec_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "fsspec.core", None)
-    with pytest.raises(DatasetError, match=r"^s3://bucket/x: needs fsspec.*pip install 'shapeprior\[remote\]'"):
+    with pytest.raises(DatasetError, match=r"^s3://bucket/x: URLs need fsspec.*pip install 'shapeprior\[remote\]'"):
         open_store("s3://bucket/x")
     open_store("folder")
 

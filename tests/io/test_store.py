@@ -1,4 +1,4 @@
-"""Stores: what every one of them does, on a folder, behind a URL of files, and on an object store in memory."""
+"""Stores in a folder, behind a URL of files, and in an object store in memory: all of them behave alike."""
 
 import os
 import threading
@@ -18,7 +18,7 @@ KINDS = ["folder", "file://", "memory://"]
 
 @pytest.fixture(params=KINDS)
 def root(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """A place that does not exist yet."""
+    """Return a place that does not exist yet."""
     if request.param == "memory://":
         return f"memory://{uuid.uuid4().hex}/data"
     return f"{tmp_path}/new" if request.param == "folder" else f"file://{tmp_path}/new"
@@ -157,7 +157,7 @@ def test_what_a_killed_write_left_is_not_listed(tmp_path: Path) -> None:
 
 
 def test_nothing_half_written_stays(tmp_path: Path) -> None:
-    # The neighbour is written, but cannot be renamed onto a folder.
+    # The temporary file is written, but cannot be renamed onto a folder.
     (tmp_path / "a" / "folder").mkdir(parents=True)
     with pytest.raises(OutputError):
         LocalStore(tmp_path).write("a/folder", b"1")

@@ -1,4 +1,4 @@
-"""Tensor files: what another writer wrote is read by rows, and no header is believed that does not fit its file."""
+"""Tensor files: rows of files by another writer are read, and headers that do not fit their file are refused."""
 
 import json
 import struct
@@ -14,7 +14,7 @@ from safetensors.numpy import load, save
 
 from shapeprior.errors import DatasetError
 from shapeprior.io.store import LocalStore, open_store
-from shapeprior.io.tensor_file import FIRST_BYTES, MAX_HEADER_BYTES, TensorFile
+from shapeprior.io.tensor_file import FIRST_READ_BYTES, MAX_HEADER_BYTES, TensorFile
 
 RNG = np.random.default_rng(4)
 TENSORS = {
@@ -29,7 +29,7 @@ TENSORS = {
 
 
 def raw(header: object, data: bytes = b"", *, length: int | None = None) -> bytes:
-    """A file with any header, given as JSON or as its bytes."""
+    """Return a file with any header, given as JSON or as its bytes."""
     text = header if isinstance(header, bytes) else json.dumps(header).encode()
     return struct.pack("<Q", len(text) if length is None else length) + text + data
 
@@ -62,7 +62,7 @@ def test_only_the_rows_asked_for_are_read(store: WatchedStore) -> None:
     store.write("t", save({"a": np.zeros((100_000, 3), np.float32), "b": np.zeros(100_000, np.float16)}))
     file = TensorFile(store, "t")
     before = store.total
-    assert before <= FIRST_BYTES
+    assert before <= FIRST_READ_BYTES
     file.rows("a", 50_000, 50_100)
     assert store.total - before == 100 * 12
     file.rows("b", 0, 70)

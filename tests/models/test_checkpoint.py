@@ -110,7 +110,7 @@ def test_missing_and_misplaced(tmp_path: Path) -> None:
 
 
 def test_no_run_at_all(tmp_path: Path) -> None:
-    assert "no config.json" in refusal(tmp_path / "nowhere", tmp_path / "nowhere")
+    assert "config.json: No such file" in refusal(tmp_path / "nowhere", tmp_path / "nowhere")
     (tmp_path / "file").write_text("")
     refusal(tmp_path / "file", tmp_path / "file")
 

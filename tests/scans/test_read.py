@@ -1,21 +1,19 @@
-"""Reading scans: round trips through each format, and one clear line for each way a file can be wrong."""
+"""Reading scans: views from points and depth, with the files beside them, and one clear line for each fault."""
 
-import io
+import dataclasses
 import json
-import struct
-import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
-import trimesh
+from helpers.scan_writers import npy_bytes, ply_bytes, png_bytes
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
 from shapeprior.errors import ConfigError, ScanError, ShapePriorError
 from shapeprior.geometry.transforms import Similarity
-from shapeprior.io import files
+from shapeprior.io import files, point_files
 from shapeprior.io.depth_images import read_depth, read_mask
 from shapeprior.io.point_files import read_cloud
 from shapeprior.scans.placement import read_pose
@@ -31,17 +29,6 @@ def intrinsics(tmp_path: Path) -> Path:
     path = tmp_path / "camera.json"
     path.write_text(json.dumps(INTRINSICS))
     return path
-
-
-def read_points(path: Path) -> np.ndarray:
-    return read_cloud(path).points
-
-
-def ply(*, mesh: bool, encoding: str) -> bytes:
-    made = trimesh.creation.icosphere(subdivisions=1)
-    made.vertices = POINTS
-    data = (made if mesh else trimesh.PointCloud(POINTS)).export(file_type="ply", encoding=encoding)
-    return data if isinstance(data, bytes) else str(data).encode()
 
 
 def saved(path: Path, array: np.ndarray) -> Path:
@@ -62,42 +49,6 @@ def refused(call, *args, **options) -> str:
     return message
 
 
-@pytest.mark.parametrize("mesh", [True, False])
-@pytest.mark.parametrize("encoding", ["ascii", "binary"])
-def test_ply_points(tmp_path: Path, mesh: bool, encoding: str) -> None:
-    path = tmp_path / "scan.PLY"
-    path.write_bytes(ply(mesh=mesh, encoding=encoding))
-    np.testing.assert_allclose(read_points(path), POINTS, atol=1e-6)
-
-
-@pytest.mark.parametrize("mesh", [True, False])
-@pytest.mark.parametrize("encoding", ["ascii", "binary"])
-@pytest.mark.parametrize("share", [0.02, 0.3, 0.6])
-def test_truncated_ply_is_refused(tmp_path: Path, mesh: bool, encoding: str, share: float) -> None:
-    data = ply(mesh=mesh, encoding=encoding)
-    path = tmp_path / "scan.ply"
-    path.write_bytes(data[: int(len(data) * share)])
-    refused(read_points, path)
-
-
-@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.int16])
-@pytest.mark.parametrize("columns", [3, 6])
-def test_npy_points(tmp_path: Path, dtype: type, columns: int) -> None:
-    array = (np.tile(POINTS, 2)[:, :columns] * 100).astype(dtype)
-    points = read_points(saved(tmp_path / "scan.npy", array))
-    assert points.dtype == np.float64
-    np.testing.assert_array_equal(points, array[:, :3])
-
-
-@pytest.mark.parametrize("suffix", [".xyz", ".txt"])
-@pytest.mark.parametrize("delimiter", [" ", ",", ", ", "\t"])
-def test_text_points(tmp_path: Path, suffix: str, delimiter: str) -> None:
-    rows = [delimiter.join(f"{value:.12f}" for value in [*point, 255, 0, 7]) for point in POINTS]
-    path = tmp_path / f"scan{suffix}"
-    path.write_text("# x y z r g b\n" + "\n".join(rows) + "  # last\n\n")
-    np.testing.assert_allclose(read_points(path), POINTS, atol=1e-11)
-
-
 def test_point_clouds_become_observations(tmp_path: Path) -> None:
     path = saved(tmp_path / "scan.npy", POINTS)
     observation = read_scan(path, sensor=(0.0, 1.0, 2.0))
@@ -106,23 +57,6 @@ def test_point_clouds_become_observations(tmp_path: Path) -> None:
     assert read_scan(path).origins_world is None
     assert "three finite" in refused(read_scan, path, sensor=(0.0, np.nan, 0.0))
     assert "depth images only" in refused(read_scan, path, intrinsics=path)
-
-
-def test_depth_png_in_millimetres_and_in_other_units(tmp_path: Path) -> None:
-    path = saved(tmp_path / "depth.png", RAW)
-    np.testing.assert_allclose(read_depth(path), RAW / 1000)
-    np.testing.assert_allclose(read_depth(path, depth_scale=0.0002), RAW / 5000)
-
-
-def test_depth_npy_of_floats_is_metres_and_of_integers_raw(tmp_path: Path) -> None:
-    metres = RAW.astype(np.float32) / 1000
-    metres[0, :3] = [np.nan, np.inf, -1.0]
-    expected = np.where(RAW < 3000, 0.0, RAW / 1000)
-    np.testing.assert_allclose(read_depth(saved(tmp_path / "a.npy", metres)), expected)
-    # A scale that the caller states is one that the numbers have, whatever they are.
-    np.testing.assert_allclose(read_depth(tmp_path / "a.npy", depth_scale=0.5), 0.5 * expected)
-    np.testing.assert_allclose(read_depth(saved(tmp_path / "b.npy", RAW)), RAW / 1000)
-    np.testing.assert_allclose(read_depth(saved(tmp_path / "c.npy", -RAW.astype(np.int32) + 5000))[0], [5, 4, 3, 2])
 
 
 def test_depth_scan_by_hand(tmp_path: Path, intrinsics: Path) -> None:
@@ -145,26 +79,6 @@ def test_the_callers_depth_scale_comes_before_the_intrinsics_files(tmp_path: Pat
     assert read_scan(metres, intrinsics=intrinsics).points_world[-1, 2] == 11000.0
     with pytest.raises(ConfigError, match="positive metres"):
         read_scan(path, intrinsics=intrinsics, depth_scale=0.0)
-
-
-@pytest.mark.parametrize("kind", ["L", "1", "P", "RGB", "RGBA", "LA", "npy-bool", "npy-float"])
-def test_masks_of_every_kind(tmp_path: Path, intrinsics: Path, kind: str) -> None:
-    truth = np.zeros((3, 4), dtype=bool)
-    truth[1, 1:] = True
-    if kind.startswith("npy"):
-        path = saved(tmp_path / "mask.npy", truth if kind == "npy-bool" else np.where(truth, 0.5, 0.0))
-    else:
-        path = tmp_path / "mask.png"
-        image = Image.fromarray(truth.astype(np.uint8) * 255)
-        if kind == "P":
-            image = Image.fromarray(truth.astype(np.uint8))
-            image.putpalette([9, 9, 9, 9, 9, 9])  # Both colours alike: the index counts.
-        elif kind != "L":
-            image = image.convert(kind)
-        image.save(path)
-    np.testing.assert_array_equal(read_mask(path), truth)
-    depth = saved(tmp_path / "depth.png", RAW)
-    assert len(read_scan(depth, intrinsics=intrinsics, mask=path).points_world) == 3
 
 
 def test_poses(tmp_path: Path) -> None:
@@ -197,118 +111,29 @@ def test_other_poses_are_refused(tmp_path: Path, value: object, text: str) -> No
     assert text in refused(read_pose, path)
 
 
-def pickled() -> bytes:
-    file = io.BytesIO()
-    np.save(file, np.array([{"a": 1}], dtype=object), allow_pickle=True)
-    return file.getvalue()
-
-
-def archived() -> bytes:
-    file = io.BytesIO()
-    np.savez(file, points=POINTS)
-    return file.getvalue()
-
-
-def bomb(width: int, height: int) -> bytes:
-    """A PNG whose header alone states a size."""
-
-    def chunk(name: bytes, body: bytes) -> bytes:
-        return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
-
-    header = struct.pack(">IIBBBBB", width, height, 16, 0, 0, 0, 0)
-    return (
-        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 99)) + chunk(b"IEND", b"")
-    )
-
-
-def npy(array: np.ndarray) -> bytes:
-    file = io.BytesIO()
-    np.save(file, array)
-    return file.getvalue()
-
-
-def png(array: np.ndarray) -> bytes:
-    file = io.BytesIO()
-    Image.fromarray(array).save(file, format="PNG")
-    return file.getvalue()
-
-
-BAD_POINTS = np.where(np.arange(126).reshape(42, 3) == 7, np.nan, POINTS)
-NO_DEPTH = np.array([[0.0, -1.0, np.nan], [0.0, -2.0, np.inf]])
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "text"),
-    [
-        ("a.ply", b"", "an empty file"),
-        ("a.ply", b"ply\nformat ascii 1.0\nend_header\n", "no PLY header with vertices"),
-        ("a.ply", b"solid stl", "no PLY header with vertices"),
-        ("a.ply", ply(mesh=False, encoding="ascii").replace(b"vertex 42", b"vertex 43"), "43"),
-        ("a.ply", ply(mesh=False, encoding="binary").replace(b"vertex 42", b"vertex 99999999"), "50000000 at most"),
-        ("a.ply", ply(mesh=True, encoding="ascii").replace(b"property float x", b"property float u"), "PLY"),
-        ("a.npy", pickled(), "neither pickled objects nor a truncated file"),
-        ("a.npy", archived(), "an archive of arrays (NPZ)"),
-        ("a.npy", npy(POINTS)[:-8], "truncated"),
-        ("a.npy", npy(POINTS)[:40], "truncated"),
-        ("a.npy", b"junk", "no readable array"),
-        ("a.npy", npy(np.zeros((0, 3))), "0 points"),
-        ("a.npy", npy(np.array(["a", "b"])), "expected real numbers"),
-        ("a.npy", npy(POINTS + 1j), "expected real numbers"),
-        ("a.npy", npy(np.zeros(7)), "array of shape (7,)"),
-        ("a.npy", npy(np.zeros((2, 2, 3))), "array of shape (2, 2, 3)"),
-        ("a.npy", npy(np.ones((9, 9), dtype=bool)), "a bool array"),
-        ("a.npy", npy(BAD_POINTS), "1 of 42 points with NaN or infinite"),
-        ("a.npy", npy(NO_DEPTH[:, :2]), "without intrinsics"),
-        ("a.txt", b"# nothing\n", "0 points"),
-        ("a.txt", b"x y z\n1 2 3\n", "no readable table"),
-        ("a.txt", b"1 2\n3 4\n", "no readable table"),
-        ("a.txt", b"1 2 3\n4 5\n", "no readable table"),
-        ("a.txt", b"\xff\xfe1 2 3", "no readable table"),
-        ("a.xyz", b"1 2 inf\n1 2 3\n", "1 of 2 points with NaN or infinite"),
-        ("a.obj", b"v 0 0 0", "the suffix '.obj'"),
-        ("a", b"0 0 0", "the suffix ''"),
-        ("a.png", b"junk", "no readable PNG"),
-        ("a.png", png(RAW)[:60], "no readable PNG"),
-        ("a.png", png(RAW.astype(np.uint8)), "pixel type 'L'; expected 16-bit grey"),
-        ("a.png", png(np.zeros((3, 4, 3), dtype=np.uint8)), "pixel type 'RGB'; expected 16-bit grey"),
-        ("a.png", png(RAW), "a depth image of 4 x 3 pixels without intrinsics"),
-        ("a.png", bomb(8001, 8000), "64000000 at most"),
-        ("a.png", bomb(9999, 9999), "64000000 at most"),
-        ("a.png", bomb(60000, 60000), "64000000 at most"),
-        ("a.png", bomb(100, 100), "no readable PNG"),
-    ],
-)
-def test_wrong_files_are_refused(tmp_path: Path, name: str, content: bytes, text: str) -> None:
-    path = tmp_path / name
-    path.write_bytes(content)
-    assert text in refused(read_scan, path)
-
-
-@pytest.mark.parametrize("reader", [read_scan, read_points, read_depth, read_mask])
+@pytest.mark.parametrize("reader", [read_scan, read_cloud, read_depth, read_mask])
 def test_missing_files_folders_and_suffixes(tmp_path: Path, reader) -> None:
-    suffix = ".ply" if reader is read_points else ".npy"
-    assert "no such file" in refused(reader, tmp_path / f"none{suffix}")
+    suffix = ".ply" if reader is read_cloud else ".npy"
+    assert "No such file" in refused(reader, tmp_path / f"none{suffix}")
     folder = tmp_path / f"folder{suffix}"
     folder.mkdir()
     assert "a folder" in refused(reader, folder)
     stl = tmp_path / "a.stl"
     stl.write_bytes(b"solid")
     assert "the suffix '.stl'" in refused(reader, stl)
+    bare = tmp_path / "bare"
+    bare.write_bytes(b"0 0 0")
+    assert "the suffix ''" in refused(reader, bare)
 
 
 def test_too_large_files_are_refused_unread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = saved(tmp_path / "a.npy", POINTS)
     monkeypatch.setattr(files, "MAX_POINTS", 41)
-    assert "42 points; expected 41 at most" in refused(read_points, path)
-    monkeypatch.setattr(files, "MAX_FILE_BYTES", 100)
-    assert "expected 100 at most" in refused(read_points, path)
-
-
-def test_depth_without_any_measurement_is_counted(tmp_path: Path, intrinsics: Path) -> None:
-    path = saved(tmp_path / "a.npy", NO_DEPTH.reshape(1, 6)[:, :5])
-    text = "no depth in front of the camera in 5 pixels (1 are NaN or infinite, 2 negative, 2 zero)"
-    assert text in refused(read_depth, path)
-    assert text in refused(read_scan, path, intrinsics=intrinsics)
+    assert "42 points; expected 41 at most" in refused(read_cloud, path)
+    small = dataclasses.replace(files.SCAN_FILE, max_bytes=100)
+    monkeypatch.setattr(point_files, "SCAN_FILE", small)
+    monkeypatch.setattr(files, "SCAN_FILE", small)
+    assert "at most; thin or crop the scan first" in refused(read_cloud, path)
 
 
 def test_files_that_do_not_fit_each_other(tmp_path: Path, intrinsics: Path) -> None:
@@ -329,9 +154,13 @@ def test_files_that_do_not_fit_each_other(tmp_path: Path, intrinsics: Path) -> N
 @given(data=st.data())
 def test_damaged_files_give_points_or_a_clear_error(tmp_path: Path, intrinsics: Path, data: st.DataObject) -> None:
     sources = {
-        "a.ply": [ply(mesh=mesh, encoding=encoding) for mesh in (True, False) for encoding in ("ascii", "binary")],
-        "a.npy": [npy(POINTS), npy(RAW), npy(RAW / 1000)],
-        "a.png": [png(RAW)],
+        "a.ply": [
+            ply_bytes(POINTS, mesh=mesh, encoding=encoding)
+            for mesh in (True, False)
+            for encoding in ("ascii", "binary")
+        ],
+        "a.npy": [npy_bytes(POINTS), npy_bytes(RAW), npy_bytes(RAW / 1000)],
+        "a.png": [png_bytes(RAW)],
         "a.txt": [b"1 2 3\n4 5 6\n"],
     }
     name = data.draw(st.sampled_from(sorted(sources)))
@@ -348,15 +177,3 @@ def test_damaged_files_give_points_or_a_clear_error(tmp_path: Path, intrinsics: 
     assert "\n" not in message
     assert np.isfinite(points).all()
     assert len(points) > 0
-
-
-@pytest.mark.parametrize(
-    "row", ["0,0123 -0,5 1,25", "1,5e-3  2,0  3,0  255", "0,1\t0,2\t0,3", ",5 ,25 ,125", "1,5 2,5", "7 8 0,5"]
-)
-def test_decimal_commas_are_no_columns(tmp_path: Path, row: str) -> None:
-    path = tmp_path / "scan.xyz"
-    path.write_text(f"# of a German program\n{row}\n" * 50)
-    assert "decimal commas in the line" in refused(read_points, path)
-    # Whole numbers between commas are columns, with spaces after them or not.
-    path.write_text("1,2,3\n4, 5, 6\n7 8 9 # 1,2 3,4 5,6\n10,11 12\n13 ,14 ,15\n")
-    np.testing.assert_array_equal(read_points(path), np.arange(1.0, 16.0).reshape(5, 3))

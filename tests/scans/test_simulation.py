@@ -1,6 +1,6 @@
-"""The sensor model on a plane that faces the camera and on one that is slanted: every fault is what its number says.
+"""Rendered depth against ray-sphere intersection, viewpoints against their definition, and the faults of depth cameras.
 
-Rendered depth against ray-sphere intersection, and viewpoints against their definition.
+The sensor model is measured on a plane that faces the camera and on slanted ones.
 """
 
 import numpy as np
@@ -13,7 +13,7 @@ from shapeprior.geometry.mesh import TriangleMesh
 from shapeprior.geometry.raycasting import RayScene
 from shapeprior.geometry.transforms import Similarity
 from shapeprior.scans.simulation import (
-    QUANTUM,
+    DEPTH_STEP,
     SensorModel,
     camera_around,
     render_depth,
@@ -50,7 +50,7 @@ def test_noise_has_the_published_deviation(stand_off: float) -> None:
 def test_depth_comes_in_steps() -> None:
     ramp = np.where(FLAT > 0, 3.0 + np.linspace(0, 0.3, 200), 0.0)
     found = measure(ramp, steps=1.0)[INSIDE]
-    step = QUANTUM * 0.7**2 / 0.1
+    step = DEPTH_STEP * 0.7**2 / 0.1
     error = np.abs(found - ramp[INSIDE])
     assert error.max() <= 0.5 * step * (0.73 / 0.7) ** 2 + 1e-12
     # Rounding is wrong by a quarter of a step on average.

@@ -17,7 +17,7 @@ from shapeprior.completion.registry import Recognized, bundled_priors, load, loa
 from shapeprior.completion.result import Completion
 from shapeprior.errors import CompletionError, ConfigError, ShapePriorError
 from shapeprior.geometry.transforms import Similarity
-from shapeprior.io.files import source_sha256
+from shapeprior.io.files import file_sha256
 from shapeprior.io.result_row import ResultRow
 from shapeprior.scans.folder import FoundScan, ViewFiles, read_placed_scan
 from shapeprior.scans.observation import Observation
@@ -221,14 +221,14 @@ class ScanJob:
     def dependencies(self) -> dict[str, object]:
         """Return everything that the result depends on, with the hashes of all files. The device changes only rounding."""
         views = [
-            {kind: None if path is None else source_sha256(path) for kind, path in vars(view).items()}
+            {kind: None if path is None else file_sha256(path) for kind, path in vars(view).items()}
             for view in self.scan.views
         ]
         settings = asdict(self.settings)
         del settings["device"]
         return {
             "views": views,
-            "pose": None if self.scan.pose is None else source_sha256(self.scan.pose),
+            "pose": None if self.scan.pose is None else file_sha256(self.scan.pose),
             "prior": self.prior_sha256,
             **settings,
         }

@@ -20,11 +20,18 @@ from typing import cast
 import numpy as np
 from jaxtyping import Float
 
-from shapeprior.datasets.mesh_source import MeshSource, Split, files_in, mesh_files, subfolders, with_unique_ids
+from shapeprior.datasets.mesh_source import (
+    MESH_LIST,
+    MeshSource,
+    Split,
+    files_in,
+    mesh_files,
+    subfolders,
+    with_unique_ids,
+)
 from shapeprior.datasets.shapenet import MODEL_FILES, SYNSETS, category_name
 from shapeprior.errors import ConfigError, DatasetError, MeshError
 from shapeprior.geometry.transforms import Similarity
-from shapeprior.io.files import read_json
 from shapeprior.io.meshes import MESH_SUFFIXES
 from shapeprior.io.npz import read_float_arrays
 from shapeprior.sdf.sampling import SdfSamples
@@ -141,7 +148,7 @@ def entry_sources(
 
 
 def _read_split_file(path: Path) -> list[SplitEntry]:
-    content = read_json(path)
+    content = MESH_LIST.read_json(path, object)
     if not is_split(content):
         raise DatasetError(f"{path}: not a split; expected {{dataset: {{class: [instance, ...]}}}}; name another file")
     words = re.findall(r"(?:^|[._-])(train|test)(?=[._-]|$)", path.stem.lower())

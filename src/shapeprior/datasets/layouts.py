@@ -9,10 +9,16 @@ from typing import Literal, get_args
 
 from shapeprior.datasets.deepsdf_format import SAMPLES_FOLDER, find_deepsdf_samples, is_split, split_sources
 from shapeprior.datasets.mesh_list import read_mesh_list
-from shapeprior.datasets.mesh_source import MeshSource, files_in, mesh_files, subfolders, with_unique_ids
+from shapeprior.datasets.mesh_source import (
+    MESH_LIST,
+    MeshSource,
+    files_in,
+    mesh_files,
+    subfolders,
+    with_unique_ids,
+)
 from shapeprior.datasets.shapenet import SYNSETS, category_name, is_synset, shapenet_sources, shapenet_version
 from shapeprior.errors import ConfigError, DatasetError, MeshError
-from shapeprior.io.files import read_json
 from shapeprior.io.meshes import MESH_SUFFIXES
 
 Layout = Literal[
@@ -116,7 +122,7 @@ def _detect_file_layout(path: Path, root: Path | None) -> Layout:
     if suffix == ".csv":
         return "list"
     if suffix == ".json":
-        if not is_split(read_json(path)):
+        if not is_split(MESH_LIST.read_json(path, object)):
             return "list"
         return "deepsdf-samples" if root is not None and (root / SAMPLES_FOLDER).is_dir() else "deepsdf-split"
     raise MeshError(f"{path}: not a folder; expected a folder of meshes, or a list in .csv or .json; check the path")

@@ -18,7 +18,7 @@ from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from shapeprior.datasets.mesh_source import Split, UpAxis
 from shapeprior.errors import DatasetError
-from shapeprior.io.files import NAME
+from shapeprior.io.files import STORE_NAME
 from shapeprior.io.store import Store
 
 FORMAT = "shapeprior-dataset"
@@ -165,7 +165,7 @@ def _check_row(cls: type[_Row], value: object) -> _Row:
     if len(value) != len(types):
         unknown = next(name for name in value if name not in types)
         raise ValueError(f"unknown {unknown[:80]!r}")
-    if not NAME.fullmatch(value["id"]):
+    if not STORE_NAME.fullmatch(value["id"]):
         raise ValueError(f"id is {value['id'][:80]!r}; expected letters, digits, '.', '_', '-' between slashes")
     # Other programs may write a whole number without a fraction.
     as_floats = {

@@ -8,9 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast, get_args
 
-from shapeprior.datasets.mesh_source import MeshSource, Split, UpAxis, parse_unit, with_unique_ids, without_suffix
+from shapeprior.datasets.mesh_source import (
+    MESH_LIST,
+    MeshSource,
+    Split,
+    UpAxis,
+    parse_unit,
+    with_unique_ids,
+    without_suffix,
+)
 from shapeprior.errors import ConfigError, DatasetError
-from shapeprior.io.files import NAME, read_json, read_text
+from shapeprior.io.files import STORE_NAME
 
 COLUMNS = ("path", "id", "category", "split", "up", "unit")
 """Columns that a list may have. Only the path is required, and an empty value counts as missing."""
@@ -61,7 +69,7 @@ def read_mesh_list(path: Path, *, root: Path | None = None) -> list[MeshSource]:
 
 
 def _csv_rows(path: Path) -> list[_Row]:
-    reader = csv.reader(io.StringIO(read_text(path), newline=""), strict=True)
+    reader = csv.reader(io.StringIO(MESH_LIST.read_text(path), newline=""), strict=True)
     rows = []
     try:
         header = [column.strip().lower() for column in next(reader, [])]
@@ -84,7 +92,7 @@ def _csv_rows(path: Path) -> list[_Row]:
 
 
 def _json_rows(path: Path) -> list[_Row]:
-    content = read_json(path)
+    content = MESH_LIST.read_json(path, object)
     if isinstance(content, dict) and list(content) == ["meshes"]:
         content = content["meshes"]
     if not isinstance(content, list):
@@ -132,7 +140,7 @@ def _row(values: dict[str, str], where: str) -> _Row:
         if not value.isprintable():
             raise DatasetError(f"{where}: {column} {value[:80]!r}; expected printable text on one line; correct it")
     shape_id = kept.get("id")
-    if shape_id is not None and not NAME.fullmatch(shape_id):
+    if shape_id is not None and not STORE_NAME.fullmatch(shape_id):
         raise DatasetError(
             f"{where}: id {shape_id[:80]!r}; expected letters, digits, '.', '_', '-' between slashes; rename it"
         )

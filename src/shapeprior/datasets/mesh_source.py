@@ -13,7 +13,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from shapeprior.errors import ConfigError, MeshError
+from shapeprior.errors import ConfigError, DatasetError, MeshError
+from shapeprior.io.files import MAX_LIST_BYTES, FileSpec
 from shapeprior.io.meshes import MESH_SUFFIXES
 
 UpAxis = Literal["x", "y", "z"]
@@ -25,6 +26,15 @@ MAX_ID_PART_LENGTH = 200
 """Characters of an id between two slashes. File systems allow 255 bytes, and numbers and suffixes need some of them."""
 JUNK_FOLDERS = {"__MACOSX"}
 """Folders that archive programs add. Their files are named like the meshes but hold something else."""
+
+MESH_LIST = FileSpec(
+    error=DatasetError,
+    expected="a list of meshes",
+    advice="check the name, or mend the file",
+    max_bytes=MAX_LIST_BYTES,
+    advice_if_large="split it",
+)
+"""A CSV or JSON file that names meshes."""
 
 
 @dataclass(frozen=True, kw_only=True)

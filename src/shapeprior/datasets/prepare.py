@@ -33,7 +33,7 @@ from shapeprior.datasets.prepare_shape import PrepareJob, prepare_shape, refuse
 from shapeprior.datasets.shape_files import file_hashes
 from shapeprior.datasets.splits import add_variants, assign_splits, keep_recorded_ids
 from shapeprior.errors import ConfigError, DatasetError, MeshError, OutputError
-from shapeprior.io.files import source_sha256
+from shapeprior.io.files import FileSpec, file_sha256
 from shapeprior.io.store import LocalStore, Store, open_store
 from shapeprior.io.tensor_file import TensorFile
 from shapeprior.parallel.runner import JobRunner
@@ -55,6 +55,11 @@ MAX_LISTED_REASONS = 20
 """Most refusals that are listed in one error."""
 _NOT_SET = "nothing"
 """Value of a missing setting, in messages."""
+_SETTINGS_FILE = FileSpec(
+    error=DatasetError,
+    expected="the settings of a data set",
+    advice="choose another folder or delete this one",
+)
 
 
 def prepare_dataset(
@@ -193,13 +198,13 @@ def _reusable_record(job: PrepareJob, record: ShapeRecord | RefusedShape) -> Sha
     source, config = job.source, job.config
     if isinstance(record, RefusedShape):
         final = record.kind == "refused" and record.source == source.name
-        return record if final and record.source_sha256 == source_sha256(source.path) else None
+        return record if final and record.source_sha256 == file_sha256(source.path) else None
     accepted = record.confidence is None or record.confidence >= config.min_confidence
     inside_share = record.checks.get("inside_share")
     accepted &= isinstance(inside_share, float | int) and inside_share >= config.min_inside_share
     if not accepted or record.up != source_up(source, config):
         return None
-    if record.source_sha256 != source_sha256(source.path) or not _is_whole(job.store, record):
+    if record.source_sha256 != file_sha256(source.path) or not _is_whole(job.store, record):
         return None
     now = replace(
         record,
@@ -238,7 +243,7 @@ def _collect_outcomes(
     for job, outcome in ended:
         if isinstance(outcome, JobFailure):
             reason = f"{job.source.name}: {outcome.reason}; {REMEDIES[outcome.kind]}"
-            outcome = refuse(job, kind=outcome.kind, reason=reason, sha256=source_sha256(job.source.path))
+            outcome = refuse(job, kind=outcome.kind, reason=reason, sha256=file_sha256(job.source.path))
         outcomes[job.source.shape_id] = outcome
         if progress:
             progress(len(outcomes), total, job.source.name)
@@ -281,16 +286,7 @@ def read_earlier_settings(
                 "choose another one"
             )
         return None
-    place = store.describe(SETTINGS)
-    try:
-        found = json.loads(store.read(SETTINGS))
-        if not isinstance(found, dict):
-            raise ValueError(f"{type(found).__name__} in place of an object")
-    except (ValueError, RecursionError) as error:
-        raise DatasetError(
-            f"{place}: cannot be read ({error}); expected the settings of a data set; "
-            "choose another folder or delete this one"
-        ) from None
+    found = _SETTINGS_FILE.parse_json(store.read(SETTINGS), dict, store.describe(SETTINGS))
     for name, before, asked in _differing_settings(found, settings):
         if name not in adjustable:
             raise DatasetError(

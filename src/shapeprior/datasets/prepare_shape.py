@@ -22,7 +22,7 @@ from shapeprior.datasets.splits import stretch_mesh
 from shapeprior.errors import MeshError, ShapePriorError
 from shapeprior.geometry.mesh import TriangleMesh
 from shapeprior.geometry.transforms import Similarity
-from shapeprior.io.files import source_sha256
+from shapeprior.io.files import file_sha256
 from shapeprior.io.meshes import load_mesh
 from shapeprior.io.store import Store
 from shapeprior.sdf.sampling import SdfSamples
@@ -49,7 +49,7 @@ def prepare_shape(job: PrepareJob) -> ShapeRecord | RefusedShape:
 
     A path that ends in .npz is read as samples that DeepSDF made. Raises OutputError if the files cannot be written.
     """
-    sha256 = source_sha256(job.source.path)
+    sha256 = file_sha256(job.source.path)
     try:
         record = _prepare_samples(job, sha256) if job.source.path.suffix == ".npz" else _prepare_mesh(job, sha256)
     except MeshError as error:

@@ -20,7 +20,7 @@ from shapeprior.evaluation.config import evenly
 from shapeprior.evaluation.ground_truth import load_ground_truth, sheet_half_thickness
 from shapeprior.geometry.mesh import TriangleMesh
 from shapeprior.geometry.sampling import cell_centers
-from shapeprior.io.files import write_bytes
+from shapeprior.io.files import load_numpy, write_bytes
 from shapeprior.models.decoder import QUERY_POINTS
 from shapeprior.parallel.runner import JobRunner
 from shapeprior.parallel.worker import JobFailure
@@ -53,11 +53,11 @@ class TrainingGrids:
 
     def grids(self) -> Float[np.ndarray, "shapes nodes"]:
         """Clamped signed distances at the nodes, in half precision; out of a memory map that all processes share."""
-        return np.load(self.folder / "grids.npy", mmap_mode="r", allow_pickle=False)
+        return load_numpy(self.folder / "grids.npy", memory_map=True)
 
     def model(self) -> LinearModel:
         """Their principal components."""
-        mean, basis = (np.load(self.folder / f"{name}.npy", allow_pickle=False) for name in ("mean", "basis"))
+        mean, basis = (load_numpy(self.folder / f"{name}.npy") for name in ("mean", "basis"))
         return LinearModel(mean, basis)
 
     def mesh(self, row: int, *, resolution: int) -> TriangleMesh:
@@ -145,7 +145,7 @@ def _make(folder: Path, jobs: list[GridJob], runner: JobRunner) -> None:
         raise CompletionError(
             f"none of {len(jobs)} training shapes has a field; expected at least one, for the baselines"
         )
-    grids = np.stack([np.load(job.path, allow_pickle=False) for job in made])
+    grids = np.stack([load_numpy(job.path) for job in made])
     model = LinearModel.fit(grids)
     _save(folder / "grids.npy", grids)
     _save(folder / "mean.npy", model.mean)

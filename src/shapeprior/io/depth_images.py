@@ -1,4 +1,4 @@
-"""Depth images and masks from files."""
+"""Depth images and masks from PNG, TIFF, EXR, NPY and NPZ files."""
 
 import warnings
 from dataclasses import dataclass
@@ -8,46 +8,49 @@ import numpy as np
 from jaxtyping import Bool, Float, Num
 from PIL import Image
 
-from shapeprior.errors import ConfigError, ScanError
+from shapeprior.errors import ConfigError, ScanError, error_text
 from shapeprior.geometry.camera import PinholeCamera, has_measurement
 from shapeprior.io.exr import read_exr
-from shapeprior.io.files import MAX_PIXELS, FilePath, check_file, read_array, reason, refusal
-from shapeprior.io.intrinsics import COARSEST_DEPTH_SCALE, focal_and_center
+from shapeprior.io.files import MAX_PIXELS, SCAN_FILE, FilePath, read_array, refusal
+from shapeprior.io.intrinsics import MAX_DEPTH_SCALE, focal_and_center
 from shapeprior.io.npz import read_scan_arrays
 
 IMAGE_SUFFIXES = (".png", ".tif", ".tiff", ".exr")
-"""Files that hold depth whatever is in them; .npy and .npz hold depth or points."""
+"""Suffixes of files that can hold depth only; .npy and .npz hold depth or points."""
 MASK_SUFFIXES = (".png", ".tif", ".tiff")
+"""Suffixes of masks, besides .npy."""
 DEFAULT_DEPTH_SCALE = 1e-3
-"""Metres in one unit of an integer depth image, where neither the caller nor the intrinsics state it: millimetres."""
+"""Metres in one unit of an integer depth image if neither the caller nor a file states it: millimetres."""
 NPZ_DEPTH_KEYS = ("depth", "K", "mask", "depth_scale")
 """Keys of a depth image in an NPZ file."""
-_FORMATS = {".png": "PNG", ".tif": "TIFF", ".tiff": "TIFF"}
+_PILLOW_FORMATS = {".png": "PNG", ".tif": "TIFF", ".tiff": "TIFF"}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class DepthImage:
-    """What a file with a depth image states."""
+    """A depth image as its file states it."""
 
     raw: Num[np.ndarray, "height width"]
-    """As stored: integers in units of the depth scale, or floats in metres."""
+    """Stored values: integers in units of the depth scale, or floats in metres."""
     camera: PinholeCamera | None = None
+    """Intrinsics, if the file has them."""
     mask: Bool[np.ndarray, "height width"] | None = None
-    """True where the object is."""
+    """True where a pixel shows the object, if the file has a mask."""
     depth_scale: float | None = None
-    """Metres in one raw unit."""
+    """Metres in one raw unit, if the file states it."""
 
 
 def read_depth(path: FilePath, *, depth_scale: float | None = None) -> Float[np.ndarray, "height width"]:
-    """Depth image in metres, 0 where there is no measurement (raw values 0, negative, NaN and infinite).
+    """Read a depth image in metres, 0 where there is no measurement (raw values 0, negative, NaN and infinite).
 
     Args:
-        path: A PNG of 16-bit grey, a TIFF of 16- or 32-bit integers or of floats, an EXR, a 2-D NPY, or an NPZ with the key depth.
-        depth_scale: Metres in one raw unit; None is the NPZ's own, or else `DEFAULT_DEPTH_SCALE`, of integer images. Floats are
-            metres unless it is given.
+        path: A PNG of 16-bit grey, a TIFF of 16- or 32-bit integers or of floats, an EXR, a 2-D NPY, or an NPZ with the
+            key depth.
+        depth_scale: Metres in one raw unit. None takes the NPZ's own, or else `DEFAULT_DEPTH_SCALE`, for integers, and
+            metres for floats.
 
     Raises:
-        ScanError: as `shapeprior.scans.read.read_scan` does, also if no pixel holds a measurement.
+        ScanError: as `shapeprior.scans.read.read_scan` does, and if no pixel holds a measurement.
         ConfigError: the depth scale is not positive, or the format needs a library that is not installed.
     """
     path = Path(path)
@@ -55,89 +58,95 @@ def read_depth(path: FilePath, *, depth_scale: float | None = None) -> Float[np.
 
 
 def read_depth_image(path: FilePath) -> DepthImage:
-    """A depth image as its file states it; raises as `read_depth` does."""
+    """Read a depth image as its file states it; raises as `read_depth` does."""
     path = Path(path)
     suffix = path.suffix.lower()
     if suffix == ".npz":
         return _read_npz(path)
     if suffix == ".npy":
-        return DepthImage(raw=_checked(path, read_array(path)))
+        return DepthImage(raw=_check_depth(path, read_array(path)))
     if suffix == ".exr":
-        return DepthImage(raw=_checked(path, read_exr(path)))
+        return DepthImage(raw=_check_depth(path, read_exr(path)))
     if suffix not in IMAGE_SUFFIXES:
         raise refusal(path, f"the suffix {suffix!r}", f"{', '.join(IMAGE_SUFFIXES)}, .npy or .npz for depth")
     mode, values = _read_image(path)
     if not mode.startswith("I") and mode != "F":
         expected = "16-bit grey: a picture or 8-bit preview of depth holds no distances, export the raw depth"
-        raise refusal(path, f"a {_FORMATS[suffix]} of pixel type {mode!r}", expected)
-    return DepthImage(raw=_checked(path, values))
+        raise refusal(path, f"a {_PILLOW_FORMATS[suffix]} of pixel type {mode!r}", expected)
+    return DepthImage(raw=_check_depth(path, values))
 
 
 def read_mask(path: FilePath) -> Bool[np.ndarray, "height width"]:
-    """True where the PNG, TIFF or 2-D NPY is not zero; an alpha channel is ignored. Raises ScanError as `read_depth` does."""
+    """Read a mask, True where a PNG, TIFF or 2-D NPY is not zero; an alpha channel is ignored.
+
+    Raises ScanError as `read_depth` does.
+    """
     path = Path(path)
     suffix = path.suffix.lower()
     if suffix == ".npy":
-        return _truth(path, read_array(path))
+        return _nonzero(path, read_array(path))
     if suffix not in MASK_SUFFIXES:
         raise refusal(path, f"the suffix {suffix!r}", f"{', '.join(MASK_SUFFIXES)} or .npy for a mask")
     mode, values = _read_image(path)
     if values.ndim == 2:
-        return _truth(path, values)
+        return _nonzero(path, values)
     return np.any(values[:, :, : -1 if mode.endswith("A") else None] != 0, axis=2)
 
 
 def metric_depth(
     path: Path, image: DepthImage, *, depth_scale: float | None = None, file_scale: float | None = None
 ) -> Float[np.ndarray, "height width"]:
-    """Depth in metres, 0 where there is no measurement.
+    """Convert a depth image to metres, with 0 where there is no measurement.
 
-    The scale is the caller's, or else the image's own, or else that of a file beside it, or else millimetres; of floats, which are
-    metres, only the caller's counts. Raises as `read_depth` does, and ScanError for the scale of a file that cannot be metres a
-    unit.
+    The scale of integers is the caller's `depth_scale`, or else the image's own, or else the `file_scale` of a file
+    beside it, or else millimetres. Floats are metres unless the caller gives a scale.
+
+    Raises as `read_depth` does, and ScanError if a file states a scale that cannot be metres a unit.
     """
     stated = image.depth_scale if image.depth_scale is not None else file_scale
     scale = depth_scale if depth_scale is not None else stated
     scale = DEFAULT_DEPTH_SCALE if scale is None else scale
     if not (np.isfinite(scale) and scale > 0):
         raise ConfigError(f"depth scale {scale}; expected positive metres per raw unit")
-    whole = image.raw.dtype.kind != "f"
-    if whole and depth_scale is None and scale > COARSEST_DEPTH_SCALE:
+    is_integer = image.raw.dtype.kind != "f"
+    if is_integer and depth_scale is None and scale > MAX_DEPTH_SCALE:
         found = f"a depth scale of {scale:g} metres a unit in the intrinsics or the archive"
-        expected = f"at most {COARSEST_DEPTH_SCALE}: 0.001 for millimetres (1 in BOP's camera.json, 1000 units a metre elsewhere)"
+        expected = (
+            f"at most {MAX_DEPTH_SCALE}: 0.001 for millimetres (1 in BOP's camera.json, 1000 units a metre elsewhere)"
+        )
         raise refusal(path, found, expected)
-    with np.errstate(invalid="ignore"):  # Of NaN; it is no measurement.
+    with np.errstate(invalid="ignore"):  # NaN is no measurement.
         depth = np.array(image.raw, dtype=np.float64)
     measured = has_measurement(depth)
     if not measured.any():
         finite = np.isfinite(depth)
-        lost, behind = int(np.count_nonzero(~finite)), int(np.count_nonzero(finite & (depth < 0)))
-        kinds = f"{lost} are NaN or infinite, {behind} negative, {depth.size - lost - behind} zero"
+        num_lost, num_negative = int(np.count_nonzero(~finite)), int(np.count_nonzero(finite & (depth < 0)))
+        kinds = f"{num_lost} are NaN or infinite, {num_negative} negative, {depth.size - num_lost - num_negative} zero"
         found = f"no depth in front of the camera in {depth.size} pixels ({kinds})"
         raise refusal(path, found, "positive distances along the optical axis: check the export")
-    return np.where(measured, depth, 0.0) * (scale if whole or depth_scale is not None else 1.0)
+    return np.where(measured, depth, 0.0) * (scale if is_integer or depth_scale is not None else 1.0)
 
 
-def _checked(path: Path, values: np.ndarray) -> Num[np.ndarray, "height width"]:
+def _check_depth(path: Path, values: np.ndarray) -> Num[np.ndarray, "height width"]:
     if values.ndim != 2 or values.dtype.kind == "b" or not 0 < values.size <= MAX_PIXELS:
         expected = f"height x width numbers for depth, {MAX_PIXELS} pixels at most, or N x 3 for points"
         raise refusal(path, f"a {values.dtype} array of shape {values.shape}", expected)
     return values
 
 
-def _truth(path: Path, values: np.ndarray) -> Bool[np.ndarray, "height width"]:
+def _nonzero(path: Path, values: np.ndarray) -> Bool[np.ndarray, "height width"]:
     if values.ndim != 2:
         raise refusal(path, f"an array of shape {values.shape}", "height x width for a mask")
     return np.asarray((values != 0) & np.isfinite(values))
 
 
 def _read_npz(path: Path) -> DepthImage:
-    check_file(path)
+    SCAN_FILE.check_size(path)
     arrays = read_scan_arrays(path, NPZ_DEPTH_KEYS)
     if "depth" not in arrays:
         raise refusal(path, "no array depth", "depth, height x width, with K, mask and depth_scale as there are")
-    raw = _checked(path, arrays["depth"])
-    mask = _truth(path, arrays["mask"]) if "mask" in arrays else None
+    raw = _check_depth(path, arrays["depth"])
+    mask = _nonzero(path, arrays["mask"]) if "mask" in arrays else None
     if mask is not None and mask.shape != raw.shape:
         raise refusal(path, f"a mask of shape {mask.shape}", f"that of the depth, {raw.shape}")
     scale = arrays.get("depth_scale")
@@ -160,12 +169,12 @@ def _read_npz(path: Path) -> DepthImage:
 
 
 def _read_image(path: Path) -> tuple[str, np.ndarray]:
-    """Pillow's name of the pixel type, and the pixels."""
-    kind = _FORMATS[path.suffix.lower()]
-    check_file(path)
+    """Return Pillow's name of the pixel type, and the pixels."""
+    kind = _PILLOW_FORMATS[path.suffix.lower()]
+    SCAN_FILE.check_size(path)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Of tags that are not needed.
+            warnings.simplefilter("ignore")  # Pillow warns of damaged tags that are not needed.
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path, formats=[kind]) as image:
                 if image.width * image.height > MAX_PIXELS:
@@ -174,4 +183,4 @@ def _read_image(path: Path) -> tuple[str, np.ndarray]:
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         raise refusal(path, "too many pixels", f"{MAX_PIXELS} at most: crop the image") from error
     except Exception as error:  # Pillow raises many kinds for damaged files.
-        raise refusal(path, f"no readable {kind} ({reason(error)})", f"a {kind} image: export it again") from error
+        raise refusal(path, f"no readable {kind} ({error_text(error)})", f"a {kind} image: export it again") from error

@@ -1,4 +1,4 @@
-"""Arrays out of NPZ files that anyone may have written: nothing is unpickled, and sizes are checked before reading."""
+"""Arrays from NPZ files that anyone may have written: nothing is unpickled, and sizes are checked before reading."""
 
 import io
 import math
@@ -13,98 +13,115 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Float, Num
 
-from shapeprior.errors import MeshError, ScanError, ShapePriorError
+from shapeprior.errors import MeshError, ScanError, error_text
+from shapeprior.io.files import FileSpec
 
-MAX_FILE_BYTES = 1 << 30
-MAX_ARRAY_BYTES = 64 << 20
+MAX_NPZ_BYTES = 1 << 30
+"""Largest NPZ file."""
+MAX_SAMPLES_BYTES = 64 << 20
+"""Largest array of a file of samples or parameters."""
 MAX_SCAN_ARRAY_BYTES = 512 << 20
-_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-
-
-def read_float_arrays(path: Path, names: Sequence[str]) -> dict[str, Float[np.ndarray, "..."]]:
-    """The named arrays of real numbers of an NPZ file; others are left unread. Memory is bounded by MAX_ARRAY_BYTES each.
-
-    Raises MeshError if the file is missing, damaged or too large, lacks an array or holds another type.
-    """
-    found = _read(path, names, _Rules(kinds="f", max_bytes=MAX_ARRAY_BYTES, error=MeshError))
-    for name in names:
-        if name not in found:
-            raise MeshError(f"{path}: no array '{name}'; expected a file as DeepSDF writes it; check the folder")
-    return found
-
-
-def read_scan_arrays(path: Path, names: Sequence[str]) -> dict[str, Num[np.ndarray, "..."] | Bool[np.ndarray, "..."]]:
-    """Those of the named arrays of numbers or truth values that an NPZ file has; others are left unread.
-
-    Raises ScanError if the file is missing, damaged or too large, or one of them is of another type or larger than
-    MAX_SCAN_ARRAY_BYTES.
-    """
-    return _read(path, names, _Rules(kinds="biuf", max_bytes=MAX_SCAN_ARRAY_BYTES, error=ScanError))
+"""Largest array of a scan."""
+_COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Rules:
-    kinds: str
-    """Of numpy's types, those that are read."""
-    max_bytes: int
-    error: type[ShapePriorError]
+class _ArrayRules:
+    """Which arrays of a file are read."""
+
+    file: FileSpec
+    dtype_kinds: str
+    """Accepted kinds of NumPy's types, such as "f" for floats."""
+    max_array_bytes: int
 
 
-def _read(path: Path, names: Sequence[str], rules: _Rules) -> dict[str, np.ndarray]:
+def _npz_file(error: type[MeshError] | type[ScanError]) -> FileSpec:
+    return FileSpec(
+        error=error,
+        expected="arrays saved with numpy.savez",
+        advice="check the name, or write the file again",
+        max_bytes=MAX_NPZ_BYTES,
+        advice_if_large="keep fewer rows",
+    )
+
+
+_SAMPLES = _ArrayRules(file=_npz_file(MeshError), dtype_kinds="f", max_array_bytes=MAX_SAMPLES_BYTES)
+_SCAN = _ArrayRules(file=_npz_file(ScanError), dtype_kinds="biuf", max_array_bytes=MAX_SCAN_ARRAY_BYTES)
+
+
+def read_float_arrays(path: Path, names: Sequence[str]) -> dict[str, Float[np.ndarray, "..."]]:
+    """Read the named arrays of real numbers of an NPZ file, each of at most `MAX_SAMPLES_BYTES`; others are left
+    unread.
+
+    Raises MeshError if the file is missing, damaged or too large, lacks an array, or holds another type.
+    """
+    arrays = _read(path, names, _SAMPLES)
+    for name in names:
+        if name not in arrays:
+            raise MeshError(f"{path}: no array '{name}'; expected a file as DeepSDF writes it; check the folder")
+    return arrays
+
+
+def read_scan_arrays(path: Path, names: Sequence[str]) -> dict[str, Num[np.ndarray, "..."] | Bool[np.ndarray, "..."]]:
+    """Read those of the named arrays of numbers or truth values that an NPZ file has; others are left unread.
+
+    Raises ScanError if the file is missing, damaged or too large, or if one of the arrays has another type or is larger
+    than `MAX_SCAN_ARRAY_BYTES`.
+    """
+    return _read(path, names, _SCAN)
+
+
+def _read(path: Path, names: Sequence[str], rules: _ArrayRules) -> dict[str, np.ndarray]:
+    rules.file.check_size(path)
     try:
-        size = path.stat().st_size
-        if size > MAX_FILE_BYTES:
-            raise rules.error(f"{path}: {size >> 20} MiB; expected at most {MAX_FILE_BYTES >> 20}; keep fewer rows")
-        # numpy warns of headers that Python 2 wrote; they are read all the same.
+        # NumPy warns of headers that Python 2 wrote; they are read all the same.
         with warnings.catch_warnings(action="ignore"), zipfile.ZipFile(path) as archive:
-            there = set(archive.namelist())
-            return {name: _read_member(archive, name, path, rules) for name in names if f"{name}.npy" in there}
-    except OSError as error:
-        raise rules.error(f"{path}: {error.strerror or error}; expected a readable NPZ file; check the name") from None
+            members = set(archive.namelist())
+            return {name: _read_member(archive, name, path, rules) for name in names if f"{name}.npy" in members}
     except MemoryError:
-        raise rules.error(f"{path}: does not fit in memory; expected fewer rows; keep a part") from None
+        raise rules.file.error(f"{path}: does not fit in memory; expected fewer rows; keep a part") from None
     # Parsers of untrusted bytes raise whatever they stumble over; each of these is the file's fault.
     except (
         zipfile.BadZipFile,
         zlib.error,
         tokenize.TokenError,
+        OSError,
         ValueError,
         EOFError,
         RuntimeError,
         SyntaxError,
         OverflowError,
     ) as error:
-        reason = " ".join(str(error).split())[:120] or type(error).__name__
-        raise rules.error(
-            f"{path}: cannot be read ({reason}); expected arrays saved with numpy.savez; write it again"
-        ) from None
+        raise rules.file.refusal(path, f"cannot be read ({error_text(error)})") from None
 
 
-def _read_member(archive: zipfile.ZipFile, name: str, path: Path, rules: _Rules) -> np.ndarray:
+def _read_member(archive: zipfile.ZipFile, name: str, path: Path, rules: _ArrayRules) -> np.ndarray:
     member = archive.getinfo(f"{name}.npy")
-    # Asked for the stated size, inflating stops there, whatever the file holds; other methods promise nothing.
-    if member.file_size > rules.max_bytes:
-        raise rules.error(
-            f"{path}: array '{name}' of {member.file_size >> 20} MiB; expected at most {rules.max_bytes >> 20}; "
+    fault = rules.file.error
+    if member.file_size > rules.max_array_bytes:
+        raise fault(
+            f"{path}: array '{name}' of {member.file_size >> 20} MiB; expected at most {rules.max_array_bytes >> 20}; "
             "keep fewer rows"
         )
-    if member.compress_type not in _METHODS:
-        raise rules.error(f"{path}: compression {member.compress_type}; expected deflated arrays; use numpy.savez")
+    # These methods stop at the stated size, whatever the file holds; others promise nothing.
+    if member.compress_type not in _COMPRESSIONS:
+        raise fault(f"{path}: compression {member.compress_type}; expected deflated arrays; use numpy.savez")
     with archive.open(member) as packed:
         data = packed.read(member.file_size)
     file = io.BytesIO(data)
     shape, fortran, dtype = _read_header(file)
-    if dtype.kind not in rules.kinds or dtype.itemsize > 8:
-        raise rules.error(f"{path}: array '{name}' is {str(dtype)[:80]}; expected real numbers; write it again")
+    if dtype.kind not in rules.dtype_kinds or dtype.itemsize > 8:
+        raise fault(f"{path}: array '{name}' is {str(dtype)[:80]}; expected real numbers; write it again")
     size = len(data) - file.tell()
     if min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize != size:
-        raise rules.error(
+        raise fault(
             f"{path}: array '{name}' of {size} bytes; expected those of shape {str(shape)[:80]}; write it again"
         )
     return np.frombuffer(data, dtype, offset=file.tell()).reshape(shape, order="F" if fortran else "C")
 
 
 def _read_header(file: io.BytesIO) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """Return the shape, whether columns come first (Fortran's order), and the type of an NPY array."""
     version = np.lib.format.read_magic(file)
     try:
         if version == (1, 0):
@@ -112,6 +129,6 @@ def _read_header(file: io.BytesIO) -> tuple[tuple[int, ...], bool, np.dtype]:
         if version == (2, 0):
             return np.lib.format.read_array_header_2_0(file)
     except TypeError as error:
-        # Keys of several types cannot be sorted, as numpy tries.
+        # NumPy sorts the header's keys, which fails for keys of several types.
         raise ValueError(error) from None
     raise ValueError(f"NPY version {version}")

@@ -1,4 +1,4 @@
-"""A point cloud as a file states it: points, and what it may say of normals, sensor and confidence."""
+"""A point cloud as a file states it: points, and normals, sensor positions and confidences where the file has them."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,20 +8,24 @@ from jaxtyping import Float
 
 from shapeprior.io.files import check_count, refusal
 
-COLOURED = 0.05
-"""Share of rows of unnamed columns that may be no unit vectors before the columns are taken for something else."""
+MIN_UNIT_SHARE = 0.95
+"""Share of rows that must be unit vectors (or unknown) for unnamed columns to be taken for normals."""
+UNIT_LENGTH_TOLERANCE = 0.01
+"""Largest difference from 1 of a unit vector's length in unnamed columns."""
+MIN_NORMAL_LENGTH = 1e-12
+"""Shorter normals are unknown."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PointCloud:
-    """Points in the frame and unit of their file. Made by `checked`."""
+    """Points in the frame and unit of their file; made by `checked`."""
 
     points: Float[np.ndarray, "points 3"]
-    """Finite; at least one."""
+    """At least one position, all finite."""
     normals: Float[np.ndarray, "points 3"] | None
-    """Unit length, or zero where unknown; None where all are."""
+    """Vectors of unit length, or zero where unknown; None if all are unknown."""
     sensor: Float[np.ndarray, "3"] | Float[np.ndarray, "points 3"] | None
-    """Where the sensor stood when it saw all points, or each."""
+    """Position of the sensor when it saw all points, or when it saw each of them."""
     weights: Float[np.ndarray, "points"] | None
     """Confidence of each point, 0 or more."""
 
@@ -35,10 +39,12 @@ class PointCloud:
         sensor: Float[np.ndarray, "3"] | Float[np.ndarray, "points 3"] | None = None,
         weights: Float[np.ndarray, "points"] | None = None,
     ) -> "PointCloud":
-        """What a reader found in the file, of which this checks everything but the shapes.
+        """Make a cloud of what a reader found in a file, and check all values; the reader checks the shapes.
 
-        Normals are brought to unit length; those that are zero, NaN or infinite are unknown. Raises ScanError, with the file's
-        name, for no points or too many, and for other numbers that are not finite, or negative weights.
+        Normals are brought to unit length; those that are zero, NaN or infinite are unknown.
+
+        Raises ScanError, which names the file, for no points or too many, for other numbers that are not finite, and
+        for negative weights.
         """
         if len(points) == 0:
             raise refusal(path, "0 points", "at least 1: check how the scan was exported")
@@ -52,25 +58,26 @@ class PointCloud:
         if weights is not None and not (np.isfinite(weights).all() and weights.min() >= 0.0 and weights.max() > 0.0):
             found = "confidences that are negative, NaN or infinite, or none above 0"
             raise refusal(path, found, "0 or more: export the scan without them")
-        return cls(points=points, normals=_unit(normals), sensor=sensor, weights=weights)
+        return cls(points=points, normals=_unit_vectors(normals), sensor=sensor, weights=weights)
 
 
 def unnamed_normals(columns: Float[np.ndarray, "points 3"]) -> Float[np.ndarray, "points 3"] | None:
-    """The columns after x, y and z of a table without names, if they are normals, not colours or something else.
+    """Return the columns after x, y and z of a table without names if they are normals, and None if they are not.
 
-    They are if 95 % of the rows have length 1 within 1 %, or 0, or are NaN, and some number is negative, which no colour is.
+    They are normals if 95 % of the rows have length 1 within 1 %, or length 0, or are NaN, and if some number is
+    negative, which no colour is.
     """
     with np.errstate(all="ignore"):
         length = np.linalg.norm(columns, axis=1)
-        fits = (np.abs(length - 1.0) < 0.01) | (length == 0.0) | np.isnan(length)
-        return columns if fits.mean() >= 1.0 - COLOURED and np.any(columns < 0.0) else None
+        fits = (np.abs(length - 1.0) < UNIT_LENGTH_TOLERANCE) | (length == 0.0) | np.isnan(length)
+        return columns if fits.mean() >= MIN_UNIT_SHARE and np.any(columns < 0.0) else None
 
 
-def _unit(normals: Float[np.ndarray, "points 3"] | None) -> Float[np.ndarray, "points 3"] | None:
+def _unit_vectors(normals: Float[np.ndarray, "points 3"] | None) -> Float[np.ndarray, "points 3"] | None:
     if normals is None:
         return None
     with np.errstate(all="ignore"):
         length = np.linalg.norm(normals, axis=1, keepdims=True)
-        known = np.isfinite(length) & (length > 1e-12)
+        known = np.isfinite(length) & (length > MIN_NORMAL_LENGTH)
         unit = np.divide(normals, length, out=np.zeros(normals.shape), where=known)
     return unit if known.any() else None

@@ -1,4 +1,4 @@
-"""Point clouds from files: which reader takes which, and the readers of PLY, text and NumPy arrays."""
+"""Point clouds from files of every format, with the readers of PLY, text, NPY and NPZ files."""
 
 import re
 import warnings
@@ -8,29 +8,34 @@ import numpy as np
 import trimesh
 from jaxtyping import Float, Num
 
-from shapeprior.io.files import MAX_POINTS, FilePath, check_count, check_file, read_array, reason, refusal
+from shapeprior.errors import error_text
+from shapeprior.io.files import MAX_POINTS, SCAN_FILE, FilePath, check_count, read_array, refusal
 from shapeprior.io.las import read_las
 from shapeprior.io.npz import read_scan_arrays
 from shapeprior.io.pcd import read_pcd
 from shapeprior.io.point_cloud import PointCloud, unnamed_normals
 
 TEXT_SUFFIXES = (".xyz", ".txt")
+"""Suffixes of tables of numbers."""
 POINT_SUFFIXES = (".ply", ".pcd", ".las", ".laz", *TEXT_SUFFIXES)
-"""Files that hold points whatever is in them; .npy and .npz hold points or depth."""
-PLY_HEADER_BYTES = 65536
+"""Suffixes of files that can hold points only; .npy and .npz hold points or depth."""
+MAX_PLY_HEADER_BYTES = 65536
+"""The number of vertices must be stated within these first bytes."""
 PLY_NORMALS = ("nx", "ny", "nz")
+"""Properties that hold a vertex's normal in a PLY file."""
 _DECIMAL_COMMA = re.compile(r"[-+]?\d+,\d+([eE][-+]?\d+)?")
 NPZ_KEYS = ("points", "xyz", "normals", "sensor", "weights")
 """Keys of a point cloud in an NPZ file."""
 
 
 def read_cloud(path: FilePath) -> PointCloud:
-    """A point cloud with all that its file says of it: docs/formats.md has the formats and what is read of each.
+    """Read a point cloud with its normals, sensor positions and weights; docs/formats.md lists the fields of each
+    format.
 
-    Raises ScanError as `shapeprior.scans.read.read_scan` does, also for NaN or infinite coordinates; ConfigError if the format needs a
-    library that is not installed.
+    Raises ScanError as `shapeprior.scans.read.read_scan` does, and for NaN or infinite coordinates. Raises ConfigError
+    if the format needs a library that is not installed.
     """
-    with np.errstate(all="ignore"):  # Numbers that are not finite, or too large, are found by checks.
+    with np.errstate(all="ignore"):  # Checks find the numbers that are not finite.
         return _read(Path(path))
 
 
@@ -43,7 +48,7 @@ def _read(path: Path) -> PointCloud:
     if suffix in (".las", ".laz"):
         return read_las(path)
     if suffix in TEXT_SUFFIXES:
-        return _table(path, _read_text(path))
+        return _cloud_from_table(path, _read_text(path))
     if suffix == ".npz":
         return _read_npz(path)
     if suffix == ".npy":
@@ -51,23 +56,23 @@ def _read(path: Path) -> PointCloud:
         if not looks_like_points(array):
             raise refusal(path, f"a {array.dtype} array of shape {array.shape}", "N x 3 or N x 6 numbers for points")
         check_count(path, len(array))
-        return _table(path, np.array(array, dtype=np.float64))
+        return _cloud_from_table(path, np.array(array, dtype=np.float64))
     raise refusal(path, f"the suffix {suffix!r}", f"{', '.join(POINT_SUFFIXES)}, .npy or .npz for points")
 
 
 def looks_like_points(array: np.ndarray) -> bool:
-    """Whether an array has the shape and type of points (3 columns) or of points with normals or colours (6)."""
+    """Return whether an array can hold points (3 columns), or points with normals or colours (6 columns)."""
     return array.ndim == 2 and array.shape[1] in (3, 6) and array.dtype.kind != "b"
 
 
-def _table(path: Path, table: Float[np.ndarray, "points columns"]) -> PointCloud:
-    """Columns without names."""
+def _cloud_from_table(path: Path, table: Float[np.ndarray, "points columns"]) -> PointCloud:
+    """Make a cloud of a table without column names."""
     normals = unnamed_normals(table[:, 3:]) if table.shape[1] == 6 and len(table) else None
     return PointCloud.checked(path, np.ascontiguousarray(table[:, :3]), normals=normals)
 
 
 def _read_npz(path: Path) -> PointCloud:
-    check_file(path)
+    SCAN_FILE.check_size(path)
     arrays = read_scan_arrays(path, NPZ_KEYS)
     if ("points" in arrays) == ("xyz" in arrays):
         found = "both points and xyz" if "xyz" in arrays else "neither points nor xyz"
@@ -98,9 +103,9 @@ def _read_npz(path: Path) -> PointCloud:
 
 
 def _read_ply(path: Path) -> PointCloud:
-    check_file(path)
+    SCAN_FILE.check_size(path)
     with path.open("rb") as file:
-        header = file.read(PLY_HEADER_BYTES).split(b"end_header")[0]
+        header = file.read(MAX_PLY_HEADER_BYTES).split(b"end_header")[0]
         count = re.search(rb"^\s*element\s+vertex\s+(\d{1,18})\s*$", header, re.MULTILINE)
         if not header.startswith(b"ply") or count is None:
             raise refusal(path, "no PLY header with vertices", "a PLY with x, y and z: export it again")
@@ -114,7 +119,7 @@ def _read_ply(path: Path) -> PointCloud:
             points = np.array(getattr(loaded, "vertices", np.zeros((0, 3))), dtype=np.float64)
             columns = _ply_columns(loaded, (*PLY_NORMALS, "confidence"), len(points))
         except Exception as error:  # trimesh raises many kinds for damaged files.
-            raise refusal(path, f"no readable PLY ({reason(error)})", expected) from error
+            raise refusal(path, f"no readable PLY ({error_text(error)})", expected) from error
     if points.shape != (stated, 3):
         raise refusal(path, f"{len(points)} points", expected)
     normals = None
@@ -124,7 +129,7 @@ def _read_ply(path: Path) -> PointCloud:
 
 
 def _ply_columns(loaded: object, names: tuple[str, ...], count: int) -> dict[str, Float[np.ndarray, "points"]]:
-    """Those of the named properties that each vertex has, as one number."""
+    """Return those of the named vertex properties that the file has."""
     raw = getattr(loaded, "metadata", {}).get("_ply_raw", {}).get("vertex", {})
     found = {}
     for name in names:
@@ -137,8 +142,8 @@ def _ply_columns(loaded: object, names: tuple[str, ...], count: int) -> dict[str
 
 
 def _read_text(path: Path) -> Float[np.ndarray, "points columns"]:
-    """Six columns where each line has so many numbers, else three."""
-    check_file(path)
+    """Read a table of six columns if each line has so many numbers, and of three if not."""
+    SCAN_FILE.check_size(path)
     try:
         try:
             return _columns(path, range(6))
@@ -146,28 +151,28 @@ def _read_text(path: Path) -> Float[np.ndarray, "points columns"]:
             return _columns(path, range(3))
     except (OSError, ValueError) as error:
         expected = "three or more numbers a line, divided by spaces or commas: put # before other lines"
-        raise refusal(path, f"no readable table ({reason(error)})", expected) from error
+        raise refusal(path, f"no readable table ({error_text(error)})", expected) from error
 
 
 def _columns(path: Path, columns: range) -> Float[np.ndarray, "points columns"]:
     with path.open(encoding="utf-8") as file, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Of lines without data; a check says it better.
-        lines = (_with_spaces(line) for line in file)
+        warnings.simplefilter("ignore")  # NumPy warns of a file without data; a check refuses it.
+        lines = (_separate_by_spaces(line) for line in file)
         table = np.loadtxt(
             lines, dtype=np.float64, comments="#", usecols=tuple(columns), ndmin=2, max_rows=MAX_POINTS + 1
         )
         return table.reshape(-1, len(columns))
 
 
-def _with_spaces(line: str) -> str:
-    """A line whose columns may be divided by commas; raises ValueError where commas stand for decimal points instead."""
+def _separate_by_spaces(line: str) -> str:
+    """Replace commas between columns by spaces; raises ValueError if the commas are decimal points."""
     if "," not in line:
         return line
     words = line.split("#")[0].split()
     commas = [word for word in words if "," in word]
     if not commas:
         return line
-    # One of two words with a comma may be two columns: "1,2 3". No column is before a comma that comes first.
+    # Two words with one comma may be three columns, as in "1,2 3". No column stands before a comma that comes first.
     decimal = len(words) + len(commas) >= 4 and all(_DECIMAL_COMMA.fullmatch(word) for word in commas)
     if decimal or words[0].startswith(","):
         raise ValueError(f"decimal commas in the line {line.strip()[:60]!r}")

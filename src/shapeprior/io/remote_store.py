@@ -1,4 +1,4 @@
-"""A folder behind a URL, through fsspec."""
+"""A store in a folder behind a URL, through fsspec."""
 
 import contextlib
 import mmap
@@ -8,11 +8,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from shapeprior.errors import DatasetError, ShapePriorError
-from shapeprior.io.files import NAME, check_name, one_line, unreadable, unwritable, whole_range
+from shapeprior.errors import DatasetError, ShapePriorError, error_text
+from shapeprior.io.files import STORE_NAME, check_name, unreadable, unwritable, whole_range
 
-WHOLE_PUTS = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "oci", "oss", "memory"})
-"""Object stores: a put shows the whole object or none, and no folder need be made. Elsewhere a neighbour is renamed."""
+ATOMIC_SCHEMES = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "oci", "oss", "memory"})
+"""Schemes of object stores, where a put shows the whole object or none and no folder need be made. Elsewhere a
+temporary file is renamed."""
 
 
 @dataclass(frozen=True)
@@ -26,17 +27,17 @@ class RemoteStore:
     url: str
 
     def connect(self) -> None:
-        """Find the driver; raises DatasetError if fsspec or the driver is missing or knows no such scheme."""
+        """Find the driver; raises DatasetError if fsspec or the driver is missing, or if there is no such scheme."""
         with self._faults("", unreadable):
             self._open()
 
     def read(self, name: str) -> bytes:
-        """The whole file."""
+        """Return the contents of a file."""
         with self._files(name, unreadable) as (files, path):
             return bytes(files.cat_file(path))
 
     def read_range(self, name: str, start: int, stop: int) -> bytes:
-        """Bytes start to stop (exclusive), and no others."""
+        """Read bytes `start` to `stop` (exclusive) of a file, and no others."""
         if start == stop:
             return b""
         with self._files(name, unreadable) as (files, path):
@@ -44,12 +45,12 @@ class RemoteStore:
         return whole_range(self.describe(name), start, stop, data)
 
     def size(self, name: str) -> int:
-        """Bytes of the file."""
+        """Return the size of a file in bytes."""
         with self._files(name, unreadable) as (files, path):
             return int(files.info(path)["size"])
 
     def exists(self, name: str) -> bool:
-        """Whether there is such a file; a server that does not answer raises DatasetError, since that is no answer."""
+        """Return whether there is such a file; raises DatasetError if the server does not answer."""
         with self._files(name, unreadable) as (files, path):
             try:
                 return files.info(path)["type"] == "file"
@@ -57,20 +58,20 @@ class RemoteStore:
                 return False
 
     def write(self, name: str, data: bytes) -> None:
-        """Write or replace the file, whole or not at all."""
+        """Write or replace a file, whole or not at all."""
         with self._files(name, unwritable) as (files, path):
-            if _schemes(files) & WHOLE_PUTS:
+            if _schemes(files) & ATOMIC_SCHEMES:
                 files.pipe_file(path, data)
             else:
-                _put_beside(files, path, data)
+                _write_and_rename(files, path, data)
 
     def remove(self, name: str) -> None:
-        """Remove the file; one that is not there is fine."""
+        """Remove a file, if it is there."""
         with self._files(name, unwritable) as (files, path), contextlib.suppress(FileNotFoundError):
             files.rm_file(path)
 
     def names(self, folder: str) -> list[str]:
-        """Names of all files below a folder, sorted."""
+        """Return the sorted names of all files below a folder."""
         with self._faults(folder, unreadable):
             files, root = self._open()
             path = f"{root}/{self._checked(folder)}" if folder else root
@@ -78,23 +79,23 @@ class RemoteStore:
                 found = files.find(path)
             except FileNotFoundError:
                 return []
-        # Paths come back with or without a leading slash, as the driver likes.
+        # Drivers return paths with or without a leading slash.
         start = len(path.strip("/")) - len(folder)
         below = (file.strip("/")[start:].lstrip("/") for file in found)
-        return sorted(name for name in below if NAME.fullmatch(name))
+        return sorted(name for name in below if STORE_NAME.fullmatch(name))
 
     def memory_map(self, _name: str, /) -> mmap.mmap | None:
-        """None: ranges are read instead."""
+        """Return None: ranges are read instead."""
         return None
 
     def describe(self, name: str) -> str:
-        """URL of the file, without a password that it may hold."""
+        """Return the URL of a file, without its password."""
         url = re.sub(r"(://[^/@:]*):[^/@]*@", r"\1:***@", self.url)
         return f"{url}{'' if url.endswith('/') else '/'}{name}" if name else url
 
     @contextlib.contextmanager
     def _files(self, name: str, fault: Callable[[str, Exception], ShapePriorError]) -> Iterator[tuple[Any, str]]:
-        """The file system and the path of a file in it; what goes wrong with them becomes a `fault` of the file."""
+        """Yield the file system and the path of a file in it; the errors of both become a `fault` of the file."""
         with self._faults(self._checked(name), fault):
             files, root = self._open()
             yield files, f"{root}/{name}"
@@ -105,7 +106,7 @@ class RemoteStore:
             yield
         except ShapePriorError:
             raise
-        # Drivers raise the exceptions of the libraries that they stand on.
+        # Drivers raise the exceptions of the libraries that they are built on.
         except Exception as error:
             raise fault(self.describe(name), error) from None
 
@@ -113,56 +114,56 @@ class RemoteStore:
         return check_name(name, where=self.describe(""))
 
     def _open(self) -> tuple[Any, str]:
-        """The file system and the path of the store in it, without a slash at its end."""
+        """Return the file system and the path of the store in it, without a slash at its end."""
         try:
             from fsspec.core import url_to_fs
         except ImportError:
             raise DatasetError(
-                f"{self.describe('')}: needs fsspec, which is missing; expected it for URLs; "
+                f"{self.describe('')}: URLs need fsspec, which is missing; expected it to be installed: "
                 "`pip install 'shapeprior[remote]'`"
             ) from None
         try:
-            # fsspec keeps one file system a process and thread, so asking again is cheap, and safe after a fork.
+            # fsspec keeps a file system for each process and thread: asking again is cheap, and safe after a fork.
             files, root = url_to_fs(self.url)
         except ImportError as error:
             raise DatasetError(
-                f"{self.describe('')}: {one_line(error)}; expected the driver of this scheme; install it with pip"
+                f"{self.describe('')}: {error_text(error)}; expected the driver of this scheme; install it with pip"
             ) from None
         except ValueError as error:
             raise DatasetError(
-                f"{self.describe('')}: {one_line(error)}; expected a URL that fsspec knows, such as s3://, gs://, "
+                f"{self.describe('')}: {error_text(error)}; expected a URL that fsspec knows, such as s3://, gs://, "
                 "abfs://, sftp:// or https://; check the scheme"
             ) from None
-        # Other processes write, too: a remembered listing may be old.
+        # Other processes write, too, so that a remembered listing may be old.
         files.invalidate_cache()
         return files, root.rstrip("/")
 
 
-def _put_beside(files: Any, path: str, data: bytes) -> None:
-    """Write a neighbour and rename it, where a file can be seen while it is being written."""
+def _write_and_rename(files: Any, path: str, data: bytes) -> None:
+    """Write a temporary file and rename it, for file systems that show a file while it is being written."""
     folder = path.rpartition("/")[0]
-    neighbour = f"{folder}/.{uuid.uuid4().hex}.tmp"
+    temporary = f"{folder}/.{uuid.uuid4().hex}.tmp"
     files.makedirs(folder, exist_ok=True)
     try:
-        files.pipe_file(neighbour, data)
+        files.pipe_file(temporary, data)
         try:
-            files.mv(neighbour, path)
+            files.mv(temporary, path)
         except OSError:
             if not files.exists(path):
                 raise
-            _swap(files, neighbour, path)
+            _replace_file(files, temporary, path)
     except BaseException:
         with contextlib.suppress(Exception):
-            files.rm_file(neighbour)
+            files.rm_file(temporary)
         raise
 
 
-def _swap(files: Any, neighbour: str, path: str) -> None:
-    """Some file systems do not rename onto a file: the old one steps aside, and comes back if the new one cannot come."""
-    aside = f"{neighbour}.old"
+def _replace_file(files: Any, temporary: str, path: str) -> None:
+    """Replace a file where nothing can be renamed onto one; the old file comes back if the new one cannot be moved."""
+    aside = f"{temporary}.old"
     files.mv(path, aside)
     try:
-        files.mv(neighbour, path)
+        files.mv(temporary, path)
     except BaseException:
         files.mv(aside, path)
         raise

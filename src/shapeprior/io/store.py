@@ -1,7 +1,7 @@
-"""Where a data set lies: a folder of this machine, or any place that fsspec reaches by a URL.
+"""Stores of a data set's files: a folder of this machine, or any place that fsspec reaches by a URL.
 
-A store holds files under '/'-separated names. A file appears whole or not at all, and different names may be written by
-different processes at once. Stores are small and can be sent to worker processes.
+A store holds files under names with '/' between their parts. A file appears whole or not at all, and several processes
+may write files of different names at once. Stores are small objects that can be sent to worker processes.
 """
 
 import contextlib
@@ -13,48 +13,52 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from shapeprior.errors import DatasetError
-from shapeprior.io.files import NAME, check_name, unreadable, unwritable, whole_range, write_bytes
+from shapeprior.io.files import STORE_NAME, check_name, unreadable, unwritable, whole_range, write_bytes
 from shapeprior.io.remote_store import RemoteStore
 
 
 @runtime_checkable
 class Store(Protocol):
-    """Files under plain names. DatasetError if a file cannot be read or a name is unfit, OutputError if it cannot be written."""
+    """Files under plain names.
+
+    Methods raise DatasetError for a file that cannot be read and for a name that could leave the store, and OutputError
+    for a file that cannot be written.
+    """
 
     def read(self, name: str) -> bytes:
-        """The whole file."""
+        """Return the contents of a file."""
         ...
 
     def read_range(self, name: str, start: int, stop: int) -> bytes:
-        """Bytes start to stop (exclusive), and no others; DatasetError if the file ends before."""
+        """Read bytes `start` to `stop` (exclusive) of a file, and no others; raises DatasetError if it ends before."""
         ...
 
     def size(self, name: str) -> int:
-        """Bytes of the file."""
+        """Return the size of a file in bytes."""
         ...
 
     def exists(self, name: str) -> bool:
-        """Whether there is such a file."""
+        """Return whether there is such a file."""
         ...
 
     def write(self, name: str, data: bytes) -> None:
-        """Write or replace the file, whole or not at all."""
+        """Write or replace a file, whole or not at all."""
         ...
 
     def remove(self, name: str) -> None:
-        """Remove the file; one that is not there is fine."""
+        """Remove a file, if it is there."""
         ...
 
     def names(self, folder: str) -> list[str]:
-        """Names of all files below a folder ("" for all of the store), sorted; none if there is no such folder."""
+        """Return the sorted names of all files below a folder, which may be absent ("" for the whole store)."""
         ...
 
     def memory_map(self, name: str, /) -> mmap.mmap | None:
-        """The file mapped into memory, read only; None from stores that have no such thing: ranges are read instead."""
+        """Map a file into memory, read only; None from a store that cannot, whose ranges are read instead."""
         ...
 
     def describe(self, name: str) -> str:
-        """Path or URL of the file, for messages; of the store itself for ""."""
+        """Return the path or URL of a file for messages, or that of the store itself for the name ""."""
         ...
 
 
@@ -65,32 +69,32 @@ class LocalStore:
     root: Path
 
     def read(self, name: str) -> bytes:
-        """The whole file."""
+        """Return the contents of a file."""
         with self._reading(name) as path:
             return path.read_bytes()
 
     def read_range(self, name: str, start: int, stop: int) -> bytes:
-        """Bytes start to stop (exclusive), and no others."""
+        """Read bytes `start` to `stop` (exclusive) of a file, and no others."""
         with self._reading(name) as path, open(path, "rb") as file:
             file.seek(start)
             return whole_range(str(path), start, stop, file.read(stop - start))
 
     def size(self, name: str) -> int:
-        """Bytes of the file."""
+        """Return the size of a file in bytes."""
         with self._reading(name) as path:
             return path.stat().st_size
 
     def exists(self, name: str) -> bool:
-        """Whether there is such a file."""
+        """Return whether there is such a file."""
         with self._reading(name) as path:
             return path.is_file()
 
     def write(self, name: str, data: bytes) -> None:
-        """Write or replace the file, whole or not at all."""
+        """Write or replace a file, whole or not at all."""
         write_bytes(self._path(name), data)
 
     def remove(self, name: str) -> None:
-        """Remove the file; one that is not there is fine."""
+        """Remove a file, if it is there."""
         path = self._path(name)
         try:
             path.unlink(missing_ok=True)
@@ -98,20 +102,20 @@ class LocalStore:
             raise unwritable(str(path), error) from None
 
     def names(self, folder: str) -> list[str]:
-        """Names of all files below a folder, sorted."""
+        """Return the sorted names of all files below a folder."""
         root = self._path(folder) if folder else self.root
         found = (Path(below) / name for below, _, names in os.walk(root) for name in names)
-        return sorted(name for path in found if NAME.fullmatch(name := path.relative_to(self.root).as_posix()))
+        return sorted(name for path in found if STORE_NAME.fullmatch(name := path.relative_to(self.root).as_posix()))
 
     def memory_map(self, name: str, /) -> mmap.mmap | None:
-        """The file mapped into memory, read only."""
+        """Map a file into memory, read only."""
         with self._reading(name) as path, open(path, "rb") as file:
             if os.fstat(file.fileno()).st_size == 0:
                 raise DatasetError(f"{path}: the file is empty; expected tensors; run `shapeprior prepare` again")
             return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
     def describe(self, name: str) -> str:
-        """Path of the file."""
+        """Return the path of a file."""
         return str(self.root / name)
 
     def _path(self, name: str) -> Path:
@@ -127,7 +131,7 @@ class LocalStore:
 
 
 def open_store(root: str | os.PathLike[str]) -> LocalStore | RemoteStore:
-    """The store at a path or, if `root` holds ``://``, at a URL; it need not exist yet.
+    """Return the store at a path or, if `root` holds ``://``, at a URL; it need not exist yet.
 
     Raises DatasetError if fsspec or the URL's driver is missing or knows no such scheme.
     """
@@ -135,6 +139,6 @@ def open_store(root: str | os.PathLike[str]) -> LocalStore | RemoteStore:
     if "://" not in root:
         return LocalStore(Path(root))
     store = RemoteStore(root)
-    # Now rather than at the first file, so that a wrong scheme is told before any work is done.
+    # Connecting now rather than at the first file reports a wrong scheme before any work is done.
     store.connect()
     return store

@@ -22,7 +22,7 @@ from torch.overrides import TorchFunctionMode
 
 from shapeprior.config import config_from_json, config_to_json
 from shapeprior.errors import CheckpointError, ConfigError
-from shapeprior.io.files import write_bytes
+from shapeprior.io.files import MAX_LIST_BYTES, FileSpec, write_bytes
 from shapeprior.models.decoder import Decoder
 from shapeprior.models.deepsdf import DeepSdfConfig
 from shapeprior.models.presets import DecoderConfig, TrainConfig, build_decoder
@@ -31,6 +31,12 @@ from shapeprior.models.triplane import TriplaneConfig
 FORMAT = "shapeprior-run"
 VERSION = 1
 DECODER_KINDS: dict[str, type[DecoderConfig]] = {"deepsdf": DeepSdfConfig, "triplane": TriplaneConfig}
+_CONFIG_FILE = FileSpec(
+    error=CheckpointError,
+    expected="the settings of a run",
+    advice="make a run with `shapeprior train DATASET --out RUN`",
+    max_bytes=MAX_LIST_BYTES,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,14 +70,7 @@ class RunConfig:
     def read(cls, run: Path) -> "RunConfig":
         """Read config.json; raises CheckpointError if it is missing, broken or of another version."""
         path = run / "config.json"
-        try:
-            value = json.loads(path.read_text(encoding="utf-8"))
-        except (FileNotFoundError, NotADirectoryError):
-            raise CheckpointError(
-                f"{run}: no config.json; expected a run folder; make one with `shapeprior train DATASET --out RUN`"
-            ) from None
-        except (OSError, ValueError, RecursionError) as error:
-            raise CheckpointError(f"{path}: cannot be read ({error}); expected JSON; train again") from None
+        value = _CONFIG_FILE.read_json(path, dict)
         try:
             found = (value["format"], value["version"])
             if found != (FORMAT, VERSION):

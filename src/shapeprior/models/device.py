@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import torch
 
-from shapeprior.errors import ConfigError
+from shapeprior.errors import ConfigError, error_text
 
 
 def usable_device(name: str) -> torch.device:
@@ -17,8 +17,9 @@ def usable_device(name: str) -> torch.device:
         place = torch.zeros(1, device=name).device
     # torch raises an AssertionError for a kind of device that it was built without.
     except (RuntimeError, AssertionError) as error:
-        reason = str(error).split("\n")[0]
-        raise ConfigError(f"device '{name}' cannot be used ({reason}); expected one such as cpu, cuda, mps") from None
+        raise ConfigError(
+            f"device '{name}' cannot be used ({error_text(error)}); expected one such as cpu, cuda, mps"
+        ) from None
     if place.type == "meta":
         raise ConfigError("device 'meta' cannot be used (it holds no numbers); expected one such as cpu, cuda, mps")
     return place

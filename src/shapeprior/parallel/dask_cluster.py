@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import count, islice
 from typing import Any
 
-from shapeprior.errors import ConfigError
+from shapeprior.errors import ConfigError, error_text
 from shapeprior.parallel.pool import WorkerPool
 from shapeprior.parallel.worker import Job, JobFailure, Result, WorkerLimits
 
@@ -176,7 +176,7 @@ def _connect(address: str) -> Any:
             thread.submit(asyncio.run, _greet(address)).result()
         return Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
     except (OSError, ValueError, TypeError) as error:
-        found = " ".join(str(error).split())[:120] or f"waited {CONNECT_SECONDS:g} seconds"
+        found = error_text(error) if str(error) else f"waited {CONNECT_SECONDS:g} seconds"
         raise ConfigError(
             f"cluster = {address!r}: no scheduler answers ({found}); expected the address of one, as tcp://host:8786; "
             "check that it runs"

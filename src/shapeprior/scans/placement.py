@@ -9,10 +9,10 @@ import numpy as np
 from jaxtyping import Float
 from scipy.spatial.transform import Rotation
 
-from shapeprior.errors import ScanError
+from shapeprior.errors import ScanError, error_text
 from shapeprior.geometry.sampling import fibonacci_directions
 from shapeprior.geometry.transforms import UNIT_SPHERE_BUFFER, Similarity
-from shapeprior.io.files import read_json_object
+from shapeprior.io.files import FileSpec
 from shapeprior.scans.observation import Observation
 
 PlacementMode = Literal["known", "aligned", "upright", "free"]
@@ -26,6 +26,9 @@ CENTER_DEPTHS = (0.15, 0.45)
 """Distances of the object's centre behind the centre of the visible part to start from, in radii of the visible part."""
 FIBONACCI_DIRECTIONS = 64
 """Number of directions that may be up, where nothing is known of it."""
+_POSE_FILE = FileSpec(
+    error=ScanError, expected="a pose as a JSON object", advice="write scale, rotation and offset, or matrix"
+)
 
 
 def initial_placements(view_world: Observation) -> list[Similarity]:
@@ -92,7 +95,7 @@ def read_pose(path: str | os.PathLike[str]) -> Similarity:
     Raises ScanError if the file holds neither, or if it is not a right-handed similarity.
     """
     path = Path(path)
-    value = read_json_object(path)
+    value = _POSE_FILE.read_json(path, dict)
     try:
         if "matrix" in value:
             matrix = np.asarray(value["matrix"], dtype=np.float64)
@@ -108,5 +111,6 @@ def read_pose(path: str | os.PathLike[str]) -> Similarity:
         expected = "the keys scale, rotation and offset, or matrix (4 x 4): write one of them"
         raise ScanError(f"{path}: found {found}; expected {expected}") from error
     except (ValueError, TypeError, OverflowError) as error:
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise ScanError(f"{path}: found no pose ({reason}); expected a right-handed similarity: check it") from error
+        raise ScanError(
+            f"{path}: found no pose ({error_text(error)}); expected a right-handed similarity: check it"
+        ) from error

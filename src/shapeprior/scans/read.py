@@ -1,4 +1,4 @@
-"""Scans from files: one partial view, or several of one object, as an observation."""
+"""Scans from files: one partial view, or several views of one object, become an `Observation`."""
 
 import os
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from shapeprior.errors import ConfigError, ScanError
 from shapeprior.geometry.camera import PinholeCamera
 from shapeprior.geometry.transforms import Similarity
 from shapeprior.io.depth_images import IMAGE_SUFFIXES, DepthImage, metric_depth, read_depth_image, read_mask
-from shapeprior.io.files import FilePath, check_file, read_array, refusal
+from shapeprior.io.files import SCAN_FILE, FilePath, read_array, refusal
 from shapeprior.io.intrinsics import camera_from_json
 from shapeprior.io.npz import read_scan_arrays
 from shapeprior.io.point_cloud import PointCloud
@@ -19,7 +19,7 @@ from shapeprior.io.point_files import POINT_SUFFIXES, looks_like_points, read_cl
 from shapeprior.scans.observation import Observation, join_views
 
 SCAN_SUFFIXES = (*POINT_SUFFIXES, ".npy", ".npz", *IMAGE_SUFFIXES)
-"""Files that may hold a scan."""
+"""Suffixes of files that may hold a scan."""
 
 
 def read_scan(
@@ -32,23 +32,23 @@ def read_scan(
     background_is_free: bool = False,
     T_world_camera: Similarity | None = None,
 ) -> Observation:
-    """Read one partial view; docs/formats.md has what is read from each format.
+    """Read one partial view; docs/formats.md lists the fields of each format.
 
-    A depth image (PNG, TIFF, EXR, 2-D NPY, NPZ with depth) needs intrinsics, in a file or in the NPZ; its frame is the camera's, in
-    metres. A point cloud (PLY, PCD, LAS, LAZ, XYZ, TXT, NPY of 3 or 6 columns, NPZ with points) keeps its own frame and
-    unit, and brings the normals, the sensor's position and the confidences that its file states.
+    A depth image (PNG, TIFF, EXR, 2-D NPY, NPZ with depth) needs intrinsics, from a file or from the NPZ; its frame is
+    the camera's, in metres. A point cloud (PLY, PCD, LAS, LAZ, XYZ, TXT, NPY of 3 or 6 columns, NPZ with points) keeps
+    its own frame and unit, and brings the normals, the sensor's position and the confidences that its file states.
 
     Args:
         path: The scan.
-        intrinsics: Of a depth image: a file for `shapeprior.io.intrinsics.camera_from_json`.
-        mask: Of a depth image: PNG, TIFF or NPY, nonzero where a pixel shows the object.
-        sensor: Of a point cloud: where the sensor stood, in the frame of the points; it comes before what the file states. None: as
-            the file states, or else nothing is known to be free.
-        depth_scale: Of a depth image: metres in one raw unit. None: of integers the intrinsics file's, or millimetres; floats are
-            metres.
-        background_is_free: Of a depth image: as for `Observation.from_depth`.
-        T_world_camera: Where the camera stood: the view is then in the world frame. A point cloud is taken to be in its camera's
-            frame, so that, unless its sensor is stated, it stood at the origin of that frame.
+        intrinsics: For a depth image: a file for `shapeprior.io.intrinsics.camera_from_json`.
+        mask: For a depth image: a PNG, TIFF or NPY that is nonzero where a pixel shows the object.
+        sensor: For a point cloud: where the sensor stood, in the frame of the points; it replaces what the file states.
+            None keeps the file's position; without one, no space is known to be free.
+        depth_scale: For a depth image: metres in one raw unit. None takes the intrinsics file's scale for integers, or
+            else millimetres, and metres for floats.
+        background_is_free: For a depth image: as for `Observation.from_depth`.
+        T_world_camera: Pose of the camera, which moves the view to the world frame. A point cloud is taken to be in its
+            camera's frame, with the sensor at the origin of that frame unless its position is stated.
 
     Raises:
         ScanError: a file is missing, damaged, too large, of another kind, or does not fit the others.
@@ -89,17 +89,17 @@ def read_views(
 
     Args:
         paths: The scans, each as for `read_scan`.
-        intrinsics: Of the depth images: one file for all, or one a view. Point clouds have no use for theirs.
-        masks: Of the depth images: one a view, or None for a view without.
-        T_world_cameras: Where the cameras stood: one a view, or None for a view that is in the world frame. With several views
-            no depth image is.
-        sensor: As for `read_scan`, of every view that is a point cloud.
-        depth_scale: As for `read_scan`, of every depth image.
+        intrinsics: For depth images: one file for all, or one file a view; those of point clouds are not used.
+        masks: For depth images: one file a view, or None for a view without a mask.
+        T_world_cameras: Poses of the cameras: one a view, or None for a view that is already in the world frame. Each
+            of several depth images needs one.
+        sensor: As for `read_scan`, for every view that is a point cloud.
+        depth_scale: As for `read_scan`, for every depth image.
         background_is_free: As for `read_scan`.
 
     Raises:
-        ScanError: as `read_scan` and `join_views` do, if a depth image comes without its camera's pose, or if what is given
-            is of no use to any view.
+        ScanError: as `read_scan` and `join_views` do; also if one of several depth images comes without its camera's
+            pose, or if an argument is of no use to any view.
         ConfigError: as `read_scan` does, and if the numbers of files differ.
     """
     count = len(paths)
@@ -133,7 +133,8 @@ def read_views(
 
 
 def holds_depth(path: Path) -> bool:
-    """Whether a scan is a depth image rather than points: by its suffix, or by what an NPY or NPZ file holds.
+    """Return whether a scan is a depth image rather than points, by its suffix, or by the contents of an NPY or NPZ
+    file.
 
     Raises ScanError for other suffixes, and as `read_scan` does for a file of numbers that cannot be read.
     """
@@ -143,22 +144,22 @@ def holds_depth(path: Path) -> bool:
     if suffix == ".npy":
         return not looks_like_points(read_array(path))
     if suffix == ".npz":
-        check_file(path)
+        SCAN_FILE.check_size(path)
         return "depth" in read_scan_arrays(path, ("depth",))
     raise refusal(path, f"the suffix {suffix!r}", f"one of {' '.join(SCAN_SUFFIXES)}")
 
 
 def _cloud_view(cloud: PointCloud, sensor: Float[np.ndarray, "3"] | None) -> Observation:
-    """Return what a cloud says of the object; a sensor position that is given comes before the file's.
+    """Make a view of a point cloud; a given sensor position replaces the file's.
 
-    A sensor sees a surface from outside, so where it is known, normals that point away from it are turned round: many tools
-    write normals of an arbitrary sign. Where it is unknown, they are believed to point outwards.
+    Many tools write normals of an arbitrary sign. A sensor sees a surface from outside, so if its position is known,
+    normals that point away from it are turned round. If it is unknown, normals are taken to point outwards.
     """
-    known, normals = cloud.sensor if sensor is None else sensor, cloud.normals
-    if known is not None and normals is not None:
-        away = np.einsum("ij,ij->i", normals, known - cloud.points) < 0.0
-        normals = np.where(away[:, None], -normals, normals)
-    return Observation.from_points(cloud.points, known, normals_world=normals, weights=cloud.weights)
+    sensor_world, normals = cloud.sensor if sensor is None else sensor, cloud.normals
+    if sensor_world is not None and normals is not None:
+        points_away = np.einsum("ij,ij->i", normals, sensor_world - cloud.points) < 0.0
+        normals = np.where(points_away[:, None], -normals, normals)
+    return Observation.from_points(cloud.points, sensor_world, normals_world=normals, weights=cloud.weights)
 
 
 def _depth_view(

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor, nn
 
-from shapeprior.errors import CheckpointError, ConfigError
+from shapeprior.errors import CheckpointError, ConfigError, error_text
 from shapeprior.models.checkpoint import Checkpoint, RunConfig
 from shapeprior.models.decoder import Decoder
 from shapeprior.models.objective import Objective, TrainingBatch, batch_objective
@@ -153,9 +153,8 @@ def compile_decoder(decoder: Decoder, batch: TrainingBatch, settings: TrainConfi
         batch_objective(decoder, codes, batch, settings).value.sum().backward()
     # No compiler, one that fails, or an operation that the compiler does not know.
     except (RuntimeError, ImportError, OSError, AssertionError) as error:
-        reason = " ".join(str(error).split())[:160]
         raise ConfigError(
-            f"this decoder cannot be compiled here ({type(error).__name__}: {reason}); expected a C++ compiler (on the CPU) or "
-            "Triton (on CUDA) and a loss that both know; train without --compile"
+            f"this decoder cannot be compiled here ({type(error).__name__}: {error_text(error)}); expected a C++ compiler (on "
+            "the CPU) or Triton (on CUDA) and a loss that both know; train without --compile"
         ) from None
     decoder.zero_grad(set_to_none=True)

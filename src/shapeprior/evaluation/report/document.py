@@ -3,20 +3,25 @@
 Which rows of an evaluation a report shows in pictures and in 3D: all would make it too large to open.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import Any, NoReturn
+from typing import Any
 
 from shapeprior.config import check_numbers
 from shapeprior.errors import ReportError
 from shapeprior.evaluation.summary import COLUMNS
+from shapeprior.io.files import MAX_LIST_BYTES, FileSpec
 
 VERSION = 1
-MAX_FILE_BYTES = 256 * 2**20
-"""A larger metrics.json is refused unread."""
+_METRICS_FILE = FileSpec(
+    error=ReportError,
+    expected="an evaluation's metrics",
+    advice="write them with `shapeprior evaluate`",
+    max_bytes=MAX_LIST_BYTES,
+    advice_if_large="evaluate fewer shapes",
+)
 PARTS = ("all", "seen", "unseen")
 """Parts of the surface that metrics are taken on."""
 TASKS = {
@@ -145,7 +150,7 @@ def read_evaluation(folder: Path) -> EvaluationDocument:
     Raises ReportError if it is missing, too large, not JSON, of another version or lacks what a report shows.
     """
     path = folder / "metrics.json"
-    raw = _read_json(path)
+    raw = _METRICS_FILE.read_json(path, dict, strict=True)
     try:
         if raw["version"] != VERSION:
             raise ReportError(f"{path}: version {raw['version']!r}; expected {VERSION}; evaluate again")
@@ -198,28 +203,6 @@ def condition_text(condition: Mapping[str, Any]) -> str:
 def group_text(task: str, condition: str) -> str:
     """A heading for a task and a condition."""
     return ": ".join(word for word in (TASKS.get(task, task), condition) if word)
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    def refuse(constant: str) -> NoReturn:
-        raise ValueError(f"{constant} is no number of JSON")
-
-    try:
-        size = path.stat().st_size
-        if size > MAX_FILE_BYTES:
-            raise ReportError(
-                f"{path}: {size / 2**20:.0f} MiB; expected at most {MAX_FILE_BYTES / 2**20:.0f}; evaluate fewer shapes"
-            )
-        raw = json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse)
-    except FileNotFoundError:
-        raise ReportError(
-            f"{path}: no such file; expected an evaluation's folder; make one with `shapeprior evaluate`"
-        ) from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise ReportError(f"{path}: cannot be read ({error}); expected JSON; evaluate again") from None
-    if not isinstance(raw, dict):
-        raise ReportError(f"{path}: a JSON {type(raw).__name__}; expected an object; evaluate again")
-    return raw
 
 
 def _row(number: int, entry: dict[str, Any]) -> Row:

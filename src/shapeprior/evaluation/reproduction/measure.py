@@ -1,6 +1,5 @@
 """Measuring the bundled priors as the re-implemented work measured itself: seconds an object, on shapes nobody trained on."""
 
-import json
 import re
 import time
 from collections.abc import Callable, Sequence
@@ -22,6 +21,7 @@ from shapeprior.evaluation.reproduction.published import CATEGORIES
 from shapeprior.geometry.mesh import TriangleMesh
 from shapeprior.geometry.sampling import sample_surface
 from shapeprior.geometry.transforms import Similarity
+from shapeprior.io.files import FileSpec
 from shapeprior.scans.observation import Observation
 from shapeprior.scans.simulation import camera_around, render_depth, sample_view
 from shapeprior.sdf.sampling import SamplingConfig, sample_sdf
@@ -36,6 +36,11 @@ WORST_CHAMFER_X1000 = 2000.0
 PUBLISHED_RESOLUTION = 512
 """Cells along each axis that the published times are of."""
 _VIEW_PIXELS = 256
+_MADE_BY_FILE = FileSpec(
+    error=CheckpointError,
+    expected="the record of a bundled prior",
+    advice="check the name, or install the package again",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,12 +130,7 @@ def measure_prior(
 def read_made_by(category: str) -> dict[str, Any]:
     """What a bundled prior's made_by.json says. Raises CheckpointError if there is no such prior or file."""
     path = (bundled_prior_path(category) or Path(category)) / "made_by.json"
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(
-            f"{path}: cannot be read ({error}); expected the record of a bundled prior; install again"
-        ) from None
+    return _MADE_BY_FILE.read_json(path, dict)
 
 
 def training_seeds(made_by: dict[str, Any]) -> set[int]:
