@@ -36,7 +36,7 @@ from shapeprior.models.decoder import Decoder, seeded
 from shapeprior.models.device import autocast
 from shapeprior.models.latent_space import CodeSpace
 from shapeprior.models.objective import banded_l1, clamped_l1, code_prior
-from shapeprior.models.optimizers import Muon, RowAdam
+from shapeprior.models.optimizers import Muon, RowAdam, cosine_decay
 from shapeprior.sdf.isosurface.extract import ExtractConfig, extract_mesh
 from shapeprior.sdf.sampling import STRATEGIES
 from shapeprior.training.initialization import LinearInitialization, coarse_grids
@@ -91,7 +91,7 @@ def train(arm: Arm, shapes: Shapes, seconds: float, *, seed: int) -> tuple[Decod
         grids = coarse_grids(pairs, decoder.coarse_cells)
         start = LinearInitialization.fit(grids, code_size=decoder.code_size, clamp=CLAMP, deviation=arm.deviation)
         first = torch.from_numpy(start.codes(grids)).float()
-        decoder.start_from(torch.from_numpy(start.mean).float(), torch.from_numpy(start.basis).float())
+        decoder.set_coarse_field(torch.from_numpy(start.mean).float(), torch.from_numpy(start.basis).float())
     else:
         first = torch.randn((count, decoder.code_size), generator=seeded(seed + 1)) * arm.deviation
     shift = 0.5 if arm.start == "constant" else 0.0
@@ -103,8 +103,8 @@ def train(arm: Arm, shapes: Shapes, seconds: float, *, seed: int) -> tuple[Decod
     generator, rng, steps = seeded(seed), np.random.default_rng(seed), 0
     order: list[int] = []
     while (share := (time.process_time() - started) / seconds) < 1.0:
-        fall = 0.02 + 0.98 * 0.5 * (1.0 + math.cos(math.pi * share))
-        optimizer.param_groups[0]["lr"] = arm.rate * fall
+        rate_share = cosine_decay(share, 1.0, final=0.02)
+        optimizer.param_groups[0]["lr"] = arm.rate * rate_share
         if isinstance(decoder, FourierDecoder):
             decoder.opened = min(2.0 * share, 1.0)
         if len(order) < min(arm.shapes, count):
@@ -120,9 +120,9 @@ def train(arm: Arm, shapes: Shapes, seconds: float, *, seed: int) -> tuple[Decod
         value = objective(arm, decoder, used, shapes, rows, generator, share=share, shift=shift)
         value.mean().backward()
         optimizer.step()
-        muon.step(rate=arm.matrix_rate * fall)
+        muon.step(rate=arm.matrix_rate * rate_share)
         assert taken.grad is not None
-        codes.step(rows, taken.grad, rate=arm.code_rate * fall)
+        codes.step(rows, taken.grad, rate=arm.code_rate * rate_share)
         steps += 1
     if isinstance(decoder, FourierDecoder):
         decoder.opened = 1.0

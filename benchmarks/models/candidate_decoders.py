@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from shapeprior.models.decoder import Decoder, seeded
 from shapeprior.models.deepsdf import DeepSdfConfig, DeepSdfDecoder
-from shapeprior.models.device import exact
+from shapeprior.models.device import without_autocast
 from shapeprior.models.triplane import TriplaneConfig, TriplaneDecoder
 
 
@@ -41,7 +41,7 @@ class SineDecoder(Decoder):
             self.output.bias.zero_()
 
     def prepare(self, codes: Float[Tensor, "shapes code"]) -> tuple[Tensor, ...]:
-        with exact(codes.device):
+        with without_autocast(codes.device):
             return (self.modulation(codes).view(len(codes), len(self.layers), 2, 1, self.width),)
 
     def query(
@@ -51,12 +51,12 @@ class SineDecoder(Decoder):
         for index, (layer, film) in enumerate(zip(self.layers, prepared[0].unbind(1), strict=True)):
             scale, shift = film.unbind(1)
             if index == 0:
-                with exact(points_unit.device):
+                with without_autocast(points_unit.device):
                     phase = layer(points_unit)
             else:
                 phase = layer(carried)
             carried = torch.sin(self.omega * (1.0 + scale) * phase + shift)
-        with exact(points_unit.device):
+        with without_autocast(points_unit.device):
             distance = self.output(carried.float()).squeeze(-1)
         return distance + torch.linalg.vector_norm(points_unit, dim=-1) - 0.5
 
@@ -85,7 +85,7 @@ class FourierDecoder(Decoder):
         window = 0.5 * (1.0 - torch.cos(math.pi * (self.opened * self.octaves - octave).clamp(0.0, 1.0)))
         waves = torch.cat([angle.sin() * window, angle.cos() * window], dim=-1).flatten(-2)
         first, skip = prepared
-        with exact(points_unit.device):
+        with without_autocast(points_unit.device):
             first = first + self.features(waves)
         return self.mlp.query((first, skip), points_unit)
 

@@ -47,9 +47,9 @@ def arms() -> dict[str, EncoderTraining]:
     return {
         "default": usual,
         f"default{DECODED}": usual,
-        "1200 shapes, 16 views": replace(usual, shapes=1200, views_each=16),
-        "256 points": replace(usual, points=256),
-        "256 points, 1200 steps": replace(usual, points=256, steps=1200),
+        "1200 shapes, 16 views": replace(usual, max_shapes=1200, views_per_shape=16),
+        "256 points": replace(usual, points_per_view=256),
+        "256 points, 1200 steps": replace(usual, points_per_view=256, steps=1200),
         "1200 steps": replace(usual, steps=1200),
         "4000 steps": replace(usual, steps=4000),
         "half the rates": replace(usual, rate=1e-3, matrix_rate=5e-3),
@@ -63,7 +63,7 @@ def unseen_views(data: Dataset) -> ShapeViews:
         ShapeViews.render(data.mesh_unit(shape.id), row, count=VIEWS, config=ViewConfig(), rng=rng)
         for row, shape in enumerate(data.split("test"))
     ]
-    return ShapeViews.joined([part for part in found if part is not None])
+    return ShapeViews.concatenated([part for part in found if part is not None])
 
 
 def measured(encoder: ViewEncoder, views: ShapeViews) -> tuple[float, ...]:

@@ -8,7 +8,7 @@ from torch import Tensor
 from shapeprior.models.decoder import Decoder, seeded
 from shapeprior.models.deepsdf import DeepSdfConfig, DeepSdfDecoder
 from shapeprior.models.triplane import TriplaneConfig, TriplaneDecoder, grid_corners
-from shapeprior.models.triplane_jacobian import push_through
+from shapeprior.models.triplane_jacobian import push_forward
 
 TRIPLANE = TriplaneConfig(code_size=6, base=4, channels=(4, 3), width=8, volume=5)
 DEEP = TriplaneConfig(code_size=6, base=3, channels=(5, 4, 3), width=8, volume=5)
@@ -109,7 +109,7 @@ def test_directions_in_bfloat16_change_derivatives_by_the_code_a_little_and_noth
     code, directions, points = (part.float() for part in setting(decoder))
     found = {}
     for kind in (torch.float32, torch.bfloat16):
-        monkeypatch.setattr("shapeprior.models.triplane_jacobian.product_type", lambda *_, kind=kind: kind)
+        monkeypatch.setattr("shapeprior.models.triplane_jacobian.matmul_dtype", lambda *_, kind=kind: kind)
         found[kind] = decoder.jacobian(code, decoder.code_tangents(code, directions), points)
     exact, rounded = found.values()
     assert torch.equal(exact.value, rounded.value)
@@ -143,4 +143,4 @@ def test_grid_corners_are_those_of_grid_sample(axes: int, side: int) -> None:
 def test_a_layer_whose_derivative_is_not_known_is_refused() -> None:
     layers = [torch.nn.LeakyReLU()]
     with pytest.raises(TypeError, match="LeakyReLU"):
-        push_through(layers, torch.zeros(1, 3, 2, 2), torch.zeros(4, 3, 2, 2))
+        push_forward(layers, torch.zeros(1, 3, 2, 2), torch.zeros(4, 3, 2, 2))

@@ -26,7 +26,7 @@ from shapeprior.geometry.transforms import Similarity
 from shapeprior.models import device as device_module
 from shapeprior.models.checkpoint import RunConfig, read_checkpoint
 from shapeprior.models.deepsdf import DeepSdfConfig, DeepSdfDecoder
-from shapeprior.models.device import autocast, multiplies_bfloat16, usable_device
+from shapeprior.models.device import autocast, has_fast_bfloat16, usable_device
 from shapeprior.models.presets import Preset, preset
 from shapeprior.training.train import train_prior
 from shapeprior.training.train_encoder import EncoderTraining, train_encoder
@@ -172,7 +172,7 @@ def test_an_encoder_is_trained_on_the_gpu(tmp_path: Path, tiny_data: Dataset) ->
     losses = []
     train_encoder(
         run, data=tiny_data, device=GPU,
-        recipe=EncoderTraining(steps=60, shapes=4, least=4, views_each=8),
+        recipe=EncoderTraining(steps=60, max_shapes=4, min_shapes=4, views_per_shape=8),
         progress=lambda report: losses.append(report.loss),
     )  # fmt: skip
     told = [loss for loss in losses if loss is not None]
@@ -217,10 +217,10 @@ def test_auto_goes_by_the_processors_instructions(
     monkeypatch: pytest.MonkeyPatch, found: dict[str, bool], expected: bool
 ) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: found, raising=False)
-    assert multiplies_bfloat16(CPU) is expected
+    assert has_fast_bfloat16(CPU) is expected
     with autocast(CPU, "auto"):
         assert torch.is_autocast_enabled("cpu") is expected
-        with device_module.exact(CPU):
+        with device_module.without_autocast(CPU):
             assert not torch.is_autocast_enabled("cpu")
 
 

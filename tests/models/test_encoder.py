@@ -20,7 +20,7 @@ from shapeprior.errors import CheckpointError, ConfigError
 from shapeprior.geometry.mesh import TriangleMesh
 from shapeprior.geometry.transforms import Similarity
 from shapeprior.models.encoder import (
-    CODE_DEVIATIONS,
+    CODE_LOG_DEVIATION_RANGE,
     EncoderConfig,
     EncoderOutput,
     ViewEncoder,
@@ -31,11 +31,19 @@ from shapeprior.models.encoder import (
 )
 from shapeprior.scans.observation import Observation
 from shapeprior.scans.placement import up_directions
-from shapeprior.training.encoder_views import STORED_POINTS, ShapeViews, ViewConfig
+from shapeprior.training.encoder_views import POINTS_PER_VIEW, ShapeViews, ViewConfig
 from shapeprior.training.train_encoder import EncoderTraining, fit_encoder
 
 SMALL = EncoderConfig(code_size=3, points=64, width=32, whole=48, turns=36)
-CLEAN = ViewConfig(noise=0.0, strays=0.0, cropped=0.0, no_sensor=0.0, two_views=0.0, tilted=0.0, fallen=0.0)
+CLEAN = ViewConfig(
+    max_noise=0.0,
+    max_outlier_share=0.0,
+    cropped_share=0.0,
+    no_sensor_share=0.0,
+    two_views_share=0.0,
+    tilted_share=0.0,
+    fallen_share=0.0,
+)
 
 
 def jug(height: float) -> TriangleMesh:
@@ -55,21 +63,32 @@ def distances(mesh: TriangleMesh, points: np.ndarray) -> np.ndarray:
 def views_of(heights: list[float], *, count: int, config: ViewConfig = CLEAN) -> ShapeViews:
     rng = np.random.default_rng(0)
     parts = [ShapeViews.render(jug(h), row, count=count, config=config, rng=rng) for row, h in enumerate(heights)]
-    return ShapeViews.joined([part for part in parts if part is not None])
+    return ShapeViews.concatenated([part for part in parts if part is not None])
 
 
 def test_views_lie_on_the_shape_and_show_the_side_of_their_sensor() -> None:
     views = views_of([1.0], count=12)
-    assert views.points_unit.shape == (12, STORED_POINTS, 3)
+    assert views.points_unit.shape == (12, POINTS_PER_VIEW, 3)
     assert distances(jug(1.0), views.points_unit[:, ::40].reshape(-1, 3)).max() < 1e-5
-    assert (np.linalg.norm(views.sensors_unit, axis=1) > CLEAN.nearest - 1e-9).all()
+    assert (np.linalg.norm(views.sensors_unit, axis=1) > CLEAN.min_distance - 1e-9).all()
     # Of a box, a face is seen only from before it.
     top = views.points_unit[..., 1] > 0.5 - 1e-5
     assert not top[views.sensors_unit[:, 1] < 0.5].any()
 
 
 @pytest.mark.parametrize(
-    "config", [CLEAN, ViewConfig(no_sensor=1.0, noise=0.0, strays=0.0, cropped=0.5, tilted=0.0, fallen=0.0)]
+    "config",
+    [
+        CLEAN,
+        ViewConfig(
+            no_sensor_share=1.0,
+            max_noise=0.0,
+            max_outlier_share=0.0,
+            cropped_share=0.5,
+            tilted_share=0.0,
+            fallen_share=0.0,
+        ),
+    ],
 )
 def test_a_batch_says_truly_where_the_unit_frame_lies(config: ViewConfig) -> None:
     views = views_of([0.7, 1.2], count=8, config=config)
@@ -83,12 +102,20 @@ def test_a_batch_says_truly_where_the_unit_frame_lies(config: ViewConfig) -> Non
         mesh = jug([0.7, 1.2][batch.shapes[row]])
         assert distances(mesh, points).max() < 1e-5
         length = np.linalg.norm(batch.sensors_view[row])
-        assert length == pytest.approx(0.0 if config.no_sensor else 1.0, abs=1e-6)
+        assert length == pytest.approx(0.0 if config.no_sensor_share else 1.0, abs=1e-6)
 
 
 def test_noise_strays_and_crops_are_as_large_as_they_say() -> None:
     views = views_of([1.0], count=40)
-    config = ViewConfig(noise=0.05, strays=0.2, cropped=0.0, no_sensor=0.0, two_views=0.0, tilted=0.0, fallen=0.0)
+    config = ViewConfig(
+        max_noise=0.05,
+        max_outlier_share=0.2,
+        cropped_share=0.0,
+        no_sensor_share=0.0,
+        two_views_share=0.0,
+        tilted_share=0.0,
+        fallen_share=0.0,
+    )
     batch = views.batch(np.arange(40), points=256, config=config, rng=np.random.default_rng(1))
     far = []
     for row in range(40):
@@ -105,7 +132,14 @@ def test_noise_strays_and_crops_are_as_large_as_they_say() -> None:
 def test_fallen_views_are_said_to_be_so_and_tilted_ones_are_upright() -> None:
     views = views_of([1.0], count=40)
     config = ViewConfig(
-        noise=0.0, strays=0.0, cropped=0.0, no_sensor=0.0, two_views=0.0, tilted=0.5, fallen=0.5, any_direction=0.0
+        max_noise=0.0,
+        max_outlier_share=0.0,
+        cropped_share=0.0,
+        no_sensor_share=0.0,
+        two_views_share=0.0,
+        tilted_share=0.5,
+        fallen_share=0.5,
+        any_direction_share=0.0,
     )
     batch = views.batch(np.arange(40), points=64, config=config, rng=np.random.default_rng(1))
     assert 10 < np.count_nonzero(batch.upright) < 30
@@ -138,7 +172,12 @@ def test_it_learns_turns_sizes_and_codes_of_views_that_it_has_not_seen() -> None
     unseen = np.arange(len(views.shapes)) % 5 == 0
     training = ShapeViews(views.points_unit[~unseen], views.sensors_unit[~unseen], views.shapes[~unseen])
     encoder = fit_encoder(
-        training, whitened, config=SMALL, recipe=EncoderTraining(steps=1000, batch=32), view_config=CLEAN, seed=0
+        training,
+        whitened,
+        config=SMALL,
+        recipe=EncoderTraining(steps=1000, views_per_batch=32),
+        view_config=CLEAN,
+        seed=0,
     )
     batch = views.batch(np.flatnonzero(unseen), points=64, config=CLEAN, rng=np.random.default_rng(2))
     with torch.no_grad():
@@ -152,7 +191,7 @@ def test_it_learns_turns_sizes_and_codes_of_views_that_it_has_not_seen() -> None
     assert float(error.median()) < 0.5
     # What the codes do not vary in, it says to be as sure of as it may be, and of the rest less so.
     first, second = (float(found.whitened_deviation[:, column].median()) for column in (0, 1))
-    assert second < 1.05 * math.exp(CODE_DEVIATIONS[0])
+    assert second < 1.05 * math.exp(CODE_LOG_DEVIATION_RANGE[0])
     assert first > 1.3 * second
 
 
@@ -167,7 +206,7 @@ def test_training_shows_as_many_points_as_it_is_told_and_no_more_than_the_encode
         return batch(self, rows, points=points, **others)  # pyright: ignore[reportArgumentType]
 
     monkeypatch.setattr(ShapeViews, "batch", counted)
-    recipe = EncoderTraining(steps=1, batch=2, points=points)
+    recipe = EncoderTraining(steps=1, views_per_batch=2, points_per_view=points)
     fit_encoder(views_of([1.0], count=2), torch.zeros(1, 3), config=SMALL, recipe=recipe, view_config=CLEAN, seed=0)
     assert asked == [shown]
 
@@ -283,10 +322,15 @@ def test_a_header_that_asks_for_a_giant_network_is_refused_without_its_memory(tm
 
 
 def test_settings_are_checked() -> None:
-    for wrong in ({"cropped": 1.5}, {"nearest": 0.9}, {"nearest": 4.0, "farthest": 3.0}, {"noise": -1.0}):
+    for wrong in (
+        {"cropped_share": 1.5},
+        {"min_distance": 0.9},
+        {"min_distance": 4.0, "max_distance": 3.0},
+        {"max_noise": -1.0},
+    ):
         with pytest.raises(ConfigError):
             ViewConfig(**wrong)
-    for name in ("steps", "points"):
+    for name in ("steps", "points_per_view"):
         with pytest.raises(ConfigError):
             EncoderTraining(**{name: 0})
 

@@ -1,4 +1,4 @@
-"""Adam row by row is Adam, alone on each row."""
+"""Optimisers: Adam by rows against torch's Adam on each row, Muon against torch's and against exact singular vectors; the rates' decay."""
 
 import copy
 
@@ -8,14 +8,14 @@ import torch
 from torch import nn
 
 from shapeprior.models.decoder import seeded
-from shapeprior.models.optimizers import MOMENTUM, Muon, RowAdam, matrices, orthogonal
+from shapeprior.models.optimizers import MOMENTUM, Muon, RowAdam, cosine_decay, orthogonalized, weight_matrices
 
 
 @pytest.mark.parametrize("shape", [(24, 24), (64, 7), (7, 64), (1, 5)])
 def test_a_step_moves_all_directions_about_as_far(shape: tuple[int, int]) -> None:
     values = torch.randn(2, *shape, generator=seeded(0))
     left, sizes, right = torch.linalg.svd(values, full_matrices=False)
-    found = orthogonal(values)
+    found = orthogonalized(values)
     moved = torch.linalg.svdvals(found)
     # What lies below a thousandth of the largest may stay shorter; random matrices have next to nothing there.
     kept = sizes > 0.02 * sizes.amax(dim=1, keepdim=True)
@@ -27,7 +27,7 @@ def test_a_step_moves_all_directions_about_as_far(shape: tuple[int, int]) -> Non
 
 
 def test_zero_gradients_move_nothing() -> None:
-    assert torch.equal(orthogonal(torch.zeros(3, 4, 5)), torch.zeros(3, 4, 5))
+    assert torch.equal(orthogonalized(torch.zeros(3, 4, 5)), torch.zeros(3, 4, 5))
 
 
 def test_agrees_with_torch_on_a_matrix() -> None:
@@ -105,7 +105,7 @@ def test_double_precision_stays() -> None:
 
 def test_matrices_hold_each_weight_once() -> None:
     layer = nn.ConvTranspose2d(12, 9, 4, groups=3)
-    found = matrices(layer, layer.weight.detach())
+    found = weight_matrices(layer, layer.weight.detach())
     assert found.shape == (3, 4, 3 * 16)
     assert torch.equal(found[1, 2], layer.weight.detach()[6].flatten())
 
@@ -169,3 +169,9 @@ def test_what_was_taken_is_a_copy() -> None:
     assert taken.is_leaf
     assert not table.values.any()
     assert not table.values.requires_grad
+
+
+def test_rates_decay_along_half_a_cosine_to_their_final_share() -> None:
+    shares = [cosine_decay(step, 8, final=0.25) for step in range(9)]
+    assert shares == pytest.approx(0.25 + 0.75 * np.cos(np.linspace(0.0, np.pi / 2, 9)) ** 2)
+    assert (shares[0], cosine_decay(8, 8)) == (1.0, 0.0)

@@ -58,7 +58,7 @@ def started(seed: int = 0) -> TriplaneDecoder:
     """A decoder whose coarse field has something of the code."""
     decoder = TriplaneDecoder(SMALL, seed=seed).double()
     generator = torch.Generator().manual_seed(7)
-    decoder.start_from(torch.randn(64, generator=generator), torch.randn((5, 64), generator=generator))
+    decoder.set_coarse_field(torch.randn(64, generator=generator), torch.randn((5, 64), generator=generator))
     return decoder
 
 

@@ -173,7 +173,7 @@ def test_of_samples_that_are_not_held_only_blocks_are_read(tmp_path: Path) -> No
 
 
 def test_files_are_closed_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batches_module, "OPEN_FILES", 2)
+    monkeypatch.setattr(batches_module, "MAX_OPEN_FILES", 2)
     samples = opened(write(LocalStore(tmp_path)), "mapped")
     for _ in range(3):
         batches(samples, *[([row], [0.5]) for row in range(4)])

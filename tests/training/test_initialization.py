@@ -19,7 +19,7 @@ from shapeprior.models.triplane import TriplaneConfig
 from shapeprior.sdf.sampling import SdfSamples
 from shapeprior.training import initialization
 from shapeprior.training.initialization import (
-    SPREAD,
+    WIDTH_EXPONENT,
     LinearInitialization,
     coarse_grid,
     coarse_grids,
@@ -72,7 +72,7 @@ def test_a_decoder_without_a_coarse_field_gets_the_same_codes(tiny_data: Dataset
 def test_shapes_beyond_those_that_are_fitted_are_projected(tiny_data: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = begin(tiny_data, "linear")
     monkeypatch.setattr(initialization, "MAX_FITTED", len(whole.codes) - 1)
-    monkeypatch.setattr(initialization, "BATCH", 1)
+    monkeypatch.setattr(initialization, "CHUNK_SHAPES", 1)
     part = begin(tiny_data, "linear")
     assert not torch.equal(part.codes, whole.codes)
     assert torch.isfinite(part.codes).all()
@@ -115,7 +115,7 @@ def test_codes_are_principal_components_by_the_eigenvectors_of_the_covariance() 
     values, vectors = np.linalg.eigh(np.cov(near.T, bias=True))
     scores = (near - near.mean(axis=0)) @ vectors[:, ::-1][:, :5]
     deviations = np.sqrt(values[::-1][:5])
-    expected = 0.3 * scores / deviations * (deviations / deviations[0]) ** SPREAD
+    expected = 0.3 * scores / deviations * (deviations / deviations[0]) ** WIDTH_EXPONENT
     found = start.codes(grids)
     sign = np.sign((found * expected).sum(axis=0))  # An axis may point either way.
     np.testing.assert_allclose(found, expected * sign, atol=1e-9)
@@ -174,8 +174,8 @@ def test_the_decoder_starts_as_the_linear_model() -> None:
     points = torch.from_numpy(CENTERS)[None].expand(30, -1, -1)
     codes = torch.from_numpy(start.codes(grids))
     with torch.no_grad():
-        decoder.start_from(torch.zeros(CELLS**3), torch.zeros(8, CELLS**3))
+        decoder.set_coarse_field(torch.zeros(CELLS**3), torch.zeros(8, CELLS**3))
         correction = decoder(codes, points)
-        decoder.start_from(torch.from_numpy(start.mean), torch.from_numpy(start.basis))
+        decoder.set_coarse_field(torch.from_numpy(start.mean), torch.from_numpy(start.basis))
         field = decoder(codes, points) - correction
     np.testing.assert_allclose(field.numpy(), start.mean + start.codes(grids) @ start.basis, atol=1e-6)

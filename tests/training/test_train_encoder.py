@@ -18,7 +18,7 @@ from shapeprior.training.encoder_views import ShapeViews
 from shapeprior.training.train import train_prior
 from shapeprior.training.train_encoder import EncoderTraining, train_encoder
 
-RECIPE = EncoderTraining(steps=1, batch=2, points=16, views_each=1, least=0)
+RECIPE = EncoderTraining(steps=1, views_per_batch=2, points_per_view=16, views_per_shape=1, min_shapes=0)
 
 
 @pytest.fixture(scope="module")
@@ -81,11 +81,13 @@ def test_without_it_the_decoders_are(tiny_run: Path, shown: list[TriangleMesh], 
 def test_few_shapes_are_joined_by_others_between_them(
     tiny_run: Path, tiny_data: Dataset, shown: list[TriangleMesh], tmp_path: Path
 ) -> None:
-    train_encoder(copied(tiny_run, tmp_path), data=tiny_data, recipe=dataclasses.replace(RECIPE, least=7))
+    train_encoder(copied(tiny_run, tmp_path), data=tiny_data, recipe=dataclasses.replace(RECIPE, min_shapes=7))
     assert len(shown) == 7
     shown.clear()
     train_encoder(
-        copied(tiny_run, tmp_path / "again"), data=tiny_data, recipe=dataclasses.replace(RECIPE, least=3, shapes=3)
+        copied(tiny_run, tmp_path / "again"),
+        data=tiny_data,
+        recipe=dataclasses.replace(RECIPE, min_shapes=3, max_shapes=3),
     )
     assert len(shown) == 3
 

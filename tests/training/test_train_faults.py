@@ -148,7 +148,7 @@ def test_a_disk_without_room_for_the_log(tiny_data: Dataset, tmp_path: Path, mon
 
 def test_data_that_vanishes(tiny_data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data, run = copy_data(tiny_data, tmp_path / "data"), tmp_path / "run"
-    monkeypatch.setattr(batches, "OPEN_FILES", 1)
+    monkeypatch.setattr(batches, "MAX_OPEN_FILES", 1)
 
     def remove(report: EpochReport) -> None:
         if report.epoch == 2:

@@ -108,7 +108,7 @@ class ShapePrior:
         some = view.subsampled(MAX_DETAIL_POINTS, seed=seed, background=0)
         seen = without_outliers(some.transformed(estimate.T_unit_world))
         # A shape that does not explain the view is not bent towards it.
-        if detail.steps and self.decoder.has_cells and estimate.verdict.kind != "unexplained":
+        if detail.steps and self.decoder.has_local_features and estimate.verdict.kind != "unexplained":
             with parametrize.cached():
                 known = observed_surface_targets(self.decoder, prepared, seen, config=detail, seed=seed)
                 prepared = refine_prepared(self.decoder, prepared, known, config=detail.refinement, seed=seed)

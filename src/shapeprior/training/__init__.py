@@ -1,4 +1,5 @@
-"""Turns a data set into weights: the auto-decoder's loop, on one process or several, and the encoder's training.
+"""Training: data sets become weights, by the auto-decoder's loop (one process or several) and the training of the view
+encoder.
 
 Entry: train.train_prior, train_encoder.train_encoder. May import: datasets, scans, models, and everything below them.
 """
