@@ -169,7 +169,10 @@ def _stored_mesh_unit(data: Dataset | None, shape_id: str | None) -> TriangleMes
 
 def _decoded_mesh_unit(decoder: Decoder, code: Float[Tensor, "code"], resolution: int) -> TriangleMesh | None:
     """Return the decoder's mesh of a code; None if its field has no surface, as that of a hardly trained code."""
-    mesh = extract_mesh(DecodedField.of_code(decoder, code), ExtractConfig(resolution=resolution)).mesh
+    try:
+        mesh = extract_mesh(DecodedField.of_code(decoder, code), ExtractConfig(resolution=resolution)).mesh
+    except CompletionError:
+        return None
     return mesh if len(mesh.faces) else None
 
 
@@ -210,7 +213,8 @@ def batch_loss(encoder: ViewEncoder, batch: EncoderBatch, whitened: Float[Tensor
     """Return the loss of a batch.
 
     It is the negative log-likelihood of codes and placements under the network's Gaussians, plus the cross-entropies of
-    the turns and of being upright."""
+    the turns and of being upright.
+    """
 
     def tensor(array: np.ndarray) -> Tensor:
         return torch.from_numpy(array).to(whitened.device)
