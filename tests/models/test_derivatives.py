@@ -18,7 +18,8 @@ def decoders() -> dict[str, Decoder]:
     planes = [TriplaneDecoder(config, seed=1) for config in (TRIPLANE, DEEP)]
     with torch.no_grad():
         for plane in planes:
-            # A fresh decoder's coarse field does not depend on the code, and its correction hardly; all biases are zero.
+            # A fresh decoder's coarse field does not depend on the code, and its correction hardly; all biases are
+            # zero.
             plane.coarse.weight.normal_(0.0, 0.2, generator=seeded(2))
             for parameter in plane.reader.parameters():
                 parameter.mul_(3.0)
@@ -39,7 +40,7 @@ def decoder(request: pytest.FixtureRequest) -> Decoder:
 
 
 def setting(decoder: Decoder) -> tuple[Tensor, Tensor, Tensor]:
-    """A code, directions that are no unit vectors, and points up to the cube's sides and beyond."""
+    """Return a code, directions that are no unit vectors, and points inside the cube and beyond its sides."""
     generator = seeded(4)
     code = 0.5 * torch.randn(decoder.code_size, generator=generator).double()
     directions = torch.randn((decoder.code_size, decoder.code_size), generator=generator).double()
@@ -64,7 +65,7 @@ def test_gradients_are_central_differences(decoder: Decoder) -> None:
         for axis, step in enumerate(1e-6 * torch.eye(3, dtype=torch.float64)):
             ahead, behind = (decoder(code[None], (points + sign * step)[None])[0] for sign in (1, -1))
             difference = (ahead - behind) / 2e-6
-            # Where a cell's border or a kink lies between the two, they mean nothing.
+            # Differences mean nothing where a cell's border or a kink lies between the two points.
             close = torch.isclose(found.by_point[:, axis], difference, rtol=1e-4, atol=1e-5)
             assert close.double().mean() > 0.97
 
@@ -97,7 +98,7 @@ def test_what_is_prepared_already_is_not_made_again() -> None:
     found, again = (decoder.jacobian(code, tangents, points, prepared=each) for each in (None, prepared))
     for name in ("value", "by_code", "by_point"):
         assert torch.equal(getattr(found, name), getattr(again, name))
-    # It is believed, right or wrong.
+    # Prepared tensors are used as they are, even those of another code.
     believed = decoder.jacobian(code, tangents, points, prepared=others).value
     torch.testing.assert_close(believed, decoder(other[None], points[None])[0].detach())
 

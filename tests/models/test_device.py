@@ -1,6 +1,6 @@
-"""Work on another device is that of the CPU, but for rounding. What needs a GPU is left out where there is none.
+"""Devices and precision: a GPU agrees with the CPU up to rounding, and bfloat16 leaves coordinates exact.
 
-Products in bfloat16: where they are chosen, and that coordinates, codes and distances stay exact.
+Tests that need a GPU are skipped where there is none.
 """
 
 import dataclasses
@@ -37,7 +37,7 @@ MISSING = "cuda:63"
 
 
 def between(first: TriangleMesh, second: TriangleMesh) -> float:
-    """Mean distance of one surface's vertices from the other surface, the larger of the two."""
+    """Return the mean distance of one surface's vertices from the other surface, the larger of both directions."""
     each = []
     for of, to in ((first, second), (second, first)):
         squared, *_ = igl.point_mesh_squared_distance(of.vertices, to.vertices, to.faces.astype(np.int64))
@@ -133,7 +133,7 @@ def test_fields_and_codes_agree() -> None:
 @on_gpu
 @pytest.mark.parametrize("name", ["deepsdf-256", "triplane-64"])
 def test_a_run_changes_devices(name: str, tmp_path: Path, tiny_data: Dataset) -> None:
-    """Half on the GPU, the rest on the CPU and back: losses fall as in a run that stayed, and the weights are near its."""
+    """A run that goes from the GPU to the CPU and back has the losses of one that stays, and nearly its codes."""
     assert GPU is not None
     recipe = small(name)
     part = dataclasses.replace(recipe, train=dataclasses.replace(recipe.train, precision="float32"))
@@ -195,7 +195,7 @@ def test_bfloat16_reaches_the_hidden_layers_but_neither_coordinates_nor_distance
     exact = field(decoder, codes, points, "float32")
     found = field(decoder, codes, points, "bfloat16")
     assert found.dtype == torch.float32
-    # All of it in eight bits: the twin that the comparison is with.
+    # For comparison, everything in bfloat16's eight bits.
     rounded = decoder.to(torch.bfloat16)(codes.bfloat16(), points.bfloat16()).float().detach()
     error, coarse = (found - exact).abs().mean(), (rounded - exact).abs().mean()
     assert 0.0 < error < 0.6 * coarse

@@ -1,4 +1,4 @@
-"""Optimisers: Adam by rows against torch's Adam on each row, Muon against torch's and against exact singular vectors; the rates' decay."""
+"""Optimisers: Adam by rows against torch's Adam on each row, Muon against torch's, and the decay of rates."""
 
 import copy
 
@@ -17,7 +17,7 @@ def test_a_step_moves_all_directions_about_as_far(shape: tuple[int, int]) -> Non
     left, sizes, right = torch.linalg.svd(values, full_matrices=False)
     found = orthogonalized(values)
     moved = torch.linalg.svdvals(found)
-    # What lies below a thousandth of the largest may stay shorter; random matrices have next to nothing there.
+    # Singular values below a thousandth of the largest may stay shorter; random matrices have next to none there.
     kept = sizes > 0.02 * sizes.amax(dim=1, keepdim=True)
     assert moved[kept].min() > 0.6
     assert moved.max() < 1.3
@@ -40,12 +40,12 @@ def test_agrees_with_torch_on_a_matrix() -> None:
     muon = Muon({"layer": ours})
     for step in range(4):
         gradient = torch.randn(24, 40, generator=seeded(step))
-        # torch keeps a running mean, ours is a sum: the size of a gradient does not matter.
+        # torch keeps a running mean of gradients, ours is a sum. The size of a gradient does not matter.
         ours.weight.grad, theirs.weight.grad = gradient.clone(), gradient.clone()
         muon.step(rate=0.02)
         reference.step()
     moved, expected = ours.weight.detach() - start, theirs.weight.detach() - start
-    # torch's products are in bfloat16.
+    # torch computes the products in bfloat16.
     assert torch.linalg.vector_norm(moved - expected) < 0.03 * torch.linalg.vector_norm(expected)
 
 
@@ -112,7 +112,7 @@ def test_matrices_hold_each_weight_once() -> None:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_each_row_moves_as_under_an_optimiser_of_its_own(seed: int) -> None:
-    """Against torch.optim.Adam on each row, over random subsets of rows, with rates that change."""
+    """The truth is torch.optim.Adam on each row. Random subsets of rows are stepped, with rates that change."""
     rng = np.random.default_rng(seed)
     start = torch.from_numpy(rng.standard_normal((7, 5))).float()
     target = torch.from_numpy(rng.standard_normal((7, 5))).float()
@@ -122,7 +122,7 @@ def test_each_row_moves_as_under_an_optimiser_of_its_own(seed: int) -> None:
     made = np.zeros(7, dtype=np.int64)
     for step in range(200):
         chosen = rng.permutation(7)[: rng.integers(1, 8)]
-        # Row 6 is left alone for long: its moments must wait.
+        # Row 6 is rarely stepped, so its moments must wait.
         chosen = chosen[(chosen != 6) | (step % 50 == 0)]
         if len(chosen) == 0:
             continue
@@ -154,7 +154,7 @@ def test_rows_that_are_not_used_stay_bit_for_bit() -> None:
 
 
 def test_the_first_step_is_the_rate_whatever_the_gradient() -> None:
-    """Both moments are corrected for their start at zero: m / sqrt(v) = sign(g)."""
+    """Both moments are corrected for their start at zero, so that m / sqrt(v) = sign(g)."""
     table = RowAdam(torch.zeros(2, 2))
     table.step(np.array([1, 0]), torch.tensor([[3.0, -1e-3], [2e4, 0.0]]), rate=0.25)
     torch.testing.assert_close(table.values, torch.tensor([[-0.25, 0.0], [-0.25, 0.25]]), rtol=1e-4, atol=1e-6)

@@ -1,6 +1,7 @@
-"""What a run begins with: the linear model of the samples, whoever is fitted to it, and errors.
+"""The first state of a run: random and linear starts, for shapes in and outside the linear model, and errors.
 
-The warm start against the eigenvectors of the covariance, Eckart and Young, and a plane sampled densely.
+The linear model is checked against eigenvectors of the covariance, the theorem of Eckart and Young, and a densely
+sampled plane.
 """
 
 from dataclasses import replace
@@ -42,7 +43,7 @@ def begin(data: Dataset, start: StartName, *, seed: int = 0, decoder: Any = TRIP
 
 
 def clamped_error(data: Dataset, state: Checkpoint) -> float:
-    """Mean over the training samples."""
+    """Return the mean clamped error over the training samples."""
     errors = []
     for shape, code in zip(data.split("train"), state.codes, strict=True):
         samples = data.samples(shape.id)
@@ -99,7 +100,7 @@ CENTERS = np.stack(np.meshgrid(AXIS, AXIS, AXIS, indexing="ij"), axis=-1).reshap
 
 
 def ellipsoid_like(radii: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """A field that is negative inside an ellipsoid."""
+    """Return a field that is negative inside an ellipsoid."""
     return (np.linalg.norm(points / radii, axis=-1) - 1.0) * radii.min()
 
 
@@ -165,7 +166,7 @@ def test_a_shape_with_fewer_samples_than_neighbours_works() -> None:
 
 
 def test_the_decoder_starts_as_the_linear_model() -> None:
-    """At cell centres, but for what the untrained planes add to it."""
+    """They agree at cell centres, once the correction of the untrained planes is taken off."""
     grids = family(30)
     start = LinearInitialization.fit(grids, code_size=8, clamp=CLAMP, deviation=0.3)
     decoder = build_decoder(

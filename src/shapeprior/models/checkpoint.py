@@ -5,7 +5,8 @@ the old file atomically. docs/formats.md describes the format on one page.
 
 Neither file is trusted. A small config.json may describe a decoder with a million layers, so `read_checkpoint` first
 builds the decoder on torch's meta device, which has shapes but no memory, and compares it with the tensors in the
-checkpoint."""
+checkpoint.
+"""
 
 import json
 import os
@@ -136,7 +137,8 @@ def read_checkpoint(run: str | os.PathLike[str], config: RunConfig) -> Checkpoin
     """Read the checkpoint of a run; half precision is widened to float32.
 
     Raises CheckpointError if the file is missing or broken, or does not hold what `config` describes. A decoder larger
-    than the tensors in the file is refused before memory is allocated for it."""
+    than the tensors in the file is refused before memory is allocated for it.
+    """
     path = Path(run) / "checkpoint.safetensors"
     try:
         with safe_open(path, framework="pt") as file:
@@ -173,16 +175,15 @@ def read_checkpoint(run: str | os.PathLike[str], config: RunConfig) -> Checkpoin
 
 
 def _decoder_on_meta(config: RunConfig, shapes: dict[str, tuple[int, ...]], path: Path) -> Decoder:
-    """Build the decoder of config.json without memory for its weights, and check that `shapes` are those of its
-    tensors.
+    """Build the decoder of config.json without memory, and check that `shapes` are those of its tensors.
 
     Modules are Python objects even on the meta device, so that their number must be bounded before they are made.
     """
     num_tensors = sum(name.startswith("decoder.") for name in shapes)
     if config.decoder.min_tensors > num_tensors:
         raise CheckpointError(
-            f"{path}: {num_tensors} tensors of a decoder; expected {config.decoder.min_tensors} or more by config.json; train "
-            "again"
+            f"{path}: {num_tensors} tensors of a decoder; expected {config.decoder.min_tensors} or more by "
+            "config.json; train again"
         )
     try:
         with torch.device("meta"):

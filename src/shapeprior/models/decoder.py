@@ -1,7 +1,8 @@
 """The interface between decoders and the rest of the package: latent codes and points in, signed distances out.
 
 `Decoder` is the base class of all networks; it works on torch tensors. `DecodedField` wraps a decoder and one code as a
-function from NumPy points to NumPy distances, for the packages that do without torch."""
+function from NumPy points to NumPy distances, for the packages that do without torch.
+"""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -36,7 +37,8 @@ class Decoder(nn.Module, ABC):
     """A network f(code, point) whose zero level set is the shape of the code.
 
     Work that depends on the code alone is done once for each shape: `prepare` returns it, and `query` uses it for many
-    points. Points are in the unit frame. Distances are in unit-sphere radii, negative inside."""
+    points. Points are in the unit frame. Distances are in unit-sphere radii, negative inside.
+    """
 
     code_size: int
     """Length of a latent code."""
@@ -94,7 +96,8 @@ class Decoder(nn.Module, ABC):
         Values and gradients are those of `code`. Derivatives by the code may be those of the code at which `tangents`
         was made. `prepared` may hold `prepare(code[None])`, if the caller has it already. This base implementation
         gives each point a copy of the code and gets all derivatives from one backward pass, so it does not use
-        `prepared`."""
+        `prepared`.
+        """
         del prepared
         (directions,) = tangents
         with torch.enable_grad():
@@ -115,17 +118,17 @@ class Decoder(nn.Module, ABC):
         return changes
 
     def set_coarse_field(self, mean: Float[Tensor, "cells"], basis: Float[Tensor, "code cells"]) -> None:
-        """Start training from a field that is linear in the code
-        (`shapeprior.training.initialization.LinearInitialization`).
+        """Set the first field of a training, which is linear in the code.
 
-        Decoders without a coarse field ignore it.
+        `shapeprior.training.initialization.LinearInitialization` makes it. Decoders without a coarse field ignore it.
         """
 
     def matrix_layers(self) -> dict[str, nn.Module]:
         """Return the layers, by name, whose weights `shapeprior.models.optimizers.Muon` may step.
 
         These lie between the layer that takes the code and the last one. Decoders for which Muon was not measured
-        return none."""
+        return none.
+        """
         return {}
 
     def parameter_count(self) -> int:
@@ -142,7 +145,8 @@ def empty_layer(layer_type: type[LayerT], *sizes: int, **options: Any) -> LayerT
     """Make a layer whose weights are not set yet, on torch's default device; the caller must draw or load them.
 
     torch's own initialisation would draw from the global generator. Within `torch.device("meta")` the layer takes no
-    memory."""
+    memory.
+    """
     # Asking an empty tensor works with every torch since 2.6; `get_default_device` may not know of device contexts.
     return cast(LayerT, skip_init(layer_type, *sizes, device=torch.empty(0).device, **options))
 
@@ -182,6 +186,7 @@ class DecodedField:
         """The prepared tensors, once for each thread.
 
         On the CPU, torch's `grid_sample` uses one thread for each shape, so every thread gets the shape and its own
-        points."""
+        points.
+        """
         threads = torch.get_num_threads() if self.prepared[0].device.type == "cpu" else 1
         return tuple(part.expand(threads, *part.shape[1:]).contiguous() for part in self.prepared)

@@ -44,12 +44,12 @@ class DeepSdfConfig:
 
 
 class DeepSdfDecoder(Decoder):
-    """Hidden ReLU layers with weight norm and a tanh output; [code, point] enters at the first layer and at the skip
-    layer.
+    """ReLU layers with weight norm and a tanh output; [code, point] enters at the first and at the skip layer.
 
     As in the released code, the layer before the skip is narrower by the length of [code, point], so that the
     concatenation has the common width. The code's columns of both weight matrices are multiplied once for each shape
-    and added as a bias. The sum is the same, in another order."""
+    and added as a bias. The sum is the same, in another order.
+    """
 
     def __init__(self, config: DeepSdfConfig, *, seed: int) -> None:
         super().__init__()

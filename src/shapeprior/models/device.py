@@ -28,7 +28,8 @@ def autocast(device: torch.device, precision: PrecisionName) -> AbstractContextM
     """Return a context in which torch computes matrix products in the type that `matmul_dtype` chooses.
 
     Decoders keep coordinates, codes and their output in float32: with bfloat16's eight bits, a coordinate would be off
-    by 0.004 radii."""
+    by 0.004 radii.
+    """
     return torch.autocast(device.type, torch.bfloat16, enabled=matmul_dtype(device, precision) == torch.bfloat16)
 
 

@@ -1,12 +1,12 @@
-"""The view encoder: a network that looks at a partial view and says which code it may be, and where and how the object
-lies.
+"""The view encoder: a network that estimates the code and the placement of an object from a partial view.
 
 It is a PointNet (Qi et al., CVPR 2017, "PointNet: deep learning on point sets for 3D classification and segmentation"),
 so the order of the points does not matter, with a second round in which each point sees what the first round found in
 all of them. The solver starts from its output and stays near it.
 
 Views are normalised before the network sees them (`view_frame`). The file encoder.safetensors lies beside the
-checkpoint of its prior (docs/formats.md)."""
+checkpoint of its prior (docs/formats.md).
+"""
 
 import hashlib
 import json
@@ -129,7 +129,8 @@ class ViewEncoder(nn.Module):
         """Estimate code and placement of each view.
 
         `sensors_view` are unit vectors from the view frame's origin towards the sensor, zero where the sensor is
-        unknown."""
+        unknown.
+        """
         with without_autocast(points_view.device):
             # bfloat16's eight bits are too few for coordinates.
             first = self.first(torch.cat([points_view, sensors_view[:, None].expand_as(points_view)], dim=-1))
@@ -154,7 +155,8 @@ def view_frame(points_world: Float[np.ndarray, "points 3"], sensor_world: Float[
 
     In the view frame, the points have their mean at the origin and a root mean square distance of 1 from it. y is up.
     The sensor stands at azimuth 0, above +z, if it is known and not straight above or below. So views that differ by a
-    turn about +y, a scale and an offset look the same to the network. The points must not all lie in one place."""
+    turn about +y, a scale and an offset look the same to the network. The points must not all lie in one place.
+    """
     sensors = None if sensor_world is None else sensor_world[None]
     scale, rotation, offset = view_frames(points_world[None], sensors)
     return Similarity(scale=float(scale[0]), rotation=rotation[0], offset=offset[0])
@@ -185,10 +187,9 @@ def view_frames(
 
 
 def write_encoder(run: Path, encoder: ViewEncoder, codes: Float[Tensor, "shapes code"]) -> Path:
-    """Write encoder.safetensors in half precision, with a hash of the codes that it was trained for, and return its
-    path.
+    """Write encoder.safetensors in half precision, and return its path.
 
-    The write is atomic. Raises OutputError.
+    The file holds a hash of the codes that the encoder was trained for. The write is atomic. Raises OutputError.
     """
     metadata = {
         "format": FORMAT,

@@ -42,12 +42,14 @@ class CodeMixture:
     Gaussian that is as wide as the training codes. The number of components is the one under which held-out codes are
     likeliest, or a smaller one that is as good.
 
-    The held-out likelihood gains little over the single Gaussian of `CodeSpace` (0 to 1.2 nats of some 90 on earlier
-    priors). The shapes gain more. The mean Chamfer distance (`chamfer_l1`, in radii) of 32 samples to the nearest of
-    100 training shapes, by the Gaussian and by the mixture, with that between training shapes in brackets: bundled mug
-    0.103, 0.069 (0.046); can 0.070, 0.059 (0.040); airplane 0.045, 0.044 (0.033). The share of samples that are one
-    closed part: mug 16 %, 28 % (79 %); can 72 %, 75 % (73 %). The mixture is the better one, and yet many samples are
-    torn: the decoder knows thin walls at training codes and not between them. Lower temperatures hardly help."""
+    On held-out codes of the bundled priors it gains 1.3 to 4.1 nats over a single Gaussian, of 49 to 69
+    (benchmarks/models/latent_densities.py). The shapes gain more. The mean Chamfer distance (`chamfer_l1`, in radii) of
+    32 samples to the nearest of 100 training shapes, by the Gaussian and by the mixture, with that between training
+    shapes in brackets: bundled mug 0.103, 0.069 (0.046); can 0.070, 0.059 (0.040); airplane 0.045, 0.044 (0.033). The
+    share of samples that are one closed part: mug 16 %, 28 % (79 %); can 72 %, 75 % (73 %). The mixture is the better
+    one, and yet many samples are torn: the decoder knows thin walls at training codes and not between them. Lower
+    temperatures hardly help.
+    """
 
     space: CodeSpace
     weights: Float[np.ndarray, "components"]
@@ -86,10 +88,10 @@ class CodeMixture:
         return _log_density(whitened, (self.weights, self.means, self.variances)) - log_volume
 
     def sample(self, count: int, *, temperature: float = 1.0, seed: int) -> Float[Tensor, "count code"]:
-        """Draw codes. `temperature` scales the deviations within components: 1 samples the density, 0 returns component
-        means.
+        """Draw codes from the density.
 
-        Raises ConfigError if `count` is below 1, or the temperature is negative or not finite.
+        `temperature` scales the deviations within components: 1 samples the density, 0 returns component means. Raises
+        ConfigError if `count` is below 1, or the temperature is negative or not finite.
         """
         if count < 1:
             raise ConfigError(f"count = {count}; expected at least 1")
@@ -105,7 +107,8 @@ def _choose_num_components(points: Float[np.ndarray, "points leading"], seed: in
     """Return the number of components with the best held-out likelihood, or the smallest number that is as good.
 
     A number is as good if it is worse by less than the standard error of the difference over the points (the rule of
-    Breiman et al. 1984)."""
+    Breiman et al. 1984).
+    """
     folds = np.array_split(np.random.default_rng(seed).permutation(len(points)), NUM_FOLDS)
     held_out = np.zeros((MAX_COMPONENTS, len(points)))
     for row in range(MAX_COMPONENTS):

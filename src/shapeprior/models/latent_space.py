@@ -29,7 +29,8 @@ class CodeSpace:
 
     DeepSDF assumes that codes follow N(0, sigma² I) (equation 3). The codes at the end of training are neither centred
     nor equally wide in all directions. A code is likely if its whitened coordinates are short, and inference is better
-    conditioned in them."""
+    conditioned in them.
+    """
 
     mean: Float[Tensor, "code"]
     axes: Float[Tensor, "code code"]
@@ -77,7 +78,8 @@ def interpolate_codes(
     factor of about √½ for two random codes: shorter than codes usually are in many dimensions, but likelier under the
     Gaussian. A spherical path (Shoemake 1985) turns one code into the other around the mean, with a length between
     those of the ends. For codes in the same or in opposite directions it is straight. Raises ConfigError for fewer than
-    two steps or an unknown path."""
+    two steps or an unknown path.
+    """
     if steps < 2:
         raise ConfigError(f"steps = {steps}; expected at least 2, the two ends")
     if path not in get_args(CodePath):

@@ -34,7 +34,8 @@ def write_model_card(
     """Write README.md, atomically, over one that may be there, and return its path. Raises OutputError.
 
     `seconds` is the training time. `license` is the user's licence for the weights; without one, the card claims none.
-    `metrics` are scores by name. The machine is described by its processor and cores alone, without names or paths."""
+    `metrics` are scores by name. The machine is described by its processor and cores alone, without names or paths.
+    """
     parts = [
         _front_matter(config, license),
         _introduction(config),

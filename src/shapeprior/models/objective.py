@@ -67,7 +67,8 @@ def banded_l1(
 
     Where |s| < clamp it is |f − s|. Elsewhere it is the amount by which f falls short of the clamp on the side of s.
     Both losses agree where the prediction is within the clamp. Unlike `clamped_l1`, this one has no region without a
-    gradient from which a bad start cannot return."""
+    gradient from which a bad start cannot return.
+    """
     band = (predicted - target).abs()
     beyond = torch.relu(clamp - predicted * torch.sign(target))
     return torch.where(target.abs() < clamp, band, beyond)

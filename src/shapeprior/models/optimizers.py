@@ -3,7 +3,8 @@
 `RowAdam` is Adam for tables such as latent codes, of which a step uses a few rows. `Muon` steps weight matrices by the
 nearest matrix with equal singular values, found by Newton-Schulz iterations (Jordan and others, 2024, "Muon: an
 optimizer for hidden layers in neural networks"). `torch.optim.Muon` takes single matrices; here one layer may hold
-several, as grouped convolutions do."""
+several, as grouped convolutions do.
+"""
 
 import math
 from collections.abc import Mapping
@@ -38,7 +39,8 @@ class RowAdam:
     """Adam (Kingma and Ba, ICLR 2015, algorithm 1) with a separate optimiser for each row of a table.
 
     A row that a step does not use keeps its value, its moments and its step count. So momentum moves no code whose
-    shape was not in the batch, and a step costs the same however long the table is."""
+    shape was not in the batch, and a step costs the same however long the table is.
+    """
 
     def __init__(
         self, values: Float[Tensor, "rows columns"], *, betas: tuple[float, float] = (0.9, 0.999), epsilon: float = 1e-8

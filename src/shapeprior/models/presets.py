@@ -92,7 +92,8 @@ def presets() -> dict[str, Preset]:
 
     `deepsdf-256` is the system of "Learning Shape representations for 3D Reconstruction" (code 64, width 256, 30 passes
     over 10,000 samples a shape). `deepsdf-512` is what that work calls the original (code 128, width 512).
-    `triplane-64` is the default."""
+    `triplane-64` is the default.
+    """
     return {
         "deepsdf-256": Preset(
             decoder=DeepSdfConfig(code_size=64, width=256),

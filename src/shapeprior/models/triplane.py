@@ -1,8 +1,8 @@
-"""The tri-plane decoder: a generator turns the code into three feature planes once, and a tiny network reads them at
-each point.
+"""The tri-plane decoder: a generator turns a code into three feature planes, and a tiny network reads them at points.
 
 It follows Chan et al., CVPR 2022, "Efficient geometry-aware 3D generative adversarial networks" (EG3D), section 4.1,
-with a convolutional generator that is small enough for a CPU."""
+with a convolutional generator that is small enough for a CPU.
+"""
 
 import math
 from dataclasses import dataclass
@@ -51,12 +51,12 @@ class TriplaneConfig:
 
 
 class TriplaneDecoder(Decoder):
-    """A coarse field that is linear in the code, plus a correction that a small network reads from three feature
-    planes.
+    """A coarse field that is linear in the code, plus a correction that is read from three feature planes.
 
     The planes lie over (x, y), (y, z) and (z, x) of the cube [−1, 1]³ and are read bilinearly; the coarse field is read
     trilinearly. It starts as the distance to a sphere, or as the linear model of the training shapes
-    (`set_coarse_field`). A constant start beyond the clamp of the loss would have no gradient to learn from."""
+    (`set_coarse_field`). A constant start beyond the clamp of the loss would have no gradient to learn from.
+    """
 
     START_RADIUS = 0.5
     """Radius of the sphere, in unit-sphere radii."""
@@ -165,12 +165,12 @@ class TriplaneDecoder(Decoder):
     def code_tangents(
         self, code: Float[Tensor, "code"], directions: Float[Tensor, "directions code"]
     ) -> tuple[Tensor, ...]:
-        """Return the directional derivatives of the tensors that a point reads, and the kernels that carry its gradient
-        back.
+        """Return directional derivatives of the tensors that points read, and kernels that carry gradients back.
 
         The first tensor is for the input of the last upsampling, with rows of (row, column, plane, feature); the second
         is for the cells of the coarse field. The others are the kernels of the last upsampling for each plane
-        (`upsampling_pullbacks`)."""
+        (`upsampling_pullbacks`).
+        """
         base, count = self.config.base, len(directions)
         with torch.no_grad():
             values = self.seed_planes(code[None]).view(1, -1, base, base)
@@ -191,7 +191,8 @@ class TriplaneDecoder(Decoder):
         """Return the values and derivatives of one code's field; see `Decoder.jacobian`.
 
         The network that reads the planes is differentiated at `code`. The last upsampling is linear, so its part is
-        exact. The rest of the generator is differentiated at the code at which `tangents` was made."""
+        exact. The rest of the generator is differentiated at the code at which `tangents` was made.
+        """
         if prepared is None:
             with torch.no_grad():
                 prepared = self.prepare(code[None])
@@ -233,7 +234,8 @@ class TriplaneDecoder(Decoder):
         """Return the generator's convolutions and the reading network's layers except the last.
 
         The layers that take the code are left to Adam: they are so long that Muon's products with them would take a
-        third of the time of a step."""
+        third of the time of a step.
+        """
         layers = {f"generator.{name}": layer for name, layer in self.generator.named_children()}
         layers |= {f"reader.{name}": layer for name, layer in list(self.reader.named_children())[:-1]}
         return {name: layer for name, layer in layers.items() if not isinstance(layer, nn.SiLU)}
@@ -249,7 +251,8 @@ def _distance_beyond_sphere(points_unit: Float[Tensor, "*batch 3"]) -> Float[Ten
     """Return the distance of points outside the unit sphere to it, 0 inside.
 
     All shapes lie inside. With this term, the field goes on rising outside, so that a search that strays there finds
-    back."""
+    back.
+    """
     return torch.relu(torch.linalg.vector_norm(points_unit, dim=-1) - 1.0)
 
 
@@ -259,7 +262,8 @@ def grid_corners(
     """Return the cells that linear interpolation reads at each point, and their weights.
 
     Cells are rows of a flattened grid whose last axis varies fastest. The result is that of `grid_sample` with
-    align_corners=False and border padding: values are at the middles of cells, and the outermost ones hold beyond."""
+    align_corners=False and border padding: values are at the middles of cells, and the outermost ones hold beyond.
+    """
     place = (((points + 1.0) * side - 1.0) / 2.0).clamp(0.0, side - 1.0)
     low = place.floor().clamp(max=max(side - 2.0, 0.0))
     share = place - low
@@ -285,10 +289,9 @@ def _binomial_smoothing(side: int) -> Float[Tensor, "side side"]:
 
 
 def _initialise(decoder: TriplaneDecoder, seed: int) -> None:
-    """Draw all weights from the seed (He initialisation) and set the biases to zero; the weights of the last layer are
-    small.
+    """Draw all weights from the seed (He initialisation), and set the biases to zero.
 
-    The coarse field starts as the same sphere for every code.
+    The weights of the last layer are small. The coarse field starts as the same sphere for every code.
     """
     generator = seeded(seed)
     layers = [layer for layer in decoder.modules() if isinstance(layer, nn.Linear | nn.Conv2d | nn.ConvTranspose2d)]

@@ -3,7 +3,8 @@
 The generator is linear but for its activations, so that a direction of the code can be pushed through it as another
 shape would (forward mode). The last upsampling would take longest, and a point reads few of the many cells that it
 makes. So the derivative of a point's value by the features that it reads is carried back through that upsampling
-(reverse mode), and meets the directions there."""
+(reverse mode), and meets the directions there.
+"""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -32,7 +33,8 @@ def push_forward(
     direction.
 
     On devices that are fast at bfloat16, single-precision tangents are computed in it. Least squares measures the worth
-    of its steps exactly, so that half a per cent of a derivative costs no step, nor does it matter for a deviation."""
+    of its steps exactly, so that half a per cent of a derivative costs no step, nor does it matter for a deviation.
+    """
     dtype = tangents.dtype
     if dtype == torch.float32:
         tangents = tangents.to(matmul_dtype(tangents.device, "auto"))
@@ -56,12 +58,12 @@ def push_forward(
 
 
 def upsampling_pullbacks(weight: Float[Tensor, "inputs outputs size size"]) -> list[Float[Tensor, "_reads _cells"]]:
-    """Return matrices that turn a derivative by the outputs that a point reads into one by the inputs of the
-    upsampling.
+    """Return matrices from derivatives by the outputs that a point reads to those by the upsampling's inputs.
 
     A bilinear reading takes four outputs, lower and upper along each axis, with all their features. They come from
     three input cells along an axis if the lower output is even, and from two if it is odd. There is one matrix for each
-    of `PARITIES`, from (row, column, feature) of the outputs to (row, column, feature) of the input cells."""
+    of `PARITIES`, from (row, column, feature) of the outputs to (row, column, feature) of the input cells.
+    """
     entries = _kernel_entries().to(weight)
     matrices = []
     for odd_row, odd_column in PARITIES:
@@ -87,7 +89,8 @@ def directional_derivatives(
         tangents: Derivatives of the upsampling's input along the directions (`push_forward`).
 
     Points are grouped by their parities, which makes the products few and large. A small product for each point takes
-    several times as long."""
+    several times as long.
+    """
     planes, count = by_feature.shape[:2]
     inputs = kernels[3].shape[2] // 4  # If both lower outputs are odd, a reading depends on two cells by two.
     side = math.isqrt(len(tangents) // (planes * inputs))
@@ -99,9 +102,8 @@ def directional_derivatives(
     group = planes * (2 * (low[:, 0] % 2) + low[:, 1] % 2) + plane
     order = group.argsort()
     sizes = torch.bincount(group, minlength=4 * planes).view(4, planes).tolist()
-    by_output = (shares[:, 0, :, None] * shares[:, 1, None, :]).flatten(1)[:, :, None] * by_feature.flatten(0, 1)[
-        :, None
-    ]
+    weights = (shares[:, 0, :, None] * shares[:, 1, None, :]).flatten(1)
+    by_output = weights[:, :, None] * by_feature.flatten(0, 1)[:, None]
     by_parity = [sum(of_planes) for of_planes in sizes]
     sorted_parts = (part[order].split(by_parity) for part in (by_output.flatten(1), (low + 1) // 2 - 1, plane))
     feature = torch.arange(inputs, device=low.device)
@@ -126,7 +128,8 @@ def _kernel_entries() -> Float[Tensor, "output parity input entry"]:
     """Return a mask of the kernel entries through which inputs reach outputs, along one axis.
 
     It is 1 where an input, counted from the first of three, goes through a kernel entry into the lower (0) or the upper
-    (1) of two neighbouring outputs, of which the lower is even (0) or odd (1)."""
+    (1) of two neighbouring outputs, of which the lower is even (0) or odd (1).
+    """
     mask = torch.zeros((2, 2, 3, KERNEL_SIZE))
     for upper in (0, 1):
         for odd in (0, 1):

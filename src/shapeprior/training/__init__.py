@@ -1,5 +1,4 @@
-"""Training: data sets become weights, by the auto-decoder's loop (one process or several) and the training of the view
-encoder.
+"""Training of decoders with their codes, by one process or several, and of view encoders.
 
 Entry: train.train_prior, train_encoder.train_encoder. May import: datasets, scans, models, and everything below them.
 """

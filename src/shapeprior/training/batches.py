@@ -19,6 +19,7 @@ from shapeprior.datasets.manifest import READERS, ShapeRecord
 from shapeprior.datasets.shape_files import Rows, SampleFile, samples_name
 from shapeprior.errors import DatasetError
 from shapeprior.models.objective import TrainingBatch
+from shapeprior.sdf.sampling import SdfSamples
 
 ABSENT = -1
 """Stands in a plan for the shape of a lane that sits a step out."""
@@ -52,7 +53,8 @@ class BatchOrder:
 
     Shapes are dealt onto lanes once. A step takes one shape of each lane, and an epoch takes all shapes of every lane
     in a new order. A process owns whole lanes, so that a shape stays with one process during all of training, and yet
-    the batches do not depend on the number of processes."""
+    the batches do not depend on the number of processes.
+    """
 
     def __init__(self, shapes: int, *, shapes_per_batch: int, seed: int) -> None:
         self.lanes = min(shapes, shapes_per_batch)
@@ -93,7 +95,8 @@ class TrainingSamples:
 
         A block has `points` samples, or as many as the shape with the fewest among all `shapes`. Raises DatasetError,
         which names the shape, if there are no samples, or if samples are broken or not finite. Samples that are not
-        held are checked when `batches` reads them."""
+        held are checked when `batches` reads them.
+        """
         self._data, self._shapes, self._device = data, shapes, device
         fewest = min(shapes, key=lambda shape: shape.samples)
         if fewest.samples == 0:
@@ -115,7 +118,8 @@ class TrainingSamples:
         """Yield the batches of some steps.
 
         Over a network, the blocks of a step are read together, while the step before is used. For local files that
-        takes longer than reading them one by one."""
+        takes longer than reading them one by one.
+        """
         if self.held or self._mapped:
             block = self._held_block if self.held else self._read_block
             for rows, starts in steps:
@@ -152,11 +156,7 @@ class TrainingSamples:
 
     def _read(self, row: int, file: SampleFile, ranges: Sequence[Rows]) -> Block:
         block = file.samples(ranges)
-        if not (np.isfinite(block.points_unit).all() and np.isfinite(block.sdf).all()):
-            raise DatasetError(
-                f"{self._data.root}: samples of shape {self._shapes[row].id} hold NaN or infinity; expected finite "
-                "numbers; prepare it again"
-            )
+        require_finite(block, self._data, self._shapes[row].id)
         return torch.from_numpy(block.points_unit), torch.from_numpy(block.sdf)
 
     def _opened(self, row: int) -> SampleFile:
@@ -175,6 +175,14 @@ class TrainingSamples:
             return 0
         item_size = self._open(int(rows[0])).samples([(0, 1)]).sdf.itemsize
         return sum(4 * item_size * self._shapes[row].samples for row in rows.tolist())
+
+
+def require_finite(samples: SdfSamples, data: Dataset, shape_id: str) -> None:
+    """Raise DatasetError, which names the shape, if its samples hold NaN or infinity."""
+    if not (np.isfinite(samples.points_unit).all() and np.isfinite(samples.sdf).all()):
+        raise DatasetError(
+            f"{data.root}: samples of shape {shape_id} hold NaN or infinity; expected finite numbers; prepare it again"
+        )
 
 
 def _block_places(rows: Int[np.ndarray, "shapes"], starts: Float[np.ndarray, "shapes"]) -> Iterator[tuple[int, float]]:

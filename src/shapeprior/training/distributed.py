@@ -21,7 +21,8 @@ class ProcessGroup:
     """This process and its place among all processes of the run.
 
     All processes must call a method (but for the properties) at the same place of the program. Methods raise
-    CheckpointError if another process has ended meanwhile."""
+    CheckpointError if another process has ended meanwhile.
+    """
 
     rank: int
     """Number of this process, from 0."""
@@ -80,11 +81,11 @@ class ProcessGroup:
 
 @contextmanager
 def join_process_group(device: str) -> Iterator[ProcessGroup]:
-    """Join the processes that torchrun's environment names (RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR); without it, be
-    alone.
+    """Join the processes of torchrun's environment; without one, this process is alone.
 
-    On `cuda` each process takes the device of its LOCAL_RANK. Raises ConfigError if the device cannot be used, or if
-    the other processes do not come."""
+    The environment holds RANK, WORLD_SIZE, LOCAL_RANK and MASTER_ADDR. On `cuda` each process takes the device of its
+    LOCAL_RANK. Raises ConfigError if the device cannot be used, or if the other processes do not come.
+    """
     rank, size, local_rank = (
         _environment_number(name, default) for name, default in (("RANK", 0), ("WORLD_SIZE", 1), ("LOCAL_RANK", 0))
     )

@@ -1,7 +1,8 @@
 """Training data of an encoder: partial, noisy views of a prior's training shapes, with their true placements.
 
 Views are rendered once (`ShapeViews.render`). Each batch draws points of some of them and spoils them anew
-(`ShapeViews.batch`)."""
+(`ShapeViews.batch`).
+"""
 
 from dataclasses import dataclass
 

@@ -43,7 +43,8 @@ def train_epoch(
     """Train the next epoch. `checkpoint_at` is the time (`time.monotonic`) from which a checkpoint is due.
 
     Raises CheckpointError, which names shapes, if the objective or the weights are not finite. Raises KeyboardInterrupt
-    if Ctrl-C was pressed too long before the end of the epoch."""
+    if Ctrl-C was pressed too long before the end of the epoch.
+    """
     plan, group = trainer.order.epoch(trainer.epoch), trainer.group
     rows, objectives = [], []
     batches = samples.batches(steps_of_process(plan, group))
@@ -110,8 +111,7 @@ def _gather_outcome(
 def _first_nonfinite(
     rows: list[Int[np.ndarray, "_"]], nonfinite: Bool[np.ndarray, "seen"]
 ) -> tuple[float, float, float]:
-    """Return the first step with a non-finite objective, the first such shape in it, and the number of such shapes in
-    it.
+    """Return the first step with non-finite objectives, its first such shape, and their number in it.
 
     The step is infinity if there is none.
     """

@@ -13,11 +13,11 @@ from scipy.spatial import KDTree
 
 from shapeprior.datasets.dataset import Dataset
 from shapeprior.datasets.manifest import ShapeRecord
-from shapeprior.errors import DatasetError
 from shapeprior.geometry.sampling import cell_centers
 from shapeprior.models.checkpoint import Checkpoint, RunConfig
 from shapeprior.models.decoder import seeded
 from shapeprior.models.presets import build_decoder
+from shapeprior.training.batches import require_finite
 
 MAX_SAMPLES_PER_SHAPE = 20_000
 """Number of samples of a shape from which its coarse grid is made."""
@@ -64,11 +64,7 @@ def _stored_grids(
         for row in rows.tolist():
             shape = shapes[row]
             block = data.sample_block(shape.id, start=0, count=min(shape.samples, MAX_SAMPLES_PER_SHAPE))
-            if not (np.isfinite(block.points_unit).all() and np.isfinite(block.sdf).all()):
-                raise DatasetError(
-                    f"{data.root}: samples of shape {shape.id} hold NaN or infinity; expected finite numbers; "
-                    "prepare it again"
-                )
+            require_finite(block, data, shape.id)
             yield block.points_unit, block.sdf
 
     return coarse_grids(samples(), cells)
@@ -76,14 +72,14 @@ def _stored_grids(
 
 @dataclass(frozen=True, eq=False)
 class LinearInitialization:
-    """Principal components of the training shapes' signed distances on a coarse grid, as codes and a field linear in
-    them.
+    """Principal components of the training shapes' coarse distance grids, as codes and a field linear in them.
 
     Auto-decoders (Park et al. 2019) start from random codes, so that neighbouring codes belong to unlike shapes at
     first, and each code moves only when its shape is drawn. With this start, similar shapes have similar codes from the
     first step on, and the decoder starts as the best linear model of the shapes at that resolution. Principal
     components of signed distances are a shape model of Leventon et al. 2000, "Statistical shape influence in geodesic
-    active contours". Their use as the start of an auto-decoder is ours; docs/ablation.md has measurements."""
+    active contours". Their use as the start of an auto-decoder is ours; docs/ablation.md has measurements.
+    """
 
     mean: Float[np.ndarray, "cells"]
     """Mean of the clamped distances at the cell centres of the cube [−1, 1]³, x slowest. It is the field of the code
@@ -102,7 +98,8 @@ class LinearInitialization:
         """Fit the model to distances on the grid (`coarse_grid`).
 
         They are clamped, because larger ones would outweigh those near the surface. `deviation` is the root mean square
-        of the codes' first entries, which are the largest."""
+        of the codes' first entries, which are the largest.
+        """
         near = np.clip(grids, -clamp, clamp)
         mean = near.mean(axis=0)
         _, values, axes = np.linalg.svd(near - mean, full_matrices=False)

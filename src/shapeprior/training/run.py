@@ -99,10 +99,9 @@ class TrainLog:
 
 
 class InterruptHandler:
-    """Context that notes the first Ctrl-C, so that training can finish its epoch; the second one raises
-    KeyboardInterrupt at once.
+    """Context that notes the first Ctrl-C, so that training can finish its epoch.
 
-    It does nothing outside the main thread.
+    The second Ctrl-C raises KeyboardInterrupt at once. The handler does nothing outside the main thread.
     """
 
     def __init__(self) -> None:

@@ -40,8 +40,7 @@ def train_prior(
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
     held_bytes: int = HELD_BYTES,
 ) -> Path:
-    """Train a prior on the training split of a data set and write the run folder; an interrupted run continues where it
-    stopped.
+    """Train a prior on the training split of a data set, or continue an interrupted run, and write the run folder.
 
     All random numbers follow from the seed, the epoch and the shape. So an interrupted run computes what an
     uninterrupted one would have, and several processes compute what one would have, up to rounding. A checkpoint is
@@ -193,7 +192,7 @@ def _begin_or_resume(
     epochs = group.all_gather(torch.tensor([trainer.epoch], dtype=torch.float64)).flatten().tolist()
     if len(set(epochs)) > 1:
         raise CheckpointError(
-            f"{run}: the processes read checkpoints of epochs {', '.join(f'{epoch:.0f}' for epoch in epochs)}; expected the "
-            "same; choose a folder that all machines share"
+            f"{run}: the processes read checkpoints of epochs {', '.join(f'{epoch:.0f}' for epoch in epochs)}; "
+            "expected the same; choose a folder that all machines share"
         )
     return trainer, TrainLog(run / "log.jsonl").trim(trainer.epoch) if group.is_first else 0.0

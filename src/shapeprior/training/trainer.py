@@ -61,10 +61,10 @@ class Trainer:
     def step(
         self, rows: Int[np.ndarray, "part"], batch: TrainingBatch | None, *, shapes: int, rate_share: float
     ) -> Objective | None:
-        """Take one step on this process's part, `rows`, of a batch of `shapes` shapes, with the gradient of the whole
-        batch's mean.
+        """Take one step on this process's part of a batch, `rows`, with the gradient of the whole batch's mean.
 
-        A process without a part has no `batch` and returns None; it takes the decoder's step with the others.
+        The whole batch has `shapes` shapes. A process without a part has no `batch` and returns None; it takes the
+        decoder's step with the others.
         """
         settings = self.config.train
         self._adam.param_groups[0]["lr"] = settings.decoder_rate * rate_share
@@ -161,7 +161,7 @@ def compile_decoder(decoder: Decoder, batch: TrainingBatch, settings: TrainConfi
     except (RuntimeError, ImportError, OSError, AssertionError) as error:
         reason = " ".join(str(error).split())[:160]
         raise ConfigError(
-            f"this decoder cannot be compiled here ({type(error).__name__}: {reason}); expected a C++ compiler (on the CPU) "
-            "or Triton (on CUDA) and a loss that both know; train without --compile"
+            f"this decoder cannot be compiled here ({type(error).__name__}: {reason}); expected a C++ compiler (on the "
+            "CPU) or Triton (on CUDA) and a loss that both know; train without --compile"
         ) from None
     decoder.zero_grad(set_to_none=True)
