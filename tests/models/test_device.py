@@ -10,8 +10,7 @@ import igl
 import numpy as np
 import pytest
 import torch
-from helpers.training_runs import TINY, checkpoint_bytes, log_of, stop_after
-from helpers.training_runs import Interruption as Stop
+from helpers.training_runs import TINY, StoppedRun, checkpoint_bytes, log_of, stop_after
 
 from shapeprior.completion.batch import complete_folder
 from shapeprior.completion.encoding import EncodeConfig
@@ -228,7 +227,7 @@ def test_a_run_in_bfloat16_learns_and_resumes_to_the_same_bytes(tiny_data: Datas
     tiny = TINY["deepsdf"]
     preset = dataclasses.replace(tiny, train=dataclasses.replace(tiny.train, precision="bfloat16", epochs=6))
     train_prior(tiny_data, tmp_path / "whole", preset=preset, seed=0)
-    with pytest.raises(Stop):
+    with pytest.raises(StoppedRun):
         train_prior(tiny_data, tmp_path / "cut", preset=preset, seed=0, progress=stop_after(3), checkpoint_seconds=0.0)
     train_prior(tiny_data, tmp_path / "cut", preset=preset, seed=0)
     assert checkpoint_bytes(tmp_path / "whole") == checkpoint_bytes(tmp_path / "cut")

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers.training_runs import BOTH, TINY, Interruption, checkpoint_bytes, log_of, stop_after
+from helpers.training_runs import BOTH, TINY, StoppedRun, checkpoint_bytes, log_of, stop_after
 
 from shapeprior.completion.registry import load
 from shapeprior.datasets.dataset import Dataset
@@ -100,7 +100,7 @@ def test_interrupted_is_uninterrupted_bit_for_bit(tiny_data: Dataset, tmp_path: 
     whole = train_prior(tiny_data, tmp_path / "whole", preset=TINY[kind], seed=1)
     run = tmp_path / "stopped"
     for epoch in (1, 3):
-        with pytest.raises(Interruption):
+        with pytest.raises(StoppedRun):
             train_prior(tiny_data, run, preset=TINY[kind], seed=1, progress=stop_after(epoch), checkpoint_seconds=0.0)
     train_prior(tiny_data, run, preset=TINY[kind], seed=1)
     assert checkpoint_bytes(run) == checkpoint_bytes(whole)
@@ -125,10 +125,10 @@ def test_stopped_beside_the_checkpoint_the_log_stays_whole(
         if state.epoch < 3 or moment == "after the checkpoint":
             write(folder, state)
         if state.epoch == 3:
-            raise Interruption
+            raise StoppedRun
 
     monkeypatch.setattr(train_module, "write_checkpoint", write_and_stop)
-    with pytest.raises(Interruption):
+    with pytest.raises(StoppedRun):
         train_prior(tiny_data, run, preset=TINY["deepsdf"], seed=1, checkpoint_seconds=0.0)
     monkeypatch.undo()
     with open(run / "log.jsonl", "a") as log:
@@ -203,7 +203,7 @@ def test_stopped_long_after_a_checkpoint_the_log_and_the_numbers_go_back_togethe
     monkeypatch.setattr(
         train_module, "write_checkpoint", lambda folder, state: state.epoch < 2 and write(folder, state)
     )
-    with pytest.raises(Interruption):
+    with pytest.raises(StoppedRun):
         train_prior(tiny_data, run, preset=TINY["deepsdf"], seed=1, progress=stop_after(3), checkpoint_seconds=0.0)
     monkeypatch.undo()
     assert [line["epoch"] for line in log_of(run)] == [1, 2, 3]
@@ -221,7 +221,7 @@ def test_samples_that_are_not_held_train_the_same(tiny_data: Dataset, tmp_path: 
 
 def test_a_finished_run_has_a_model_card(tiny_data: Dataset, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    with pytest.raises(Interruption):
+    with pytest.raises(StoppedRun):
         train_prior(tiny_data, run, preset=TINY["triplane"], seed=1, progress=stop_after(2))
     assert not (run / "README.md").exists()
     train_prior(tiny_data, run, preset=TINY["triplane"], seed=1, license="cc-by-4.0")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.training_runs import BOTH, TINY, Interruption, checkpoint_bytes, copy_data, stop_after
+from helpers.training_runs import BOTH, TINY, StoppedRun, checkpoint_bytes, copy_data, stop_after
 from safetensors.torch import load_file, save_file
 
 from shapeprior.completion.registry import load
@@ -22,7 +22,7 @@ def test_samples_without_a_number_are_refused_before_anything_is_lost(
     tiny_data: Dataset, tmp_path: Path, kind: str, field: str
 ) -> None:
     data, run = copy_data(tiny_data, tmp_path / "data"), tmp_path / "run"
-    with pytest.raises(Interruption):
+    with pytest.raises(StoppedRun):
         train_prior(data, run, preset=TINY[kind], seed=1, progress=stop_after(2), checkpoint_seconds=0.0)
     before, shape = checkpoint_bytes(run), data.split("train")[1]
     samples = data.samples(shape.id)
@@ -59,7 +59,7 @@ def test_nothing_to_train_on(tiny_data: Dataset, tmp_path: Path) -> None:
 )
 def test_weights_for_use_cannot_be_trained_on(tiny_data: Dataset, tmp_path: Path, drop: str) -> None:
     run = tmp_path / "run"
-    with pytest.raises(Interruption):
+    with pytest.raises(StoppedRun):
         train_prior(tiny_data, run, preset=TINY["deepsdf"], seed=1, progress=stop_after(2), checkpoint_seconds=0.0)
     path = run / "checkpoint.safetensors"
     kept = {name: value for name, value in load_file(path).items() if not name.startswith(drop)}
