@@ -1,9 +1,9 @@
 """Put a trained run into the package as a bundled prior.
 
-    python scripts/bundle_prior.py RUN NAME --commands "shapeprior synthesize ..." "shapeprior prepare ..." "shapeprior train ..."
+    python scripts/bundle_prior.py RUN NAME --commands "shapeprior synthesize ..." "shapeprior prepare ..." ...
 
-Weights and codes are stored in half precision, the optimiser's state is left out, and the commands that made the run are recorded
-beside them in made_by.json.
+Weights and codes are stored in half precision, without the optimiser's state. The commands that made the run are
+recorded beside them in made_by.json.
 """
 
 import argparse
@@ -50,7 +50,7 @@ def main() -> None:
     if encoder.exists():
         write_bytes(folder / encoder.name, encoder.read_bytes())
     else:
-        (folder / encoder.name).unlink(missing_ok=True)  # That of other codes.
+        (folder / encoder.name).unlink(missing_ok=True)  # An old one belongs to other codes.
 
 
 if __name__ == "__main__":

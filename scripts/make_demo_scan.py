@@ -2,8 +2,8 @@
 
     python scripts/make_demo_scan.py
 
-The mug is number 3 of seed 1 (the bundled priors are trained on seed 0). It is seen by a pinhole camera 45 cm away, and its depth
-is stored as a 16-bit PNG in steps of 0.1 mm, as a depth camera would.
+The mug is number 3 of seed 1; the bundled priors are trained on seed 0. A pinhole camera sees it from 45 cm away. The
+depth is stored as a 16-bit PNG in steps of 0.1 mm, as by a depth camera.
 """
 
 import io

@@ -1,12 +1,12 @@
-"""Make all bundled priors anew: generate the shapes, prepare them, train, and put the weights into the package.
+"""Make all bundled priors again: generate the shapes, prepare them, train, and put the weights into the package.
 
-    python scripts/train_bundled.py WORK                                  # two cores; the bundled priors are made so
+    python scripts/train_bundled.py WORK                                  # two cores, as for the bundled priors
     python scripts/train_bundled.py WORK --device cuda --at-once 5        # a GPU, and a core or more for each family
 
-WORK is a folder for meshes, data sets and runs; whatever is finished there is not done again, but for encoders. Two stages of
-different families run at a time, on one core each: two threads, or two processes, of one family are hardly faster than one with
-batches of so few shapes. Where there are more cores than stages, preparation takes a share of them. The commands that were run are
-recorded in each prior's made_by.json.
+WORK is a folder for meshes, data sets and runs. Finished work in it is not done again, except for encoders. Two stages
+of different families run at a time, on one core each: with batches of so few shapes, two threads or processes of one
+family are hardly faster than one. If there are more cores than stages, preparation takes a share of them. The commands
+are recorded in each prior's made_by.json.
 """
 
 import argparse
@@ -23,12 +23,12 @@ from shapeprior.parallel.system import usable_cores
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """How a family is learnt."""
+    """Size of a family's data set and length of its training."""
 
     shapes: int
-    """One in eleven is kept for tests."""
+    """Number of shapes, of which one in eleven is kept for tests."""
     passes: int
-    """Over the training shapes."""
+    """Passes over the training shapes."""
 
 
 FAMILIES = {
@@ -38,8 +38,8 @@ FAMILIES = {
     "bowl": Plan(shapes=660, passes=60),
     "can": Plan(shapes=660, passes=60),
 }
-"""The longest first. Of more shapes a prior learns more in the same number of steps, and thin parts, as handles are, want more
-passes over them; round shapes do with half as many (docs/ablation.md)."""
+"""The families, the longest first. With more shapes, a prior learns more in the same number of steps. Thin parts such
+as handles need more passes; round shapes do with half as many shapes (docs/ablation.md)."""
 SAMPLES = "near=16000,uniform=1000,edges=3000"
 
 
@@ -58,7 +58,7 @@ def main() -> None:
     with ThreadPoolExecutor(arguments.at_once) as pool:
         while running or any(left.values()):
             idle = [name for name in left if left[name] and name not in {family for family, _ in running.values()}]
-            # Who has most stages left begins, so that none is left alone with all of its stages at the end.
+            # Families with most stages left go first, so that none is left alone with all of its stages at the end.
             for name in sorted(idle, key=lambda name: -len(left[name]))[: arguments.at_once - len(running)]:
                 stage = left[name].pop(0)
                 running[pool.submit(run_stage, name, stage, arguments)] = (name, stage)
@@ -70,26 +70,24 @@ def main() -> None:
 
 
 def stages(family: str, arguments: argparse.Namespace) -> list[str]:
-    """The commands that make a family's prior, in their order."""
+    """Return the commands that make a family's prior, in order."""
     plan = FAMILIES[family]
     workers = max(usable_cores() // arguments.at_once, 1)
     device = "" if arguments.device == "cpu" else f" --device {arguments.device}"
-    return [
+    commands = [
         f"shapeprior synthesize {family} --count {plan.shapes} --out meshes/{family} --seed 0",
         f"shapeprior prepare meshes/{family} --out data/{family} --samples {SAMPLES} --test-share 0.0909 --seed 0 "
         f"--workers {workers}",
         f"shapeprior train data/{family} --out runs/{family} --seed 0 --epochs {plan.passes} --encoder-steps 0{device}",
-    ] + (
-        [
-            f"shapeprior train-encoder runs/{family} --data data/{family} --seed 0 --steps {arguments.encoder_steps}{device}"
-        ]
-        if arguments.encoder_steps
-        else []
-    )
+    ]
+    if arguments.encoder_steps:
+        steps = f"--steps {arguments.encoder_steps}{device}"
+        commands.append(f"shapeprior train-encoder runs/{family} --data data/{family} --seed 0 {steps}")
+    return commands
 
 
 def run_stage(family: str, stage: str, arguments: argparse.Namespace) -> float:
-    """One command, and bundling after the last one; returns the seconds it took."""
+    """Run one command, and bundle the prior after the last one. Returns the seconds that it took."""
     work, started, commands = arguments.work, time.monotonic(), stages(family, arguments)
     finished = len(list((work / "meshes" / family).glob("*.ply"))) == FAMILIES[family].shapes
     with open(work / f"{family}.log", "a", encoding="utf-8") as log:
@@ -102,7 +100,7 @@ def run_stage(family: str, stage: str, arguments: argparse.Namespace) -> float:
             run(["-m", *stage.split()])
         if stage == commands[-1]:
             if not arguments.encoder_steps:
-                # One of an earlier call may lie there, and no command of this one made it.
+                # An encoder of an earlier call may be there, which none of these commands made.
                 (work / "runs" / family / "encoder.safetensors").unlink(missing_ok=True)
             bundle = str(Path(__file__).with_name("bundle_prior.py").resolve())
             run([bundle, f"runs/{family}", family, "--commands", *commands])

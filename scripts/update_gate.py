@@ -1,8 +1,8 @@
-"""Store new figures for the regression gate, after a change that is meant to change them, such as new bundled priors.
+"""Store new figures for the regression gate, after an intended change of results such as new bundled priors.
 
     python scripts/update_gate.py
 
-Prints what got better and worse, and writes tests/regression/gate.json, which belongs into the same commit as the change.
+It prints old and new figures and writes tests/regression/gate.json, which belongs into the same commit as the change.
 """
 
 import json

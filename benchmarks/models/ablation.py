@@ -1,15 +1,17 @@
-"""What each part of decoder and recipe does: arms that differ in one thing, trained for the same CPU time on the same shapes.
+"""Ablation of decoder and recipe: arms that differ in one thing, trained for the same CPU time on the same shapes.
 
     python -m benchmarks.models.ablation DATASET --seconds 60 --arms triplane "triplane, no linear start" --seeds 0
 
-DATASET must have surface points (`shapeprior prepare ... --samples near=8500,uniform=500,edges=1000,surface=3000`). One thread: set
-OMP_NUM_THREADS=1. The learning rates fall along half a cosine of CPU time. Errors are clamped L1 at 0.1, in radii:
+DATASET must have surface points (`shapeprior prepare ... --samples near=8500,uniform=500,edges=1000,surface=3000`).
+Set OMP_NUM_THREADS=1 for one thread. The learning rates fall along half a cosine of CPU time. Errors are clamped L1 at
+0.1, in radii:
 
-  train      on training shapes, all their samples;
+  train      on all samples of training shapes;
   full       on unseen shapes, with codes fitted to all their samples (`encode_samples`, 120 steps);
-  half       on the half of their samples that lies beyond a plane, with codes fitted to the other half: what a prior is for;
-  edges      mean angle between true normals and those of the nearest point of the mesh extracted from the fitted code (128³),
-             within 0.02 of edges sharper than 30 degrees (degrees; 90 for a failure);
+  half       on the half of their samples that lies beyond a plane, with codes fitted to the other half, which is the
+             task of a prior;
+  edges      mean angle between true normals and those of the nearest point of the mesh extracted from the fitted code
+             (128³), within 0.02 of edges sharper than 30 degrees (degrees; 90 for a failure);
   normals    mean angle between true normals and the field's gradient at points of the true surface (degrees).
 """
 
@@ -36,7 +38,7 @@ from shapeprior.models.decoder import Decoder, seeded
 from shapeprior.models.device import autocast
 from shapeprior.models.latent_space import CodeSpace
 from shapeprior.models.objective import banded_l1, clamped_l1, code_prior
-from shapeprior.models.optimizers import Muon, RowAdam
+from shapeprior.models.optimizers import Muon, RowAdam, cosine_decay
 from shapeprior.sdf.isosurface.extract import ExtractConfig, extract_mesh
 from shapeprior.sdf.sampling import STRATEGIES
 from shapeprior.training.initialization import LinearInitialization, coarse_grids
@@ -46,7 +48,7 @@ CLAMP = 0.1
 
 @dataclass(eq=False)
 class Shapes:
-    """Samples of a split, as many of each shape."""
+    """Samples of a split, equally many of each shape."""
 
     ids: list[str]
     points: Tensor
@@ -54,7 +56,7 @@ class Shapes:
     surface: Tensor
     normals: Tensor
     calm: list[Tensor] = field(default_factory=list)
-    """Rows of each shape that are not of the strategy "edges"."""
+    """Rows of each shape's samples that are not of the strategy "edges"."""
 
     @classmethod
     def read(cls, data: Dataset, split: str, limit: int | None = None) -> "Shapes":
@@ -82,7 +84,7 @@ class Shapes:
 
 
 def train(arm: Arm, shapes: Shapes, seconds: float, *, seed: int) -> tuple[Decoder, Tensor, int]:
-    """Decoder, codes and steps after so many CPU seconds, the start included."""
+    """Train an arm for some CPU seconds, with its start, and return decoder, codes and the number of steps."""
     started = time.process_time()
     decoder = arm.decoder(seed)
     count = min(len(shapes.ids), arm.max_shapes or len(shapes.ids))
@@ -91,7 +93,7 @@ def train(arm: Arm, shapes: Shapes, seconds: float, *, seed: int) -> tuple[Decod
         grids = coarse_grids(pairs, decoder.coarse_cells)
         start = LinearInitialization.fit(grids, code_size=decoder.code_size, clamp=CLAMP, deviation=arm.deviation)
         first = torch.from_numpy(start.codes(grids)).float()
-        decoder.start_from(torch.from_numpy(start.mean).float(), torch.from_numpy(start.basis).float())
+        decoder.set_coarse_field(torch.from_numpy(start.mean).float(), torch.from_numpy(start.basis).float())
     else:
         first = torch.randn((count, decoder.code_size), generator=seeded(seed + 1)) * arm.deviation
     shift = 0.5 if arm.start == "constant" else 0.0
@@ -103,8 +105,8 @@ def train(arm: Arm, shapes: Shapes, seconds: float, *, seed: int) -> tuple[Decod
     generator, rng, steps = seeded(seed), np.random.default_rng(seed), 0
     order: list[int] = []
     while (share := (time.process_time() - started) / seconds) < 1.0:
-        fall = 0.02 + 0.98 * 0.5 * (1.0 + math.cos(math.pi * share))
-        optimizer.param_groups[0]["lr"] = arm.rate * fall
+        rate_share = cosine_decay(share, 1.0, final=0.02)
+        optimizer.param_groups[0]["lr"] = arm.rate * rate_share
         if isinstance(decoder, FourierDecoder):
             decoder.opened = min(2.0 * share, 1.0)
         if len(order) < min(arm.shapes, count):
@@ -120,9 +122,9 @@ def train(arm: Arm, shapes: Shapes, seconds: float, *, seed: int) -> tuple[Decod
         value = objective(arm, decoder, used, shapes, rows, generator, share=share, shift=shift)
         value.mean().backward()
         optimizer.step()
-        muon.step(rate=arm.matrix_rate * fall)
+        muon.step(rate=arm.matrix_rate * rate_share)
         assert taken.grad is not None
-        codes.step(rows, taken.grad, rate=arm.code_rate * fall)
+        codes.step(rows, taken.grad, rate=arm.code_rate * rate_share)
         steps += 1
     if isinstance(decoder, FourierDecoder):
         decoder.opened = 1.0
@@ -133,7 +135,7 @@ def objective(
     arm: Arm, decoder: Decoder, codes: Tensor, shapes: Shapes, rows: np.ndarray, generator: torch.Generator,
     *, share: float, shift: float,
 ) -> Tensor:  # fmt: skip
-    """What an arm minimises, one value a shape."""
+    """Return the value that an arm minimises, one for each shape."""
     total = shapes.sdf.shape[1]
     chosen = []
     for row in rows:
@@ -169,7 +171,7 @@ def objective(
 
 
 def gradient(decoder: Decoder, prepared: tuple[Tensor, ...], where: Tensor, step: float = 0.01) -> Tensor:
-    """Gradient of the field by central differences, in float32: bilinear features have no useful second derivative."""
+    """Return the gradient of the field by central differences, because bilinear features have no second derivative."""
     steps = step * torch.cat([torch.eye(3), -torch.eye(3)])
     probes = (where[:, :, None] + steps).flatten(1, 2)
     values = decoder.query(prepared, probes).view(*where.shape[:2], 6)
@@ -177,7 +179,7 @@ def gradient(decoder: Decoder, prepared: tuple[Tensor, ...], where: Tensor, step
 
 
 def fitted(decoder: Decoder, codes: Tensor, points: Tensor, sdf: Tensor) -> Tensor:
-    """Codes of unseen shapes."""
+    """Fit codes to samples of unseen shapes."""
     config = EncodeConfig(steps=120)
     return encode_samples(decoder, CodeSpace.fit(codes), points, sdf, clamp=CLAMP, config=config, seed=0)
 
@@ -191,13 +193,13 @@ def error(decoder: Decoder, codes: Tensor, points: Tensor, sdf: Tensor) -> float
 
 
 def measured(decoder: Decoder, codes: Tensor, seen: Shapes, unseen: Shapes, data: Dataset) -> dict[str, float]:
-    """The columns of the table."""
+    """Return the columns of the table."""
     decoder.eval()
     some = slice(None, min(len(codes), 40))
     found = {"train": error(decoder, codes[some], seen.points[some], seen.sdf[some])}
     new = fitted(decoder, codes, unseen.points, unseen.sdf)
     found["full"] = error(decoder, new, unseen.points, unseen.sdf)
-    # Half of the samples of each shape, on one side of a plane through the middle one.
+    # The near half of each shape's samples lies on one side of a plane through the middle sample.
     direction = torch.randn((len(unseen.ids), 3), generator=seeded(7))
     order = torch.einsum("snx,sx->sn", unseen.points, direction).argsort(dim=1)
     near, far = order.chunk(2, dim=1)

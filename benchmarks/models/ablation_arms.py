@@ -1,4 +1,4 @@
-"""What `ablation.py` compares: each arm differs from `triplane` or `deepsdf-256` in one thing."""
+"""The arms of `ablation.py`; each differs from `triplane` or `deepsdf-256` in one thing."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -24,13 +24,14 @@ class Arm:
     points: int = 1024
     rate: float = 1e-3
     matrix_rate: float = 1.5e-2
-    """Muon's; 0: Adam steps all weights."""
+    """Muon's learning rate. At 0, Adam steps all weights."""
     matrices: str = ""
-    """How the names of the layers begin that Muon steps."""
+    """Muon steps the layers whose names begin with this."""
     code_rate: float = 1e-2
     code_prior: float = 1e-5
     start: str = "linear"
-    """linear, sphere (random codes, the decoder's own first field) or constant (the same, its field shifted beyond the clamp)."""
+    """linear, sphere (random codes and the decoder's own first field), or constant (the same, with the field shifted
+    beyond the clamp)."""
     deviation: float = 0.3
     loss: str = "banded"
     """banded, clamped, or soft: both distances through clamp * tanh(d / clamp)."""
@@ -38,18 +39,18 @@ class Arm:
     eikonal: float = 0.0
     """Weight of (|grad f| - 1)^2 at samples near the surface; gradients are differences over 0.01."""
     normals: float = 0.0
-    """Weight of |grad f - n| at surface points, and a tenth of it of |f| there."""
+    """Weight of |grad f - n| at surface points."""
     hard: float = 0.0
     """Curriculum DeepSDF's (Duan et al. 2020) weight of samples with a wrong sign, at the end of training."""
     edges: bool = True
-    """Whether samples near sharp edges are used; if not, others take their place."""
+    """Whether samples near sharp edges are used; otherwise other samples take their place."""
     max_shapes: int | None = None
     smooth: float = 0.0
     """Weight of the mean squared step between neighbouring cells of the feature planes."""
     decay: float = 0.0
     """Decoupled weight decay of the decoder (AdamW)."""
     noise: float = 0.0
-    """Deviation of noise on codes, as a share of the codes' own."""
+    """Standard deviation of noise on codes, as a share of the codes' own."""
 
 
 def triplane(seed: int, **changes: object) -> Decoder:
@@ -57,11 +58,12 @@ def triplane(seed: int, **changes: object) -> Decoder:
 
 
 def arms() -> dict[str, Arm]:
-    """All arms by name."""
+    """Return all arms by name."""
     plane = Arm(decoder=triplane)
     mlp = Arm(
         decoder=lambda seed: DeepSdfDecoder(DeepSdfConfig(), seed=seed),
-        points=2048, matrix_rate=0.0, code_rate=2e-3, code_prior=1e-4, start="sphere", deviation=0.1, loss="clamped", bf16=True,
+        points=2048, matrix_rate=0.0, code_rate=2e-3, code_prior=1e-4,
+        start="sphere", deviation=0.1, loss="clamped", bf16=True,
     )  # fmt: skip
     sine = replace(mlp, decoder=lambda seed: SineDecoder(seed=seed), loss="banded", code_prior=1e-5)
     return {

@@ -1,4 +1,4 @@
-"""Decoders that were tried and are not part of the package: `ablation.py` trains them beside those that are."""
+"""Decoders that were tried and are not part of the package; `ablation.py` compares them with those that are."""
 
 import math
 from typing import cast
@@ -9,15 +9,16 @@ from torch import Tensor, nn
 
 from shapeprior.models.decoder import Decoder, seeded
 from shapeprior.models.deepsdf import DeepSdfConfig, DeepSdfDecoder
-from shapeprior.models.device import exact
+from shapeprior.models.device import without_autocast
 from shapeprior.models.triplane import TriplaneConfig, TriplaneDecoder
 
 
 class SineDecoder(Decoder):
-    """A sine network whose layers the code scales and shifts: FiLM, as in Chan et al. 2021, "pi-GAN", section 3.1, with the
-    initialisation of Sitzmann et al. 2020, "Implicit neural representations with periodic activation functions", section 3.2.
+    """A sine network whose layers are scaled and shifted by the code.
 
-    A linear map of the code gives scale and shift of each layer, and the output starts as the distance to a sphere.
+    The modulation is FiLM as in Chan et al. 2021, "pi-GAN", section 3.1: a linear map of the code gives scale and shift
+    of each layer. The initialisation is that of Sitzmann et al. 2020, "Implicit neural representations with periodic
+    activation functions", section 3.2. The output starts as the distance to a sphere.
     """
 
     def __init__(
@@ -41,7 +42,7 @@ class SineDecoder(Decoder):
             self.output.bias.zero_()
 
     def prepare(self, codes: Float[Tensor, "shapes code"]) -> tuple[Tensor, ...]:
-        with exact(codes.device):
+        with without_autocast(codes.device):
             return (self.modulation(codes).view(len(codes), len(self.layers), 2, 1, self.width),)
 
     def query(
@@ -51,25 +52,28 @@ class SineDecoder(Decoder):
         for index, (layer, film) in enumerate(zip(self.layers, prepared[0].unbind(1), strict=True)):
             scale, shift = film.unbind(1)
             if index == 0:
-                with exact(points_unit.device):
+                with without_autocast(points_unit.device):
                     phase = layer(points_unit)
             else:
                 phase = layer(carried)
             carried = torch.sin(self.omega * (1.0 + scale) * phase + shift)
-        with exact(points_unit.device):
+        with without_autocast(points_unit.device):
             distance = self.output(carried.float()).squeeze(-1)
         return distance + torch.linalg.vector_norm(points_unit, dim=-1) - 0.5
 
 
 class FourierDecoder(Decoder):
-    """The MLP of DeepSDF on Fourier features of the points (Tancik et al. 2020), octaves faded in one after the other while
-    `opened` goes from 0 to 1 (Park et al. 2021, "Nerfies", section 3.5; Hertz et al. 2021, "SAPE")."""
+    """The MLP of DeepSDF on Fourier features of the points (Tancik et al. 2020).
+
+    Octaves are faded in one after the other while `opened` goes from 0 to 1 (Park et al. 2021, "Nerfies", section 3.5;
+    Hertz et al. 2021, "SAPE").
+    """
 
     def __init__(self, *, seed: int, octaves: int = 5, width: int = 256) -> None:
         super().__init__()
         self.code_size, self.octaves, self.opened = 64, octaves, 1.0
         self.mlp = DeepSdfDecoder(DeepSdfConfig(code_size=64, width=width), seed=seed)
-        # Beside the points, which the MLP takes as they are, at the first layer only.
+        # The features enter at the first layer only, beside the points themselves.
         self.features = nn.Linear(6 * octaves, width, bias=False)
         with torch.no_grad():
             self.features.weight.normal_(0.0, 0.1 / math.sqrt(octaves), generator=seeded(seed + 1))
@@ -85,7 +89,7 @@ class FourierDecoder(Decoder):
         window = 0.5 * (1.0 - torch.cos(math.pi * (self.opened * self.octaves - octave).clamp(0.0, 1.0)))
         waves = torch.cat([angle.sin() * window, angle.cos() * window], dim=-1).flatten(-2)
         first, skip = prepared
-        with exact(points_unit.device):
+        with without_autocast(points_unit.device):
             first = first + self.features(waves)
         return self.mlp.query((first, skip), points_unit)
 
@@ -97,8 +101,11 @@ class CubicTriplane(TriplaneDecoder):
 
 
 class SmoothTriplane(TriplaneDecoder):
-    """Tri-planes that pass a binomial filter after the last doubling: what a transposed convolution leaves from cell to cell
-    (Odena et al. 2016, "Deconvolution and checkerboard artifacts") is gone before a point reads them."""
+    """Tri-planes with a binomial filter after the last upsampling.
+
+    It removes the checkerboard pattern of transposed convolutions (Odena et al. 2016, "Deconvolution and checkerboard
+    artifacts") before a point reads the planes.
+    """
 
     def prepare(self, codes: Float[Tensor, "shapes code"]) -> tuple[Tensor, ...]:
         planes, volume = super().prepare(codes)
@@ -109,7 +116,8 @@ class SmoothTriplane(TriplaneDecoder):
 
 
 class GroupedTriplane(TriplaneDecoder):
-    """The same planes by the generator's layers as they stand: torch's layout, the last doubling in three groups."""
+    """The same planes by the generator's layers as they are: torch's layout, and the last upsampling in three
+    groups."""
 
     def prepare(self, codes: Float[Tensor, "shapes code"]) -> tuple[Tensor, ...]:
         base, shapes = self.config.base, codes.shape[0]
@@ -119,7 +127,7 @@ class GroupedTriplane(TriplaneDecoder):
 
 
 class LeakyTriplane(TriplaneDecoder):
-    """As the default was: leaky ReLUs in the generator."""
+    """Tri-planes with leaky ReLUs in the generator, as an earlier default had them."""
 
     def __init__(self, config: TriplaneConfig, *, seed: int) -> None:
         super().__init__(config, seed=seed)

@@ -1,24 +1,26 @@
-"""The default against the faithful baseline, on the same shapes, by CPU time.
+"""Comparison of the default decoder with the faithful DeepSDF baseline, on the same shapes and by CPU time.
 
-    python -m benchmarks.models.compare_decoders DATASET OUT --arms deepsdf-256 triplane-64@0.1 triplane-64@1 --seeds 0 1 2
+    python -m benchmarks.models.compare_decoders DATASET OUT --arms deepsdf-256 triplane-64@0.1 triplane-64@1
 
-An arm is a preset or one of `variants`. The first one is trained as its recipe says, and its CPU time is the budget (if `--budget`
-does not state one); an arm with a share behind an @ gets that share of it: its epochs are chosen to take about so long (measured
-over its third and fourth epoch; the schedule fits the epochs, and what comes before the first one is within the time). Then, for
-`--shapes` shapes of the test split, spread evenly,
+An arm is a preset or one of `variants`. The first one is trained as its recipe says, and its CPU time is the budget
+(unless `--budget` states one). An arm with a share behind an @ gets that share of the budget: the number of its epochs
+is chosen by the time of its third and fourth epoch, with the time before the first one included. Then, for `--shapes`
+shapes spread evenly over the test split,
 
   full        the code is fitted to all samples (`encode_samples`), and the mesh compared with the true one;
-  refined     the same after `refine_prepared` with its default settings, to as many fresh samples of the shape as these say;
+  refined     the same after `refine_prepared` with its default settings, to as many fresh samples of the shape as these
+              say;
   view        one depth view is completed, at known placement, as `shapeprior evaluate` does but by the code alone;
-  edges       mean angle between the true normal and that of the nearest point of the full reconstruction, at points of the true
-              surface within 0.02 of an edge that bends by more than 30 degrees;
-  fit         clamped L1 of the fitted field at all samples of those shapes; `all_fit`: of the whole test split's, by the code;
+  edges       mean angle between the true normal and that of the nearest point of the full reconstruction, at points of
+              the true surface within 0.02 of an edge that bends by more than 30 degrees;
+  fit         clamped L1 of the fitted field at all samples of those shapes; `all_fit`: of the whole test split's, by
+              the code;
   query       CPU time of a query of a prepared code, per point.
 
-A second table has the scores of the true signed distance, meshed as the decoders' fields are: no decoder can do better.
+A second table has the scores of the true signed distance, meshed as the decoders' fields are. No decoder can do better.
 
-Failures count with the worst score. A row an arm and seed goes to OUT/results.jsonl, and is not made again, nor are finished
-runs trained again; means over the seeds at the end. One thread: set OMP_NUM_THREADS=1.
+Failures count with the worst score. Each arm and seed adds a row to OUT/results.jsonl. Rows that are there and finished
+runs are not made again. The table at the end has means over the seeds. Set OMP_NUM_THREADS=1 for one thread.
 """
 
 import argparse
@@ -59,7 +61,7 @@ METRICS = MetricsConfig(surface_points=30_000, volume_points=30_000)
 
 
 def variants() -> dict[str, Preset]:
-    """Changes of one thing each, by name."""
+    """Return presets that differ from a named one in one thing, by name."""
     plane, mlp = preset("triplane-64"), preset("deepsdf-256")
     return {
         "triplane, random start": replace(plane, train=replace(plane.train, start="random", code_init_deviation=0.1)),
@@ -69,11 +71,11 @@ def variants() -> dict[str, Preset]:
 
 
 class Enough(Exception):
-    """Four epochs are over."""
+    """Stops a run after four epochs."""
 
 
 def fitted(data: Dataset, scratch: Path, recipe: Preset, seconds: float) -> Preset:
-    """The recipe with as many epochs as fit into the time."""
+    """Return the recipe with as many epochs as fit into the time."""
     times = [time.process_time()]
 
     def measure(_report: object) -> None:
@@ -90,7 +92,7 @@ def fitted(data: Dataset, scratch: Path, recipe: Preset, seconds: float) -> Pres
 
 
 def full_part(prior: ShapePrior, data: Dataset, ids: list[str], truths: Any) -> dict[str, float]:
-    """Fits of whole shapes: what the code alone gives, and what is left after `refine_prepared` of those with these ids."""
+    """Score fits to whole shapes: by the code alone, and after `refine_prepared` for the shapes with these ids."""
     every = [shape.id for shape in data.split("test")]
     samples = [data.samples(shape_id) for shape_id in every]
     points = torch.stack([torch.from_numpy(s.points_unit.astype(np.float32)) for s in samples])
@@ -130,7 +132,7 @@ def full_part(prior: ShapePrior, data: Dataset, ids: list[str], truths: Any) -> 
 
 
 def view_score(prior: ShapePrior, truth: GroundTruth, shape_id: str) -> Metrics:
-    """How well one view of a shape is completed."""
+    """Score the completion of one view of a shape."""
     view = shape_view(truth.surface_unit, shape_id, resolution=256, seed=0).observation
     try:
         completed = prior.complete(
@@ -142,12 +144,12 @@ def view_score(prior: ShapePrior, truth: GroundTruth, shape_id: str) -> Metrics:
 
 
 def of_truth(truth: GroundTruth) -> Metrics:
-    """What the grid and the sampling of points leave: the scores of a decoder that knows the shape."""
+    """Return the scores of the true field, which only the grid and the sampling of points limit."""
     return score(upper_bound(truth.distance, resolution=256), truth, seed=0, config=METRICS)
 
 
 def query_us(prior: ShapePrior) -> float:
-    """Median CPU microseconds a point of a prepared code, 4,096 points a call."""
+    """Return the median CPU time of a query of a prepared code, in microseconds a point, with 4,096 points a call."""
     points = torch.rand((1, 4096, 3), generator=torch.Generator().manual_seed(0)) * 2.0 - 1.0
     times = []
     with torch.no_grad(), torch.nn.utils.parametrize.cached():
@@ -160,7 +162,7 @@ def query_us(prior: ShapePrior) -> float:
 
 
 def chosen_ids(data: Dataset, shapes: int) -> list[str]:
-    """Test shapes, spread evenly."""
+    """Return test shapes, spread evenly."""
     ids = [shape.id for shape in data.split("test")]
     return [ids[i] for i in np.linspace(0, len(ids) - 1, min(shapes, len(ids))).round().astype(int)]
 

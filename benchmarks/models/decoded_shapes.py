@@ -2,9 +2,9 @@
 
     OMP_NUM_THREADS=1 python -m benchmarks.models.decoded_shapes PRIOR DATASET --shapes 16
 
-PRIOR is a run folder or a bundled prior, DATASET what it was trained on (`scripts/train_bundled.py` leaves that of a bundled prior
-in its work folder). Training shapes are decoded from their own codes; codes of unseen ones are fitted to all their samples
-(`encode_samples`, 120 steps). Means over the shapes:
+PRIOR is a run folder or a bundled prior, DATASET what it was trained on (`scripts/train_bundled.py` leaves that of a
+bundled prior in its work folder). Training shapes are decoded from their own codes; codes of unseen ones are fitted to
+all their samples (`encode_samples`, 120 steps). Means over the shapes:
 
   error        clamped L1 of the field at all samples, in radii;
   wrong signs  % of the samples within 0.02 radii of the surface on whose side the field is wrong;
@@ -33,7 +33,7 @@ SURFACE_POINTS = 2000
 
 
 def measured(prior: ShapePrior, data: Dataset, shape_id: str, code: Tensor) -> tuple[float, float, float]:
-    """Error, share of wrong signs near the surface, and angle of normals of one shape."""
+    """Return error, share of wrong signs near the surface, and angle of normals of one shape."""
     samples, true = data.samples(shape_id), data.mesh_unit(shape_id)
     points, sdf = (torch.from_numpy(np.float32(part)) for part in (samples.points_unit, samples.sdf))
     on, faces = sample_surface(true, SURFACE_POINTS, rng=np.random.default_rng(0))
@@ -49,7 +49,7 @@ def measured(prior: ShapePrior, data: Dataset, shape_id: str, code: Tensor) -> t
 
 
 def fitted(prior: ShapePrior, data: Dataset, shape_id: str) -> Tensor:
-    """The code of an unseen shape."""
+    """Fit the code of an unseen shape."""
     samples = data.samples(shape_id)
     points, sdf = (torch.from_numpy(np.float32(part))[None] for part in (samples.points_unit, samples.sdf))
     config = EncodeConfig(steps=120)

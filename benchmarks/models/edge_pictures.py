@@ -1,8 +1,10 @@
-"""A picture of sharp edges: unseen shapes as they are, and as two priors give them back from all of their samples.
+"""A picture of sharp edges: unseen shapes, and their reconstructions by two priors from all of their samples.
 
-    python -m benchmarks.models.edge_pictures DATASET OUT.png --priors RUN_A RUN_B --titles deepsdf-256 triplane-64 --shapes 3
+    python -m benchmarks.models.edge_pictures DATASET OUT.png --priors RUN_A RUN_B --titles deepsdf-256 triplane-64
+    --shapes 3
 
-As `refined` of `compare_decoders.py`: the code is fitted to the data set's samples, then what was prepared of it to more of them.
+As in `refined` of `compare_decoders.py`, the code is fitted to the data set's samples, and then the prepared tensors
+are fitted to more samples.
 """
 
 import argparse

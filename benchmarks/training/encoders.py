@@ -1,19 +1,20 @@
-"""What an encoder should look at, and how long: one prior, encoders trained in several ways, asked about views of unseen shapes.
+"""Training recipes of encoders: one prior, encoders trained in several ways, tested on views of unseen shapes.
 
     OMP_NUM_THREADS=1 python -m benchmarks.training.encoders RUN DATASET --arms default "256 points, 1200 steps"
 
-RUN is a trained prior (it stays as it is), DATASET what it was trained on, and nothing else. Each arm renders its views and trains
-its encoder; then eight views of each shape of the split test (true meshes, spoilt as in training) are shown to it. Means over the
-views that are upright:
+RUN is a trained prior, which is not changed, and DATASET is the data set that it was trained on. Each arm renders its
+views and trains its encoder, which is then shown eight views of each shape of the test split (true meshes, spoilt as in
+training). Columns are means over the views that are upright:
 
   CPU s      rendering and training, of this process and all its threads;
   turn       % within 10 degrees about +y, by the likeliest of its steps;
   scale      % within 5 %;
   both       % of the views with both;
   bias       mean error of the scale: below zero, objects are taken to be larger than they are;
-  offset     mean distance of the found origin from the true one, in the view frame (1 is the view's root mean square radius);
+  offset     mean distance of the found origin from the true one, in the view frame (1 is the view's root mean square
+             radius);
   stated     root mean square of the scale's error over the deviation that is stated for it: 1 if that is right;
-  upright    % of all views that are rightly told from fallen ones.
+  upright    % of all views that are correctly classified as upright or fallen.
 """
 
 import argparse
@@ -36,20 +37,20 @@ from shapeprior.training.train_encoder import EncoderTraining, train_encoder
 VIEWS = 8
 
 DECODED = ", decoded"
-"""Ends the names of arms whose views are of what the decoder makes of the training codes, not of the true meshes."""
+"""Ends the names of arms whose views are of the decoder's meshes of the training codes, not of the true meshes."""
 
 HEADER = ("arm", "CPU s", "turn, %", "scale, %", "both, %", "bias, %", "offset", "stated", "upright, %")
 
 
 def arms() -> dict[str, EncoderTraining]:
-    """All arms by name; the first is the default."""
+    """Return all arms by name; the first is the default."""
     usual = EncoderTraining()
     return {
         "default": usual,
         f"default{DECODED}": usual,
-        "1200 shapes, 16 views": replace(usual, shapes=1200, views_each=16),
-        "256 points": replace(usual, points=256),
-        "256 points, 1200 steps": replace(usual, points=256, steps=1200),
+        "1200 shapes, 16 views": replace(usual, max_shapes=1200, views_per_shape=16),
+        "256 points": replace(usual, points_per_view=256),
+        "256 points, 1200 steps": replace(usual, points_per_view=256, steps=1200),
         "1200 steps": replace(usual, steps=1200),
         "4000 steps": replace(usual, steps=4000),
         "half the rates": replace(usual, rate=1e-3, matrix_rate=5e-3),
@@ -57,17 +58,17 @@ def arms() -> dict[str, EncoderTraining]:
 
 
 def unseen_views(data: Dataset) -> ShapeViews:
-    """Views of the test split's true meshes."""
+    """Render views of the test split's true meshes."""
     rng = np.random.default_rng(0)
     found = [
         ShapeViews.render(data.mesh_unit(shape.id), row, count=VIEWS, config=ViewConfig(), rng=rng)
         for row, shape in enumerate(data.split("test"))
     ]
-    return ShapeViews.joined([part for part in found if part is not None])
+    return ShapeViews.concatenated([part for part in found if part is not None])
 
 
 def measured(encoder: ViewEncoder, views: ShapeViews) -> tuple[float, ...]:
-    """All columns but the first two."""
+    """Return all columns but the first two."""
     rows = np.arange(len(views.shapes))
     batch = views.batch(rows, points=encoder.config.points, config=ViewConfig(), rng=np.random.default_rng(1))
     with torch.no_grad():

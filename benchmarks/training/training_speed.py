@@ -1,12 +1,13 @@
 """How much of the machine's matrix throughput training reaches, by preset and type.
 
-    OMP_NUM_THREADS=1 python -m benchmarks.training.training_speed --presets deepsdf-256 triplane-64 "triplane-64, grouped"
+    OMP_NUM_THREADS=1 python -m benchmarks.training.training_speed --presets deepsdf-256 triplane-64
     python -m benchmarks.training.training_speed --device cuda --presets deepsdf-256 deepsdf-512 triplane-64
 
-The last is the default with the generator's layers as torch has them (`GroupedTriplane`). A step is one of `shapeprior.training.train`:
-samples are there, forward, backward, Adam. Its products are three times those of the forward pass, which torch counts. The
-machine's throughput is that of a product of 2,048 x 256 by 256 x 256 numbers in the same type, on a GPU of 8,192 x 8,192 by
-as many. Medians of interleaved rounds; CPU time on the CPU, wall time on a GPU, which is waited for.
+"triplane-64, grouped" is the default with the generator's layers as torch has them (`GroupedTriplane`). A step is a
+forward and a backward pass and a step of Adam, with samples that are in memory. Its products are counted as three times
+those of the forward pass, which torch counts. The machine's throughput is that of a product of 2,048 x 256 by 256 x 256
+numbers in the same type; on a GPU, of two matrices of 8,192 x 8,192. Figures are medians of interleaved rounds, of CPU
+time on the CPU and of wall time on a GPU, with synchronisation.
 """
 
 import argparse
@@ -30,7 +31,7 @@ GROUPED = ", grouped"
 
 
 def step_of(name: str, precision: str, device: torch.device):
-    """A function that makes one step, one that makes its forward pass, and the samples of it."""
+    """Return a function that makes one step, one that makes its forward pass, and the number of samples of a step."""
     recipe, grouped = preset(name.removesuffix(GROUPED)), name.endswith(GROUPED)
     settings = replace(recipe.train, precision=precision)
     if grouped:
@@ -59,7 +60,7 @@ def step_of(name: str, precision: str, device: torch.device):
 
 
 def product_of(precision: str, device: torch.device):
-    """A product of matrices, and how many operations it takes."""
+    """Return a function that multiplies two matrices, and the number of operations that it takes."""
     kind = torch.bfloat16 if precision == "bfloat16" else torch.float32
     rows, columns = (2048, 256) if device.type == "cpu" else (8192, 8192)
     left, right = (
@@ -70,7 +71,7 @@ def product_of(precision: str, device: torch.device):
 
 
 def seconds(device: torch.device) -> float:
-    """CPU time on the CPU, wall time elsewhere, when all that was asked for is done."""
+    """Return the CPU time on the CPU, and elsewhere the wall time after all work is done."""
     if device.type == "cpu":
         return time.process_time()
     torch.accelerator.synchronize()
@@ -90,12 +91,12 @@ def main() -> None:
         for precision in ("float32", "bfloat16"):
             step, forward, samples = step_of(name, precision, device)
             product, operations = product_of(precision, device)
-            # torch counts a backward pass of convolutions in groups as if there were none; it has twice the forward's products.
+            # The backward pass has twice the forward's products, but torch does not count grouped convolutions in it.
             with FlopCounterMode(display=False) as counter:
                 forward()
             spent: list[float] = []
             best: list[float] = []
-            for _ in range(3):  # Kernels are loaded at the first ones.
+            for _ in range(3):  # The first calls load kernels.
                 step()
                 product()
             for _ in range(ROUNDS):

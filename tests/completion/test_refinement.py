@@ -215,8 +215,8 @@ def test_wrong_settings_are_refused(wrong: dict[str, float]) -> None:
 def test_a_decoder_without_cells_gives_what_its_code_says() -> None:
     """DeepSDF's completion is its code's: what is prepared of it belongs to no place."""
     code = np.array([0.4, -0.9])
-    assert not ellipsoid_prior().decoder.has_cells
-    assert not build_decoder(preset("deepsdf-256").decoder, seed=0).has_cells
+    assert not ellipsoid_prior().decoder.has_local_features
+    assert not build_decoder(preset("deepsdf-256").decoder, seed=0).has_local_features
     done = ellipsoid_prior().complete(ellipsoid_view(code), T_unit_world=KNOWN, resolution=48)
     by_code = ellipsoid_prior().extract(done.code, resolution=48)
     np.testing.assert_array_equal(done.mesh_unit.vertices, by_code.vertices)

@@ -9,8 +9,9 @@ from helpers.plain_geometry import random_similarity
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from scipy.spatial.transform import Rotation
 
-from shapeprior.geometry.transforms import UNIT_SPHERE_BUFFER, Similarity
+from shapeprior.geometry.transforms import UNIT_SPHERE_BUFFER, Similarity, rotation_about_y
 
 POINTS = hnp.arrays(np.float64, st.tuples(st.integers(1, 5), st.just(3)), elements=st.floats(-100.0, 100.0))
 
@@ -181,3 +182,10 @@ def test_broken_json_is_refused(change: dict[str, object]) -> None:
 def test_json_without_a_key_is_refused() -> None:
     with pytest.raises(KeyError, match="offset"):
         Similarity.from_json({"scale": 1.0, "rotation": np.eye(3).tolist()})
+
+
+def test_rotations_about_y_are_scipys_and_turn_z_towards_x() -> None:
+    angles = np.linspace(-7.0, 7.0, 30).reshape(5, 6)
+    expected = Rotation.from_rotvec(angles.reshape(-1, 1) * [0.0, 1.0, 0.0]).as_matrix().reshape(5, 6, 3, 3)
+    np.testing.assert_allclose(rotation_about_y(angles), expected, atol=1e-15)
+    np.testing.assert_allclose(rotation_about_y(np.pi / 2) @ [0.0, 0.0, 1.0], [1.0, 0.0, 0.0], atol=1e-15)

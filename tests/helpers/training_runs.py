@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -28,14 +29,16 @@ TINY = {
 BOTH = pytest.mark.parametrize("kind", list(TINY))
 
 
-class Interruption(Exception):
-    """Stands for whatever stops a run."""
+class StoppedRun(Exception):
+    """Raised by `stop_after`, for whatever may stop a run."""
 
 
-def stop_after(epoch: int):
+def stop_after(epoch: int) -> Callable[[EpochReport], None]:
+    """Return a progress callback that stops a run after an epoch."""
+
     def progress(report: EpochReport) -> None:
         if report.epoch == epoch:
-            raise Interruption
+            raise StoppedRun
 
     return progress
 

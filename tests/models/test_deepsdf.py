@@ -14,7 +14,7 @@ SMALL = DeepSdfConfig(code_size=5, width=24)
 
 
 def small(seed: int = 0) -> DeepSdfDecoder:
-    """A decoder in float64, whose lengths g differ from |v| as after training."""
+    """Return a decoder in float64 whose lengths g differ from |v|, as they do after training."""
     decoder = DeepSdfDecoder(SMALL, seed=seed).double()
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
@@ -103,19 +103,6 @@ def test_parameters_of_deepsdf_256_by_hand() -> None:
     before_skip = width * (width - joined) + 2 * (width - joined)
     assert decoder.parameter_count() == first + 2 * full + before_skip + 4 * full + (width + 1 + 1)
     assert decoder.parameter_count() == 462_972
-
-
-def test_seed_decides_the_weights_and_nothing_else_does() -> None:
-    before = torch.get_rng_state()
-    first, again, other = (DeepSdfDecoder(SMALL, seed=seed).state_dict() for seed in (4, 4, 5))
-    assert torch.equal(torch.get_rng_state(), before)
-    torch.manual_seed(99)
-    later = DeepSdfDecoder(SMALL, seed=4).state_dict()
-    torch.set_rng_state(before)
-    for name, value in first.items():
-        assert torch.equal(value, again[name])
-        assert torch.equal(value, later[name])
-    assert not torch.equal(first["hidden.0.bias"], other["hidden.0.bias"])
 
 
 def test_new_weights_have_the_spread_of_the_default_initialisation() -> None:

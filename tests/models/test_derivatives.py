@@ -8,7 +8,7 @@ from torch import Tensor
 from shapeprior.models.decoder import Decoder, seeded
 from shapeprior.models.deepsdf import DeepSdfConfig, DeepSdfDecoder
 from shapeprior.models.triplane import TriplaneConfig, TriplaneDecoder, grid_corners
-from shapeprior.models.triplane_jacobian import push_through
+from shapeprior.models.triplane_jacobian import push_forward
 
 TRIPLANE = TriplaneConfig(code_size=6, base=4, channels=(4, 3), width=8, volume=5)
 DEEP = TriplaneConfig(code_size=6, base=3, channels=(5, 4, 3), width=8, volume=5)
@@ -18,7 +18,8 @@ def decoders() -> dict[str, Decoder]:
     planes = [TriplaneDecoder(config, seed=1) for config in (TRIPLANE, DEEP)]
     with torch.no_grad():
         for plane in planes:
-            # A fresh decoder's coarse field does not depend on the code, and its correction hardly; all biases are zero.
+            # A fresh decoder's coarse field does not depend on the code, and its correction hardly; all biases are
+            # zero.
             plane.coarse.weight.normal_(0.0, 0.2, generator=seeded(2))
             for parameter in plane.reader.parameters():
                 parameter.mul_(3.0)
@@ -39,7 +40,7 @@ def decoder(request: pytest.FixtureRequest) -> Decoder:
 
 
 def setting(decoder: Decoder) -> tuple[Tensor, Tensor, Tensor]:
-    """A code, directions that are no unit vectors, and points up to the cube's sides and beyond."""
+    """Return a code, directions that are no unit vectors, and points inside the cube and beyond its sides."""
     generator = seeded(4)
     code = 0.5 * torch.randn(decoder.code_size, generator=generator).double()
     directions = torch.randn((decoder.code_size, decoder.code_size), generator=generator).double()
@@ -64,7 +65,7 @@ def test_gradients_are_central_differences(decoder: Decoder) -> None:
         for axis, step in enumerate(1e-6 * torch.eye(3, dtype=torch.float64)):
             ahead, behind = (decoder(code[None], (points + sign * step)[None])[0] for sign in (1, -1))
             difference = (ahead - behind) / 2e-6
-            # Where a cell's border or a kink lies between the two, they mean nothing.
+            # Differences mean nothing where a cell's border or a kink lies between the two points.
             close = torch.isclose(found.by_point[:, axis], difference, rtol=1e-4, atol=1e-5)
             assert close.double().mean() > 0.97
 
@@ -97,7 +98,7 @@ def test_what_is_prepared_already_is_not_made_again() -> None:
     found, again = (decoder.jacobian(code, tangents, points, prepared=each) for each in (None, prepared))
     for name in ("value", "by_code", "by_point"):
         assert torch.equal(getattr(found, name), getattr(again, name))
-    # It is believed, right or wrong.
+    # Prepared tensors are used as they are, even those of another code.
     believed = decoder.jacobian(code, tangents, points, prepared=others).value
     torch.testing.assert_close(believed, decoder(other[None], points[None])[0].detach())
 
@@ -109,7 +110,7 @@ def test_directions_in_bfloat16_change_derivatives_by_the_code_a_little_and_noth
     code, directions, points = (part.float() for part in setting(decoder))
     found = {}
     for kind in (torch.float32, torch.bfloat16):
-        monkeypatch.setattr("shapeprior.models.triplane_jacobian.product_type", lambda *_, kind=kind: kind)
+        monkeypatch.setattr("shapeprior.models.triplane_jacobian.matmul_dtype", lambda *_, kind=kind: kind)
         found[kind] = decoder.jacobian(code, decoder.code_tangents(code, directions), points)
     exact, rounded = found.values()
     assert torch.equal(exact.value, rounded.value)
@@ -143,4 +144,4 @@ def test_grid_corners_are_those_of_grid_sample(axes: int, side: int) -> None:
 def test_a_layer_whose_derivative_is_not_known_is_refused() -> None:
     layers = [torch.nn.LeakyReLU()]
     with pytest.raises(TypeError, match="LeakyReLU"):
-        push_through(layers, torch.zeros(1, 3, 2, 2), torch.zeros(4, 3, 2, 2))
+        push_forward(layers, torch.zeros(1, 3, 2, 2), torch.zeros(4, 3, 2, 2))

@@ -1,6 +1,6 @@
-"""Work on another device is that of the CPU, but for rounding. What needs a GPU is left out where there is none.
+"""Devices and precision: a GPU agrees with the CPU up to rounding, and bfloat16 leaves coordinates exact.
 
-Products in bfloat16: where they are chosen, and that coordinates, codes and distances stay exact.
+Tests that need a GPU are skipped where there is none.
 """
 
 import dataclasses
@@ -10,8 +10,7 @@ import igl
 import numpy as np
 import pytest
 import torch
-from helpers.training_runs import TINY, checkpoint_bytes, log_of, stop_after
-from helpers.training_runs import Interruption as Stop
+from helpers.training_runs import TINY, StoppedRun, checkpoint_bytes, log_of, stop_after
 
 from shapeprior.completion.batch import complete_folder
 from shapeprior.completion.encoding import EncodeConfig
@@ -26,7 +25,7 @@ from shapeprior.geometry.transforms import Similarity
 from shapeprior.models import device as device_module
 from shapeprior.models.checkpoint import RunConfig, read_checkpoint
 from shapeprior.models.deepsdf import DeepSdfConfig, DeepSdfDecoder
-from shapeprior.models.device import autocast, multiplies_bfloat16, usable_device
+from shapeprior.models.device import autocast, has_fast_bfloat16, usable_device
 from shapeprior.models.presets import Preset, preset
 from shapeprior.training.train import train_prior
 from shapeprior.training.train_encoder import EncoderTraining, train_encoder
@@ -37,7 +36,7 @@ MISSING = "cuda:63"
 
 
 def between(first: TriangleMesh, second: TriangleMesh) -> float:
-    """Mean distance of one surface's vertices from the other surface, the larger of the two."""
+    """Return the mean distance of one surface's vertices from the other surface, the larger of both directions."""
     each = []
     for of, to in ((first, second), (second, first)):
         squared, *_ = igl.point_mesh_squared_distance(of.vertices, to.vertices, to.faces.astype(np.int64))
@@ -133,7 +132,7 @@ def test_fields_and_codes_agree() -> None:
 @on_gpu
 @pytest.mark.parametrize("name", ["deepsdf-256", "triplane-64"])
 def test_a_run_changes_devices(name: str, tmp_path: Path, tiny_data: Dataset) -> None:
-    """Half on the GPU, the rest on the CPU and back: losses fall as in a run that stayed, and the weights are near its."""
+    """A run that goes from the GPU to the CPU and back has the losses of one that stays, and nearly its codes."""
     assert GPU is not None
     recipe = small(name)
     part = dataclasses.replace(recipe, train=dataclasses.replace(recipe.train, precision="float32"))
@@ -172,7 +171,7 @@ def test_an_encoder_is_trained_on_the_gpu(tmp_path: Path, tiny_data: Dataset) ->
     losses = []
     train_encoder(
         run, data=tiny_data, device=GPU,
-        recipe=EncoderTraining(steps=60, shapes=4, least=4, views_each=8),
+        recipe=EncoderTraining(steps=60, max_shapes=4, min_shapes=4, views_per_shape=8),
         progress=lambda report: losses.append(report.loss),
     )  # fmt: skip
     told = [loss for loss in losses if loss is not None]
@@ -195,7 +194,7 @@ def test_bfloat16_reaches_the_hidden_layers_but_neither_coordinates_nor_distance
     exact = field(decoder, codes, points, "float32")
     found = field(decoder, codes, points, "bfloat16")
     assert found.dtype == torch.float32
-    # All of it in eight bits: the twin that the comparison is with.
+    # For comparison, everything in bfloat16's eight bits.
     rounded = decoder.to(torch.bfloat16)(codes.bfloat16(), points.bfloat16()).float().detach()
     error, coarse = (found - exact).abs().mean(), (rounded - exact).abs().mean()
     assert 0.0 < error < 0.6 * coarse
@@ -217,10 +216,10 @@ def test_auto_goes_by_the_processors_instructions(
     monkeypatch: pytest.MonkeyPatch, found: dict[str, bool], expected: bool
 ) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: found, raising=False)
-    assert multiplies_bfloat16(CPU) is expected
+    assert has_fast_bfloat16(CPU) is expected
     with autocast(CPU, "auto"):
         assert torch.is_autocast_enabled("cpu") is expected
-        with device_module.exact(CPU):
+        with device_module.without_autocast(CPU):
             assert not torch.is_autocast_enabled("cpu")
 
 
@@ -228,7 +227,7 @@ def test_a_run_in_bfloat16_learns_and_resumes_to_the_same_bytes(tiny_data: Datas
     tiny = TINY["deepsdf"]
     preset = dataclasses.replace(tiny, train=dataclasses.replace(tiny.train, precision="bfloat16", epochs=6))
     train_prior(tiny_data, tmp_path / "whole", preset=preset, seed=0)
-    with pytest.raises(Stop):
+    with pytest.raises(StoppedRun):
         train_prior(tiny_data, tmp_path / "cut", preset=preset, seed=0, progress=stop_after(3), checkpoint_seconds=0.0)
     train_prior(tiny_data, tmp_path / "cut", preset=preset, seed=0)
     assert checkpoint_bytes(tmp_path / "whole") == checkpoint_bytes(tmp_path / "cut")

@@ -1,4 +1,4 @@
-"""The mixture over codes: densities against scipy, known clusters, seeded samples."""
+"""The mixture over codes: densities against SciPy's, known clusters, and seeded samples."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ from shapeprior.models.latent_space import CodeSpace
 
 
 def clusters(count: int, size: int = 5, centres: int = 3, *, seed: int = 0) -> Tensor:
-    """Codes in clusters far apart, the axes mixed."""
+    """Return codes in clusters far apart, with mixed axes."""
     rng = np.random.default_rng(seed)
     middle = 8.0 * np.eye(centres, size)
     points = middle[rng.integers(centres, size=count)] + rng.standard_normal((count, size)) * np.linspace(
@@ -33,7 +33,7 @@ def normal_density(codes: Tensor, mean: np.ndarray, covariance: np.ndarray) -> n
 
 
 def scipys(mixture: CodeMixture, codes: Tensor) -> np.ndarray:
-    """The same density from scipy: each component's mean and covariance, in codes."""
+    """Return the same density by SciPy, from each component's mean and covariance in codes."""
     axes, mean = mixture.space.axes.double().numpy(), mixture.space.mean.double().numpy()
     parts = [
         np.log(weight) + normal_density(codes, mean + centre @ axes, axes.T @ np.diag(variance) @ axes)

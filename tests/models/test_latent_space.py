@@ -16,12 +16,12 @@ from shapeprior.completion.registry import load
 from shapeprior.errors import ConfigError
 from shapeprior.models.decoder import seeded
 from shapeprior.models.latent_space import (
-    FLOOR,
-    NEIGHBOURS,
-    SHARES,
+    INTERPOLATION_RANGE,
+    MIN_DEVIATION_RATIO,
+    NUM_NEIGHBOURS,
     CodePath,
     CodeSpace,
-    codes_between,
+    codes_between_neighbours,
     interpolate_codes,
     nearest_shapes,
 )
@@ -67,7 +67,7 @@ def test_codes_and_whiten_are_inverse_whatever_the_number_of_shapes(count: int) 
 def test_with_fewer_shapes_than_dimensions_no_direction_is_closed() -> None:
     codes = codes_like_training(3)
     lengths = CodeSpace.fit(codes).axes.norm(dim=1)
-    assert lengths.min() == pytest.approx(FLOOR * float(lengths.max()), rel=1e-4)
+    assert lengths.min() == pytest.approx(MIN_DEVIATION_RATIO * float(lengths.max()), rel=1e-4)
     spans = torch.linalg.svdvals((codes - codes.mean(dim=0)).double())[:2] / 2**0.5
     torch.testing.assert_close(lengths[:2].double(), spans, rtol=1e-4, atol=1e-5)
 
@@ -88,7 +88,7 @@ def test_many_shapes_need_no_matrix_of_all_pairs() -> None:
 
 def test_each_lies_between_a_code_and_one_of_its_neighbours() -> None:
     whitened = torch.randn(60, 5, generator=seeded(0)).double()
-    found = codes_between(whitened, 40, np.random.default_rng(0))
+    found = codes_between_neighbours(whitened, 40, np.random.default_rng(0))
     assert found.shape == (40, 5)
     away = torch.cdist(whitened, whitened)
     ranks = away.argsort(dim=1).argsort(dim=1)  # 0 is the code itself.
@@ -98,18 +98,18 @@ def test_each_lies_between_a_code_and_one_of_its_neighbours() -> None:
         excess = both[:, None] + both[None] - away + torch.eye(60) * 9.0
         first, last = divmod(int(excess.argmin()), 60)
         assert excess[first, last] < 1e-9
-        assert min(int(ranks[first, last]), int(ranks[last, first])) <= NEIGHBOURS
+        assert min(int(ranks[first, last]), int(ranks[last, first])) <= NUM_NEIGHBOURS
         share = float(both[first] / away[first, last])
-        assert SHARES[0] - 1e-9 <= share <= SHARES[1] + 1e-9
+        assert INTERPOLATION_RANGE[0] - 1e-9 <= share <= INTERPOLATION_RANGE[1] + 1e-9
 
 
 @pytest.mark.parametrize("count", [0, 1])
 def test_without_two_codes_there_is_nothing_between(count: int) -> None:
-    assert codes_between(torch.zeros(count, 3), 7, np.random.default_rng(0)).shape == (0, 3)
+    assert codes_between_neighbours(torch.zeros(count, 3), 7, np.random.default_rng(0)).shape == (0, 3)
 
 
 def test_two_equal_codes_have_themselves_between() -> None:
-    assert torch.equal(codes_between(torch.ones(2, 3), 4, np.random.default_rng(0)), torch.ones(4, 3))
+    assert torch.equal(codes_between_neighbours(torch.ones(2, 3), 4, np.random.default_rng(0)), torch.ones(4, 3))
 
 
 GENERATOR = torch.Generator().manual_seed(0)

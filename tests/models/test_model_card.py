@@ -1,4 +1,5 @@
-"""The model card: YAML that another library reads, figures of the run, nothing about the machine but its processor."""
+"""The model card: YAML that another library reads, figures of the run, and no more of the machine than its
+processor."""
 
 import getpass
 import os
@@ -32,7 +33,7 @@ def config(**changes: Any) -> RunConfig:
 
 
 def written(run: Path, **options: Any) -> tuple[dict[str, Any], str]:
-    """Front matter and body of a card."""
+    """Write a card and return its front matter and body."""
     path = write_model_card(run, options.pop("config", config()), seconds=options.pop("seconds", 3725.4), **options)
     assert path == run / "README.md"
     start, front, body = path.read_text(encoding="utf-8").split("---\n", 2)

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shapeprior.models.objective import banded_l1, clamped_l1, code_prior, outside
+from shapeprior.models.objective import banded_l1, clamped_l1, code_prior
 
 CLAMP = 0.1
 DISTANCES = st.floats(-0.5, 0.5, width=32)
@@ -64,8 +64,3 @@ def test_one_value_a_sample_and_the_shape_stays() -> None:
 
 def test_code_prior_is_the_squared_length() -> None:
     assert code_prior(torch.tensor([[3.0, 4.0], [0.0, -2.0]])).tolist() == [25.0, 4.0]
-
-
-def test_outside_counts_what_lacks_to_the_margin() -> None:
-    values = outside(torch.tensor([-0.25, 0.0, 0.125, 0.5]), 0.25)
-    assert values.tolist() == [0.5, 0.25, 0.125, 0.0]

@@ -1,4 +1,4 @@
-"""Adam row by row is Adam, alone on each row."""
+"""Optimisers: Adam by rows against torch's Adam on each row, Muon against torch's, and the decay of rates."""
 
 import copy
 
@@ -8,16 +8,16 @@ import torch
 from torch import nn
 
 from shapeprior.models.decoder import seeded
-from shapeprior.models.optimizers import MOMENTUM, Muon, RowAdam, matrices, orthogonal
+from shapeprior.models.optimizers import MOMENTUM, Muon, RowAdam, cosine_decay, orthogonalized, weight_matrices
 
 
 @pytest.mark.parametrize("shape", [(24, 24), (64, 7), (7, 64), (1, 5)])
 def test_a_step_moves_all_directions_about_as_far(shape: tuple[int, int]) -> None:
     values = torch.randn(2, *shape, generator=seeded(0))
     left, sizes, right = torch.linalg.svd(values, full_matrices=False)
-    found = orthogonal(values)
+    found = orthogonalized(values)
     moved = torch.linalg.svdvals(found)
-    # What lies below a thousandth of the largest may stay shorter; random matrices have next to nothing there.
+    # Singular values below a thousandth of the largest may stay shorter; random matrices have next to none there.
     kept = sizes > 0.02 * sizes.amax(dim=1, keepdim=True)
     assert moved[kept].min() > 0.6
     assert moved.max() < 1.3
@@ -27,7 +27,7 @@ def test_a_step_moves_all_directions_about_as_far(shape: tuple[int, int]) -> Non
 
 
 def test_zero_gradients_move_nothing() -> None:
-    assert torch.equal(orthogonal(torch.zeros(3, 4, 5)), torch.zeros(3, 4, 5))
+    assert torch.equal(orthogonalized(torch.zeros(3, 4, 5)), torch.zeros(3, 4, 5))
 
 
 def test_agrees_with_torch_on_a_matrix() -> None:
@@ -40,12 +40,12 @@ def test_agrees_with_torch_on_a_matrix() -> None:
     muon = Muon({"layer": ours})
     for step in range(4):
         gradient = torch.randn(24, 40, generator=seeded(step))
-        # torch keeps a running mean, ours is a sum: the size of a gradient does not matter.
+        # torch keeps a running mean of gradients, ours is a sum. The size of a gradient does not matter.
         ours.weight.grad, theirs.weight.grad = gradient.clone(), gradient.clone()
         muon.step(rate=0.02)
         reference.step()
     moved, expected = ours.weight.detach() - start, theirs.weight.detach() - start
-    # torch's products are in bfloat16.
+    # torch computes the products in bfloat16.
     assert torch.linalg.vector_norm(moved - expected) < 0.03 * torch.linalg.vector_norm(expected)
 
 
@@ -105,14 +105,14 @@ def test_double_precision_stays() -> None:
 
 def test_matrices_hold_each_weight_once() -> None:
     layer = nn.ConvTranspose2d(12, 9, 4, groups=3)
-    found = matrices(layer, layer.weight.detach())
+    found = weight_matrices(layer, layer.weight.detach())
     assert found.shape == (3, 4, 3 * 16)
     assert torch.equal(found[1, 2], layer.weight.detach()[6].flatten())
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_each_row_moves_as_under_an_optimiser_of_its_own(seed: int) -> None:
-    """Against torch.optim.Adam on each row, over random subsets of rows, with rates that change."""
+    """The truth is torch.optim.Adam on each row. Random subsets of rows are stepped, with rates that change."""
     rng = np.random.default_rng(seed)
     start = torch.from_numpy(rng.standard_normal((7, 5))).float()
     target = torch.from_numpy(rng.standard_normal((7, 5))).float()
@@ -122,7 +122,7 @@ def test_each_row_moves_as_under_an_optimiser_of_its_own(seed: int) -> None:
     made = np.zeros(7, dtype=np.int64)
     for step in range(200):
         chosen = rng.permutation(7)[: rng.integers(1, 8)]
-        # Row 6 is left alone for long: its moments must wait.
+        # Row 6 is rarely stepped, so its moments must wait.
         chosen = chosen[(chosen != 6) | (step % 50 == 0)]
         if len(chosen) == 0:
             continue
@@ -154,7 +154,7 @@ def test_rows_that_are_not_used_stay_bit_for_bit() -> None:
 
 
 def test_the_first_step_is_the_rate_whatever_the_gradient() -> None:
-    """Both moments are corrected for their start at zero: m / sqrt(v) = sign(g)."""
+    """Both moments are corrected for their start at zero, so that m / sqrt(v) = sign(g)."""
     table = RowAdam(torch.zeros(2, 2))
     table.step(np.array([1, 0]), torch.tensor([[3.0, -1e-3], [2e4, 0.0]]), rate=0.25)
     torch.testing.assert_close(table.values, torch.tensor([[-0.25, 0.0], [-0.25, 0.25]]), rtol=1e-4, atol=1e-6)
@@ -169,3 +169,9 @@ def test_what_was_taken_is_a_copy() -> None:
     assert taken.is_leaf
     assert not table.values.any()
     assert not table.values.requires_grad
+
+
+def test_rates_decay_along_half_a_cosine_to_their_final_share() -> None:
+    shares = [cosine_decay(step, 8, final=0.25) for step in range(9)]
+    assert shares == pytest.approx(0.25 + 0.75 * np.cos(np.linspace(0.0, np.pi / 2, 9)) ** 2)
+    assert (shares[0], cosine_decay(8, 8)) == (1.0, 0.0)

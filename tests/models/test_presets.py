@@ -1,4 +1,4 @@
-"""Presets: each can be built, and says what its documentation says."""
+"""Presets: each can be built, and has the sizes that the documentation states."""
 
 import dataclasses
 

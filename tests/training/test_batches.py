@@ -1,6 +1,6 @@
-"""Batches: every shape once an epoch, the same whoever computes them.
+"""Batches: an epoch has every shape once, for any number of processes, and blocks hold the rows of the file.
 
-Blocks of samples: the rows that the file has, held or read, and every fault names its shape.
+Blocks are the same whether samples are held or read, and every fault names its shape.
 """
 
 from collections import Counter
@@ -68,7 +68,7 @@ def test_another_seed_or_epoch_is_another_order(change: str) -> None:
 
 
 def test_the_deal_of_a_seed_is_not_an_epoch_of_another() -> None:
-    """numpy takes [seed] and [seed, 0] for the same seed."""
+    """NumPy makes the same generator of [seed] and [seed, 0]."""
     first, second = BatchOrder(30, shapes_per_batch=1, seed=4), BatchOrder(30, shapes_per_batch=30, seed=4)
     assert first.epoch(0).rows.ravel().tolist() != second.epoch(0).rows.ravel().tolist()
 
@@ -134,7 +134,7 @@ def test_blocks_are_as_long_as_the_poorest_shape_allows(tmp_path: Path, way: str
     few = replace(few, points_unit=few.points_unit[:33], sdf=few.sdf[:33], strategy=few.strategy[:33])
     data = replace(data, shapes=(*data.shapes, write_shape(data.store, some_record("e"), few)))
     for points, expected in ((20, 20), (33, 33), (50, 33), (10**9, 33)):
-        # The length is that of the whole set, whichever shapes are this process's.
+        # All shapes of the set count, not only those of this process.
         samples = opened(data, way, points=points, rows=np.array([0, 1]))
         assert samples.points == expected
         (batch,) = batches(samples, ([0, 1], [0.9, 0.2]))
@@ -148,7 +148,7 @@ def test_all_rows_are_used(tmp_path: Path) -> None:
         value for batch in batches(samples, *[([0], [start]) for start in starts]) for value in batch.sdf[0].tolist()
     )
     counts = np.array(list(seen.values()))
-    # Each row is in a quarter of the blocks: 500, with a deviation of 19. (Equal distances are counted together.)
+    # Each row is in a quarter of the blocks, 500 with a deviation of 19. Equal distances are counted together.
     assert counts.min() > 400
     assert np.median(counts) < 600
 
@@ -168,12 +168,12 @@ def test_of_samples_that_are_not_held_only_blocks_are_read(tmp_path: Path) -> No
     samples = opened(replace(data, store=store), "not held")
     before = store.total
     batches(samples, ([1], [0.3]), ([2], [0.5]))
-    # Of each, the header, and 50 rows of three float16 numbers, a distance and a strategy.
+    # For each shape: the header, and 50 rows of three float16 coordinates, a distance and a strategy.
     assert store.total - before == 2 * (1024 + 50 * 9)
 
 
 def test_files_are_closed_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batches_module, "OPEN_FILES", 2)
+    monkeypatch.setattr(batches_module, "MAX_OPEN_FILES", 2)
     samples = opened(write(LocalStore(tmp_path)), "mapped")
     for _ in range(3):
         batches(samples, *[([row], [0.5]) for row in range(4)])

@@ -1,4 +1,4 @@
-"""Several processes train what one would have, and none hangs when another ends."""
+"""Several processes train what one process would, and none hangs when another one ends."""
 
 import contextlib
 import dataclasses
@@ -32,7 +32,7 @@ from shapeprior.training.train import train_prior
 
 
 class Stop(Exception):
-    """Stands for whatever stops a run."""
+    """Stop a run from its progress callback."""
 
 
 def stop_after_three(report: EpochReport) -> None:
@@ -41,7 +41,8 @@ def stop_after_three(report: EpochReport) -> None:
 
 
 class Threads:
-    """Threads that talk as processes do, but through shared memory: what is learnt does not depend on how it is sent."""
+    """Threads that stand for processes and communicate through shared memory; results do not depend on the
+    transport."""
 
     def __init__(self, size: int) -> None:
         self.size = size
@@ -50,7 +51,7 @@ class Threads:
         self.mail = {rank: queue.Queue[torch.Tensor]() for rank in range(size)}
 
     def run(self, work: Callable[[], object], monkeypatch: pytest.MonkeyPatch) -> None:
-        """Do the same in every thread, each with its rank."""
+        """Run `work` in every thread, each with its own rank."""
         own = threading.local()
 
         @contextlib.contextmanager
@@ -76,7 +77,7 @@ class Threads:
 
 
 class ThreadRanks(ProcessGroup):
-    """One of them."""
+    """The process group of one thread."""
 
     def __init__(self, threads: Threads, rank: int) -> None:
         super().__init__(rank=rank, size=threads.size, device=torch.device("cpu"))
@@ -109,12 +110,12 @@ class ThreadRanks(ProcessGroup):
 
 @pytest.fixture(scope="module")
 def alone(tiny_data: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What one process makes of it."""
+    """Return the run of a single process."""
     return train_prior(tiny_data, tmp_path_factory.mktemp("alone") / "run", preset=PRESETS["tiny"], seed=1)
 
 
 def require_same(run: Path, alone: Path) -> None:
-    """Losses and codes agree but for rounding: sums over processes are sums in another order."""
+    """Check that losses and codes agree up to rounding, since sums over processes have another order."""
     logs = [[json.loads(line) for line in (path / "log.jsonl").read_text().splitlines()] for path in (run, alone)]
     assert [line["epoch"] for line in logs[0]] == [1, 2, 3, 4, 5, 6]
     for name in ("loss", "objective", "code_length"):
@@ -123,7 +124,7 @@ def require_same(run: Path, alone: Path) -> None:
     torch.testing.assert_close(load(run).codes, load(alone).codes, rtol=1e-3, atol=1e-5)
     states = [read_checkpoint(path, RunConfig.read(path)).optimizer for path in (run, alone)]
     assert states[0].keys() == states[1].keys()
-    # Adam's steps do not tell the scale of a gradient, but its moments do.
+    # Adam's steps hide the scale of a gradient; its moments show it.
     for name, value in states[0].items():
         torch.testing.assert_close(value, states[1][name], rtol=1e-2, atol=1e-6)
     assert torch.equal(states[0]["codes.step"], torch.full((4,), 6))

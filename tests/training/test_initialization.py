@@ -1,6 +1,7 @@
-"""What a run begins with: the linear model of the samples, whoever is fitted to it, and errors.
+"""The first state of a run: random and linear starts, for shapes in and outside the linear model, and errors.
 
-The warm start against the eigenvectors of the covariance, Eckart and Young, and a plane sampled densely.
+The linear model is checked against eigenvectors of the covariance, the theorem of Eckart and Young, and a densely
+sampled plane.
 """
 
 from dataclasses import replace
@@ -19,7 +20,7 @@ from shapeprior.models.triplane import TriplaneConfig
 from shapeprior.sdf.sampling import SdfSamples
 from shapeprior.training import initialization
 from shapeprior.training.initialization import (
-    SPREAD,
+    WIDTH_EXPONENT,
     LinearInitialization,
     coarse_grid,
     coarse_grids,
@@ -42,7 +43,7 @@ def begin(data: Dataset, start: StartName, *, seed: int = 0, decoder: Any = TRIP
 
 
 def clamped_error(data: Dataset, state: Checkpoint) -> float:
-    """Mean over the training samples."""
+    """Return the mean clamped error over the training samples."""
     errors = []
     for shape, code in zip(data.split("train"), state.codes, strict=True):
         samples = data.samples(shape.id)
@@ -72,7 +73,7 @@ def test_a_decoder_without_a_coarse_field_gets_the_same_codes(tiny_data: Dataset
 def test_shapes_beyond_those_that_are_fitted_are_projected(tiny_data: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = begin(tiny_data, "linear")
     monkeypatch.setattr(initialization, "MAX_FITTED", len(whole.codes) - 1)
-    monkeypatch.setattr(initialization, "BATCH", 1)
+    monkeypatch.setattr(initialization, "CHUNK_SHAPES", 1)
     part = begin(tiny_data, "linear")
     assert not torch.equal(part.codes, whole.codes)
     assert torch.isfinite(part.codes).all()
@@ -99,7 +100,7 @@ CENTERS = np.stack(np.meshgrid(AXIS, AXIS, AXIS, indexing="ij"), axis=-1).reshap
 
 
 def ellipsoid_like(radii: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """A field that is negative inside an ellipsoid."""
+    """Return a field that is negative inside an ellipsoid."""
     return (np.linalg.norm(points / radii, axis=-1) - 1.0) * radii.min()
 
 
@@ -115,7 +116,7 @@ def test_codes_are_principal_components_by_the_eigenvectors_of_the_covariance() 
     values, vectors = np.linalg.eigh(np.cov(near.T, bias=True))
     scores = (near - near.mean(axis=0)) @ vectors[:, ::-1][:, :5]
     deviations = np.sqrt(values[::-1][:5])
-    expected = 0.3 * scores / deviations * (deviations / deviations[0]) ** SPREAD
+    expected = 0.3 * scores / deviations * (deviations / deviations[0]) ** WIDTH_EXPONENT
     found = start.codes(grids)
     sign = np.sign((found * expected).sum(axis=0))  # An axis may point either way.
     np.testing.assert_allclose(found, expected * sign, atol=1e-9)
@@ -165,7 +166,7 @@ def test_a_shape_with_fewer_samples_than_neighbours_works() -> None:
 
 
 def test_the_decoder_starts_as_the_linear_model() -> None:
-    """At cell centres, but for what the untrained planes add to it."""
+    """They agree at cell centres, once the correction of the untrained planes is taken off."""
     grids = family(30)
     start = LinearInitialization.fit(grids, code_size=8, clamp=CLAMP, deviation=0.3)
     decoder = build_decoder(
@@ -174,8 +175,8 @@ def test_the_decoder_starts_as_the_linear_model() -> None:
     points = torch.from_numpy(CENTERS)[None].expand(30, -1, -1)
     codes = torch.from_numpy(start.codes(grids))
     with torch.no_grad():
-        decoder.start_from(torch.zeros(CELLS**3), torch.zeros(8, CELLS**3))
+        decoder.set_coarse_field(torch.zeros(CELLS**3), torch.zeros(8, CELLS**3))
         correction = decoder(codes, points)
-        decoder.start_from(torch.from_numpy(start.mean), torch.from_numpy(start.basis))
+        decoder.set_coarse_field(torch.from_numpy(start.mean), torch.from_numpy(start.basis))
         field = decoder(codes, points) - correction
     np.testing.assert_allclose(field.numpy(), start.mean + start.codes(grids) @ start.basis, atol=1e-6)

@@ -1,4 +1,4 @@
-"""Training: it learns, it is the same every time, and stopping it changes nothing."""
+"""Training: it learns, gives the same bytes every time, and may be stopped and resumed without any change."""
 
 import dataclasses
 import shutil
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers.training_runs import BOTH, TINY, Interruption, checkpoint_bytes, log_of, stop_after
+from helpers.training_runs import BOTH, TINY, StoppedRun, checkpoint_bytes, log_of, stop_after
 
 from shapeprior.completion.registry import load
 from shapeprior.datasets.dataset import Dataset
@@ -23,7 +23,7 @@ from shapeprior.training.train import EpochReport, train_prior
 
 
 def best_constant_loss(data: Dataset) -> float:
-    """The clamped L1 of the best field that does not depend on the point: what a network without gradient ends with."""
+    """Return the clamped L1 of the best constant field, with which a network without gradient ends."""
     sdf = (
         np.concatenate([data.samples(shape.id).sdf for shape in data.split("train")]).astype(np.float32).clip(-0.1, 0.1)
     )
@@ -50,20 +50,20 @@ def test_the_loss_falls_below_any_constant_and_codes_part(
     assert np.mean([report.loss for report in reports[-3:]]) < share * best_constant_loss(tiny_data) < reports[0].loss
     codes = load(tmp_path / "run").codes
     assert codes.shape == (4, 4)
-    assert torch.pdist(codes).min() > 0.003  # From 0.0001: shapes got codes of their own.
+    assert torch.pdist(codes).min() > 0.003  # They started 0.0001 apart: each shape got a code of its own.
     assert reports[-1].code_length == pytest.approx(float(codes.norm(dim=1).mean()), rel=1e-5)
 
 
 @pytest.mark.parametrize("seed", range(4))
 def test_a_small_deepsdf_starts_within_the_clamp(seed: int) -> None:
-    """A field that starts beyond the clamp everywhere would never get a gradient."""
+    """A field beyond the clamp everywhere would never get a gradient."""
     decoder = DeepSdfDecoder(DeepSdfConfig(code_size=4, width=64), seed=seed)
     points = torch.rand((1, 500, 3), generator=torch.Generator().manual_seed(seed)) * 2.0 - 1.0
     assert decoder(torch.zeros(1, 4), points).detach().abs().max() < 0.1
 
 
 def test_the_loss_of_the_log_is_the_mean_clamped_difference(tiny_data: Dataset, tmp_path: Path) -> None:
-    """One batch of all shapes with all samples: the first epoch's loss is that of the untrained decoder."""
+    """The only batch has all samples of all shapes, so that the first loss is that of the untrained decoder."""
     recipe = TrainConfig(epochs=1, shapes_per_batch=4, points_per_shape=10**6)
     preset = Preset(decoder=TINY["deepsdf"].decoder, train=recipe)
     run = train_prior(tiny_data, tmp_path / "run", preset=preset, seed=6)
@@ -88,7 +88,7 @@ def test_the_same_seed_is_the_same_bytes_whatever_torch_drew_before(
     state = torch.get_rng_state()
     torch.manual_seed(77)
     again = train_prior(tiny_data, tmp_path / "again", preset=TINY[kind], seed=1)
-    assert torch.equal(torch.get_rng_state(), torch.manual_seed(77).get_state())  # Nothing was drawn from it.
+    assert torch.equal(torch.get_rng_state(), torch.manual_seed(77).get_state())  # Training drew nothing from it.
     torch.set_rng_state(state)
     other = train_prior(tiny_data, tmp_path / "other", preset=TINY[kind], seed=2)
     assert checkpoint_bytes(first) == checkpoint_bytes(again) != checkpoint_bytes(other)
@@ -100,7 +100,7 @@ def test_interrupted_is_uninterrupted_bit_for_bit(tiny_data: Dataset, tmp_path: 
     whole = train_prior(tiny_data, tmp_path / "whole", preset=TINY[kind], seed=1)
     run = tmp_path / "stopped"
     for epoch in (1, 3):
-        with pytest.raises(Interruption):
+        with pytest.raises(StoppedRun):
             train_prior(tiny_data, run, preset=TINY[kind], seed=1, progress=stop_after(epoch), checkpoint_seconds=0.0)
     train_prior(tiny_data, run, preset=TINY[kind], seed=1)
     assert checkpoint_bytes(run) == checkpoint_bytes(whole)
@@ -109,7 +109,7 @@ def test_interrupted_is_uninterrupted_bit_for_bit(tiny_data: Dataset, tmp_path: 
         assert {**ours, "seconds": 0} == {**theirs, "seconds": 0}
     seconds = [line["seconds"] for line in log_of(run)]
     assert seconds == sorted(seconds)
-    train_prior(tiny_data, run, preset=TINY[kind], seed=1)  # Finished: nothing more happens.
+    train_prior(tiny_data, run, preset=TINY[kind], seed=1)  # The run is finished, so nothing happens.
     assert checkpoint_bytes(run) == checkpoint_bytes(whole)
     assert len(log_of(run)) == 4
 
@@ -125,14 +125,14 @@ def test_stopped_beside_the_checkpoint_the_log_stays_whole(
         if state.epoch < 3 or moment == "after the checkpoint":
             write(folder, state)
         if state.epoch == 3:
-            raise Interruption
+            raise StoppedRun
 
     monkeypatch.setattr(train_module, "write_checkpoint", write_and_stop)
-    with pytest.raises(Interruption):
+    with pytest.raises(StoppedRun):
         train_prior(tiny_data, run, preset=TINY["deepsdf"], seed=1, checkpoint_seconds=0.0)
     monkeypatch.undo()
     with open(run / "log.jsonl", "a") as log:
-        log.write('{"epoch": 4, "ep')  # A line that was cut off.
+        log.write('{"epoch": 4, "ep')  # This line was cut off.
     train_prior(tiny_data, run, preset=TINY["deepsdf"], seed=1)
     assert [line["epoch"] for line in log_of(run)] == [1, 2, 3, 4]
     assert checkpoint_bytes(run) == checkpoint_bytes(whole)
@@ -203,7 +203,7 @@ def test_stopped_long_after_a_checkpoint_the_log_and_the_numbers_go_back_togethe
     monkeypatch.setattr(
         train_module, "write_checkpoint", lambda folder, state: state.epoch < 2 and write(folder, state)
     )
-    with pytest.raises(Interruption):
+    with pytest.raises(StoppedRun):
         train_prior(tiny_data, run, preset=TINY["deepsdf"], seed=1, progress=stop_after(3), checkpoint_seconds=0.0)
     monkeypatch.undo()
     assert [line["epoch"] for line in log_of(run)] == [1, 2, 3]
@@ -221,7 +221,7 @@ def test_samples_that_are_not_held_train_the_same(tiny_data: Dataset, tmp_path: 
 
 def test_a_finished_run_has_a_model_card(tiny_data: Dataset, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    with pytest.raises(Interruption):
+    with pytest.raises(StoppedRun):
         train_prior(tiny_data, run, preset=TINY["triplane"], seed=1, progress=stop_after(2))
     assert not (run / "README.md").exists()
     train_prior(tiny_data, run, preset=TINY["triplane"], seed=1, license="cc-by-4.0")

@@ -1,6 +1,6 @@
-"""A compiled decoder trains the same; one that cannot be compiled is one line.
+"""A compiled decoder trains the same, and one that cannot be compiled gives an error of one line.
 
-In processes of their own: what checks types in these tests cannot be compiled.
+The trainings run in processes of their own, because the type checks of these tests cannot be compiled.
 """
 
 from pathlib import Path
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.slow
 
 
 def test_it_trains_the_same(tiny_data: Dataset, tmp_path: Path) -> None:
-    """torch takes the decoder apart and puts it together again; only the compiler behind that is left out."""
+    """torch traces the decoder and rebuilds it; only the compiler behind that is left out."""
     plain = train_prior(tiny_data, tmp_path / "plain", preset=PRESETS["tiny"], seed=1)
     ours = tmp_path / "compiled"
     process = start(
@@ -30,7 +30,7 @@ def test_it_trains_the_same(tiny_data: Dataset, tmp_path: Path) -> None:
     assert ends([process])[0][0] == 0
     for one, other in zip(log_of(ours), log_of(plain), strict=True):
         assert one["loss"] == pytest.approx(other["loss"], rel=1e-4)
-    # It is no other run: one that was begun so goes on without.
+    # Compilation is no setting of the run: it can be resumed without.
     assert (ours / "config.json").read_bytes() == (plain / "config.json").read_bytes()
     train_prior(tiny_data, ours, preset=PRESETS["tiny"], seed=1)
 

@@ -138,7 +138,7 @@ class ShapePrior:
         prepared = self.field(estimate.code).prepared
         view_unit = PreparedView.of(view, seed=seed).surface_view.transformed(estimate.T_unit_world)
         # A shape that does not explain the view is not bent towards it.
-        if detail.steps and self.decoder.has_cells and estimate.verdict.kind != "unexplained":
+        if detail.steps and self.decoder.has_local_features and estimate.verdict.kind != "unexplained":
             with parametrize.cached():
                 targets = observed_surface_targets(self.decoder, prepared, view_unit, config=detail, seed=seed)
                 prepared = refine_prepared(self.decoder, prepared, targets, config=detail.refinement, seed=seed)

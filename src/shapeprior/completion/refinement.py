@@ -6,7 +6,6 @@ found comes from pivotal tuning (Roich et al. 2022, "Pivotal tuning for latent-b
 prepared tensors is enough, without any weight, is our own finding.
 """
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +17,7 @@ from torch import Tensor, nn
 from shapeprior.config import check_numbers
 from shapeprior.errors import ConfigError
 from shapeprior.models.decoder import DecodedField, Decoder, seeded
-from shapeprior.models.optimizers import RowAdam
+from shapeprior.models.optimizers import RowAdam, cosine_decay
 from shapeprior.scans.observation import Observation
 from shapeprior.sdf.sampling import SamplingConfig, sample_sdf
 from shapeprior.sdf.signed_distance import SignedDistance
@@ -176,7 +175,7 @@ def refine_prepared(
             error = samples.error(field, drawn)
             value = nn.functional.smooth_l1_loss(error, torch.zeros_like(error), beta=config.huber)
             gradients = torch.autograd.grad(value, changes)
-        share = 0.5 * (1.0 + math.cos(math.pi * step / config.steps))
+        share = cosine_decay(step, config.steps)
         for table, gradient, rate in zip(tables, gradients, rates, strict=True):
             table.step(ONLY_ROW, gradient, rate=rate * share)
     return moved([table.values for table in tables])

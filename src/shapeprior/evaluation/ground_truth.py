@@ -14,7 +14,7 @@ from shapeprior.datasets.prepare_mesh import shape_rng
 from shapeprior.evaluation.mesh_metrics import TruePoints, compare_with, require_surface
 from shapeprior.evaluation.metrics import Metrics, MetricsConfig, Scores
 from shapeprior.geometry.mesh import TriangleMesh
-from shapeprior.geometry.transforms import Similarity
+from shapeprior.geometry.transforms import Similarity, rotation_about_y
 from shapeprior.scans.observation import Observation
 from shapeprior.scans.simulation import SensorModel, camera_around, render_depth, sample_view
 from shapeprior.sdf.signed_distance import SHEET_HALF_THICKNESS, SignedDistance
@@ -82,9 +82,7 @@ class ShapeView:
         """
         turn = np.eye(3)
         if mode == "upright":
-            angle = rng.uniform(0.0, 2.0 * np.pi)
-            turn[0, 0] = turn[2, 2] = np.cos(angle)
-            turn[0, 2], turn[2, 0] = np.sin(angle), -np.sin(angle)
+            turn = rotation_about_y(rng.uniform(0.0, 2.0 * np.pi))
         elif mode == "free":
             turn = _turn(rng.normal(size=4))
         scale, offset = float(rng.uniform(0.7, 1.3)), rng.uniform(-1.0, 1.0, 3)

@@ -118,3 +118,14 @@ class Similarity:
         if rotation.shape != (3, 3) or offset.shape != (3,):
             raise ValueError(f"a similarity needs a 3 x 3 rotation and 3 offsets; got {rotation.shape}, {offset.shape}")
         return cls(scale=scale, rotation=rotation, offset=offset)
+
+
+def rotation_about_y(angle_rad: float | Float[np.ndarray, "*batch"]) -> Float[np.ndarray, "*batch 3 3"]:
+    """Return the right-handed rotation about +y for each angle; a positive angle turns +z towards +x."""
+    angle = np.asarray(angle_rad, dtype=np.float64)
+    rotation = np.zeros((*angle.shape, 3, 3))
+    rotation[..., 0, 0] = rotation[..., 2, 2] = np.cos(angle)
+    rotation[..., 0, 2] = np.sin(angle)
+    rotation[..., 2, 0] = -np.sin(angle)
+    rotation[..., 1, 1] = 1.0
+    return rotation

@@ -1,15 +1,15 @@
-"""A run folder: config.json says what was trained on what, checkpoint.safetensors holds the numbers.
+"""The files of a run folder: config.json says what was trained on what, checkpoint.safetensors holds the numbers.
 
-One safetensors file has weights, codes and optimiser state together, so that they can never disagree; it replaces its
-predecessor atomically. The format is on one page, docs/formats.md.
+One safetensors file holds weights, codes and optimiser state together, so that they cannot disagree. Writing replaces
+the old file atomically. docs/formats.md describes the format on one page.
 
-Building a decoder that a stranger's file describes, without more memory than the file itself pays for.
+Neither file is trusted. A small config.json may describe a decoder with a million layers, so `read_checkpoint` first
+builds the decoder on torch's meta device, which has shapes but no memory, and compares it with the tensors in the
+checkpoint.
 """
 
 import json
-import math
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,6 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
 
 from shapeprior.config import config_from_json, config_to_json
 from shapeprior.errors import CheckpointError, ConfigError
@@ -44,7 +43,7 @@ class RunConfig:
     """Everything that decides what a run computes."""
 
     decoder: DecoderConfig
-    """The decoder's size."""
+    """Kind and size of the decoder."""
     train: TrainConfig
     """The training recipe."""
     seed: int
@@ -55,7 +54,7 @@ class RunConfig:
     """Settings of the data set that was trained on, and the hash of its training samples."""
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON, with format and version."""
+        """Return plain JSON values, with format and version."""
         return {
             "format": FORMAT,
             "version": VERSION,
@@ -68,7 +67,7 @@ class RunConfig:
 
     @classmethod
     def read(cls, run: Path) -> "RunConfig":
-        """Read config.json; raises CheckpointError if it is missing, broken or of another version."""
+        """Read config.json. Raises CheckpointError if it is missing, broken or of another version."""
         path = run / "config.json"
         value = _CONFIG_FILE.read_json(path, dict)
         try:
@@ -90,34 +89,54 @@ class RunConfig:
             raise CheckpointError(f"{path}: not a run's config ({error!r}); train again") from None
 
 
+def _decoder_kind(value: object, path: Path) -> type[DecoderConfig]:
+    kind = value.get("kind") if isinstance(value, dict) else None
+    if kind not in DECODER_KINDS:
+        raise ConfigError(f"{path}: decoder kind {kind!r}; expected one of {', '.join(DECODER_KINDS)}")
+    return DECODER_KINDS[kind]
+
+
 @dataclass(kw_only=True)
 class Checkpoint:
     """The state of a run after some epochs."""
 
     epoch: int
-    """Epochs finished."""
+    """Number of finished epochs."""
     decoder: Decoder
     codes: Tensor
-    """One row a training shape, float32, shape (shapes, code)."""
+    """The codes of the training shapes, float32, of shape (shapes, code)."""
     optimizer: dict[str, Tensor]
-    """Moments and steps by name: `<weight>.exp_avg`, `.exp_avg_sq`, `.step`, or `.momentum` of those that Muon steps, and Adam's of
-    `codes`, with a step count for each row; empty in weights made for use alone."""
+    """Optimiser state by name: `<weight>.exp_avg`, `.exp_avg_sq` and `.step` of the weights that Adam steps,
+    `<weight>.momentum` of those that Muon steps, and Adam's state of `codes` with a step count for each row. Empty for
+    weights that are made for use alone."""
 
 
 def write_checkpoint(run: Path, checkpoint: Checkpoint) -> None:
-    """Replace the run's checkpoint by this one. Raises OutputError."""
+    """Write the checkpoint of a run over the last one. Raises OutputError."""
     tensors = {f"decoder.{name}": value for name, value in checkpoint.decoder.state_dict().items()}
     tensors |= {f"optimizer.{name}": value for name, value in checkpoint.optimizer.items()}
     tensors["codes"] = checkpoint.codes
     tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     metadata = {"format": FORMAT, "version": str(VERSION), "epoch": str(checkpoint.epoch)}
-    write_bytes(run / "checkpoint.safetensors", sorted_header(save(tensors, metadata)))
+    write_bytes(run / "checkpoint.safetensors", with_sorted_header(save(tensors, metadata)))
+
+
+def with_sorted_header(data: bytes) -> bytes:
+    """Sort the header of a safetensors file, so that equal contents are equal bytes.
+
+    safetensors writes the metadata in an order that changes from call to call.
+    """
+    length = int.from_bytes(data[:8], "little")
+    header = json.dumps(json.loads(data[8 : 8 + length]), sort_keys=True, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)
+    return len(header).to_bytes(8, "little") + header + data[8 + length :]
 
 
 def read_checkpoint(run: str | os.PathLike[str], config: RunConfig) -> Checkpoint:
-    """Read the run's checkpoint; half precision is widened. Raises CheckpointError on anything but a whole, matching one.
+    """Read the checkpoint of a run; half precision is widened to float32.
 
-    Neither file is believed: a decoder larger than what the checkpoint holds is refused before memory is asked for.
+    Raises CheckpointError if the file is missing or broken, or does not hold what `config` describes. A decoder larger
+    than the tensors in the file is refused before memory is allocated for it.
     """
     path = Path(run) / "checkpoint.safetensors"
     try:
@@ -129,7 +148,7 @@ def read_checkpoint(run: str | os.PathLike[str], config: RunConfig) -> Checkpoin
                     f"{path}: format {metadata.get('format')} version {metadata.get('version')}; "
                     f"expected {FORMAT} version {VERSION}; train again"
                 )
-            decoder = _matching_decoder(config, shapes, path)
+            decoder = _decoder_on_meta(config, shapes, path)
             tensors = {name: file.get_tensor(name) for name in shapes}
     except FileNotFoundError:
         raise CheckpointError(f"{path}: missing; expected a checkpoint; run `shapeprior train` first") from None
@@ -143,7 +162,7 @@ def read_checkpoint(run: str | os.PathLike[str], config: RunConfig) -> Checkpoin
             raise CheckpointError(
                 f"{path}: {name} holds NaN, infinity or integers; expected finite weights; train again"
             )
-    decoder.load_state_dict({name: value.float() for name, value in weights.items()})
+    decoder.to_empty(device="cpu").load_state_dict({name: value.float() for name, value in weights.items()})
     return Checkpoint(
         epoch=_epoch(metadata, path),
         decoder=decoder,
@@ -154,16 +173,27 @@ def read_checkpoint(run: str | os.PathLike[str], config: RunConfig) -> Checkpoin
     )
 
 
-def _matching_decoder(config: RunConfig, shapes: dict[str, tuple[int, ...]], path: Path) -> Decoder:
-    """The decoder of config.json, its weights still to be read, if the checkpoint holds tensors of its sizes."""
-    expected = {"codes": (len(config.shape_ids), config.decoder.code_size)}
-    held = [math.prod(shape) for name, shape in shapes.items() if name.startswith("decoder.")]
-    decoder = build_bounded(config.decoder, seed=config.seed, tensors=len(held), numbers=sum(held))
-    if decoder is None:
+def _decoder_on_meta(config: RunConfig, shapes: dict[str, tuple[int, ...]], path: Path) -> Decoder:
+    """Build the decoder of config.json without memory, and check that `shapes` are those of its tensors.
+
+    Modules are Python objects even on the meta device, so that their number must be bounded before they are made.
+    """
+    num_tensors = sum(name.startswith("decoder.") for name in shapes)
+    if config.decoder.min_tensors > num_tensors:
         raise CheckpointError(
-            f"{path}: {len(held)} tensors of {sum(held)} weights; expected those of the decoder in config.json, which has far "
-            "more; train again"
+            f"{path}: {num_tensors} tensors of a decoder; expected {config.decoder.min_tensors} or more by "
+            "config.json; train again"
         )
+    try:
+        with torch.device("meta"):
+            decoder = build_decoder(config.decoder, seed=config.seed)
+    # torch refuses sizes whose product does not fit into 64 bits.
+    except (RuntimeError, TypeError, OverflowError):
+        raise CheckpointError(
+            f"{path.with_name('config.json')}: the decoder's sizes are too large; expected those of the weights in "
+            f"{path.name}; train again"
+        ) from None
+    expected = {"codes": (len(config.shape_ids), config.decoder.code_size)}
     expected |= {f"decoder.{name}": tuple(value.shape) for name, value in decoder.state_dict().items()}
     for name, shape in expected.items():
         if shapes.get(name) != shape:
@@ -171,68 +201,8 @@ def _matching_decoder(config: RunConfig, shapes: dict[str, tuple[int, ...]], pat
     return decoder
 
 
-def sorted_header(data: bytes) -> bytes:
-    """The same file with a header in a fixed order: safetensors writes metadata in one that changes from call to call."""
-    length = int.from_bytes(data[:8], "little")
-    header = json.dumps(json.loads(data[8 : 8 + length]), sort_keys=True, separators=(",", ":")).encode()
-    header += b" " * (-len(header) % 8)
-    return len(header).to_bytes(8, "little") + header + data[8 + length :]
-
-
 def _epoch(metadata: dict[str, str], path: Path) -> int:
     found = metadata.get("epoch", "")
     if not found.isdecimal():
         raise CheckpointError(f"{path}: epoch {found!r}; expected a whole number; train again")
     return int(found)
-
-
-def _decoder_kind(value: object, path: Path) -> type[DecoderConfig]:
-    kind = value.get("kind") if isinstance(value, dict) else None
-    if kind not in DECODER_KINDS:
-        raise ConfigError(f"{path}: decoder kind {kind!r}; expected one of {', '.join(DECODER_KINDS)}")
-    return DECODER_KINDS[kind]
-
-
-BUILDS = 4
-"""How often a decoder may make each tensor while it is built: as a layer's, where it comes to lie, and in between."""
-MAKERS = ("empty", "zeros", "ones", "full", "rand", "arange", "linspace", "eye", "new_")
-"""How the names begin of functions that make a tensor from a size."""
-
-
-def build_bounded(config: DecoderConfig, *, seed: int, tensors: int, numbers: int) -> Decoder | None:
-    """`build_decoder`, but None as soon as it asks for far more than so many tensors, or numbers in all of them.
-
-    A small file may say that its decoder has a million layers, or a million units in each; it is found out before
-    memory is asked for.
-    """
-    try:
-        with _Allowance(BUILDS * tensors, BUILDS * numbers):
-            return build_decoder(config, seed=seed)
-    # torch refuses sizes that no machine can count.
-    except (_UsedUpError, RuntimeError, TypeError, OverflowError):
-        return None
-
-
-class _UsedUpError(Exception):
-    """More was asked for than is allowed."""
-
-
-class _Allowance(TorchFunctionMode):
-    """Counts what is made, before it is."""
-
-    def __init__(self, tensors: int, numbers: int) -> None:
-        super().__init__()
-        self._tensors, self._numbers = tensors, numbers
-
-    def __torch_function__(
-        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        kwargs = kwargs or {}
-        if getattr(func, "__name__", "").startswith(MAKERS):
-            # Made without memory first, to learn the size; a generator fits no other device than its own.
-            sized = {name: value for name, value in kwargs.items() if name not in ("generator", "device", "pin_memory")}
-            self._tensors -= 1
-            self._numbers -= func(*args, **sized, device=torch.device("meta")).numel()
-            if min(self._tensors, self._numbers) < 0:
-                raise _UsedUpError
-        return func(*args, **kwargs)

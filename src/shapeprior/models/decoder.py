@@ -1,67 +1,74 @@
-"""What every decoder is to the rest of the package: codes and points in, signed distances out.
+"""The interface between decoders and the rest of the package: latent codes and points in, signed distances out.
 
-The field of one shape, as the geometry half asks for it: points in, signed distances out, no torch in sight.
+`Decoder` is the base class of all networks; it works on torch tensors. `DecodedField` wraps a decoder and one code as a
+function from NumPy points to NumPy distances, for the packages that do without torch.
 """
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
+from torch.nn.utils import parametrize, skip_init
+
+QUERY_POINTS = 8192
+"""Points per thread in one query on the CPU. The activations of this many points stay in the processor's cache."""
+
+LayerT = TypeVar("LayerT", bound=nn.Module)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class FieldJacobian:
-    """The field of one code at some points, and what it does when code and points move."""
+    """The field of one code at some points, with its first derivatives."""
 
     value: Float[Tensor, "points"]
     """Signed distances in unit-sphere radii."""
     by_code: Float[Tensor, "points directions"]
-    """Change with a step along each direction of the code."""
+    """Derivative along each direction of the code."""
     by_point: Float[Tensor, "points 3"]
-    """Gradient."""
+    """Gradient with respect to the point."""
 
 
 class Decoder(nn.Module, ABC):
     """A network f(code, point) whose zero level set is the shape of the code.
 
-    Work that depends on the code alone is done once a shape: `prepare` returns it, `query` uses it for many points. Points are
-    in the unit frame; distances are in unit-sphere radii, negative inside.
+    Work that depends on the code alone is done once for each shape: `prepare` returns it, and `query` uses it for many
+    points. Points are in the unit frame. Distances are in unit-sphere radii, negative inside.
     """
 
     code_size: int
+    """Length of a latent code."""
     coarse_cells: int = 16
-    """Cells along each axis of the field that `start_from` takes."""
-
-    has_cells: bool = False
-    """Whether what `prepare` makes has parts that belong to places, so that the field can be changed here and not there."""
+    """Cells along each axis of the grid that `set_coarse_field` takes."""
+    has_local_features: bool = False
+    """True if `prepare` returns features that belong to places, so that the field can be changed in one place alone."""
     coarse_field_is_cheap: bool = False
-    """Whether `rough` takes no more than a product of matrices."""
+    """True if `coarse_field` costs no more than a matrix product."""
 
     @abstractmethod
     def prepare(self, codes: Float[Tensor, "shapes code"]) -> tuple[Tensor, ...]:
-        """The part of the computation that the points do not enter; each tensor's first axis is `shapes`."""
+        """Compute everything that does not depend on the points. The first axis of each tensor is `shapes`."""
 
     @abstractmethod
     def query(
         self, prepared: tuple[Tensor, ...], points_unit: Float[Tensor, "shapes points 3"]
     ) -> Float[Tensor, "shapes points"]:
-        """Signed distances at each shape's own points."""
+        """Return the signed distances of each prepared shape at its own points."""
 
     def forward(
         self, codes: Float[Tensor, "shapes code"], points_unit: Float[Tensor, "shapes points 3"]
     ) -> Float[Tensor, "shapes points"]:
-        """Signed distances of each code's shape at its own points; differentiable in all three."""
+        """Return the signed distances of each shape at its own points, differentiable by codes, points and weights."""
         return self.query(self.prepare(codes), points_unit)
 
     def gradient(
         self, prepared: tuple[Tensor, ...], points_unit: Float[Tensor, "points 3"]
     ) -> tuple[Float[Tensor, "points"], Float[Tensor, "points 3"]]:
-        """Signed distances of one prepared code at some points, and the field's gradient there."""
+        """Return the signed distances of one prepared shape at some points, and the field's gradient there."""
         with torch.enable_grad():
             points = points_unit.detach().clone().requires_grad_()
             values = self.query(prepared, points[None])[0]
@@ -71,7 +78,8 @@ class Decoder(nn.Module, ABC):
     def code_tangents(
         self, code: Float[Tensor, "code"], directions: Float[Tensor, "directions code"]
     ) -> tuple[Tensor, ...]:
-        """What `differentiate` needs of a code to tell how the field changes along `directions`; it serves codes nearby, too."""
+        """Linearise the decoder at a code along some directions, as input for `jacobian`; the result serves nearby
+        codes, too."""
         del code
         return (directions,)
 
@@ -83,65 +91,73 @@ class Decoder(nn.Module, ABC):
         *,
         prepared: tuple[Tensor, ...] | None = None,
     ) -> FieldJacobian:
-        """Values and derivatives of one code's field, for least squares.
+        """Return the values and derivatives of one code's field at some points, for least squares.
 
-        Values and gradient are those of the code; derivatives by the code may be those of the code that `tangents` was made for.
-        `prepared` is what `prepare` makes of the code, where it is there already. Here, with the code given to each point of its
-        own, all of them come from one backward pass, and it is of no use.
+        Values and gradients are those of `code`. Derivatives by the code may be those of the code at which `tangents`
+        was made. `prepared` may hold `prepare(code[None])`, if the caller has it already. This base implementation
+        gives each point a copy of the code and gets all derivatives from one backward pass, so it does not use
+        `prepared`.
         """
         del prepared
         (directions,) = tangents
         with torch.enable_grad():
-            rows = code.detach().expand(len(points_unit), -1).clone().requires_grad_()
+            codes = code.detach().expand(len(points_unit), -1).clone().requires_grad_()
             points = points_unit.detach().clone().requires_grad_()
-            value = self(rows, points[:, None])[:, 0]
-            by_row, by_point = torch.autograd.grad(value.sum(), (rows, points))
-        return FieldJacobian(value=value.detach(), by_code=by_row @ directions.T, by_point=by_point)
+            value = self(codes, points[:, None])[:, 0]
+            by_code, by_point = torch.autograd.grad(value.sum(), (codes, points))
+        return FieldJacobian(value=value.detach(), by_code=by_code @ directions.T, by_point=by_point)
 
     def coarse_field(
         self, codes: Float[Tensor, "shapes code"], points_unit: Float[Tensor, "points 3"]
     ) -> Float[Tensor, "shapes points"]:
-        """About the field of many codes at the same points, to choose among them."""
+        """Return an approximation of the fields of many codes at the same points, for choosing among the codes."""
         return self(codes, points_unit.expand(len(codes), -1, -1))
 
     def local_part(self, changes: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        """Of changes of what `prepare` made, the part that belongs to places and does not differ from cell to cell."""
+        """Filter changes of prepared tensors: keep the part that is tied to places and smooth from cell to cell."""
         return changes
 
-    def start_from(self, mean: Float[Tensor, "cells"], basis: Float[Tensor, "code cells"]) -> None:
-        """Begin with a field that is linear in the code, before training (`shapeprior.training.initialization.LinearInitialization`).
+    def set_coarse_field(self, mean: Float[Tensor, "cells"], basis: Float[Tensor, "code cells"]) -> None:
+        """Set the first field of a training, which is linear in the code.
 
-        Decoders without a coarse field of their own have no use for it.
+        `shapeprior.training.initialization.LinearInitialization` makes it. Decoders without a coarse field ignore it.
         """
 
     def matrix_layers(self) -> dict[str, nn.Module]:
-        """Layers, by name, whose weights `shapeprior.models.optimizers.Muon` may step: those between the code and the last one.
+        """Return the layers, by name, whose weights `shapeprior.models.optimizers.Muon` may step.
 
-        Decoders of which it has not been measured have none.
+        These lie between the layer that takes the code and the last one. Decoders for which Muon was not measured
+        return none.
         """
         return {}
 
     def parameter_count(self) -> int:
-        """Trainable numbers, the codes not counted."""
+        """Return the number of trainable weights, without the codes."""
         return sum(parameter.numel() for parameter in self.parameters() if parameter.requires_grad)
 
 
 def seeded(seed: int) -> torch.Generator:
-    """A generator of its own; this package never touches torch's global one."""
+    """Return a random generator on the CPU with this seed. The package never uses torch's global generator."""
     return torch.Generator().manual_seed(seed)
 
 
-QUERY_POINTS = 8192
-"""Points that a thread asks the decoder for at once: activations of so many stay in the cache."""
+def empty_layer(layer_type: type[LayerT], *sizes: int, **options: Any) -> LayerT:
+    """Make a layer whose weights are not set yet, on torch's default device; the caller must draw or load them.
+
+    torch's own initialisation would draw from the global generator. Within `torch.device("meta")` the layer takes no
+    memory.
+    """
+    # Asking an empty tensor works with every torch since 2.6; `get_default_device` may not know of device contexts.
+    return cast(LayerT, skip_init(layer_type, *sizes, device=torch.empty(0).device, **options))
 
 
 @dataclass(frozen=True, eq=False)
 class DecodedField:
-    """A decoder at work on one shape."""
+    """The signed distance field of one code: NumPy points in, NumPy distances out."""
 
     decoder: Decoder
     prepared: tuple[Tensor, ...]
-    """What `Decoder.prepare` made of one code."""
+    """Result of `Decoder.prepare` for one code."""
 
     @classmethod
     def of_code(cls, decoder: Decoder, code: Float[Tensor, "code"]) -> "DecodedField":
@@ -150,22 +166,27 @@ class DecodedField:
             return cls(decoder, decoder.prepare(code[None]))
 
     def __call__(self, points_unit: Float[np.ndarray, "points 3"]) -> Float[np.ndarray, "points"]:
-        """Signed distances at points of the unit frame, in single precision."""
-        each = self._for_each_thread
-        threads, device = len(each[0]), each[0].device
+        """Return the signed distances at points of the unit frame, in single precision."""
+        prepared = self._prepared_per_thread
+        threads, device = len(prepared[0]), prepared[0].device
         points = torch.from_numpy(np.ascontiguousarray(points_unit, dtype=np.float32)).to(device)
-        # A device other than the CPU takes all points at once.
-        at_once = QUERY_POINTS if device.type == "cpu" else max(len(points), 1)
+        # Other devices than the CPU take all points at once.
+        chunk_size = QUERY_POINTS if device.type == "cpu" else max(len(points), 1)
         values = []
         with torch.no_grad(), parametrize.cached():
-            for chunk in points.split(threads * at_once):
-                share = -(-len(chunk) // threads)
-                filled = torch.cat([chunk, chunk[-1:].expand(threads * share - len(chunk), 3)])
-                values.append(self.decoder.query(each, filled.view(threads, share, 3)).view(-1)[: len(chunk)])
+            for chunk in points.split(threads * chunk_size):
+                per_thread = -(-len(chunk) // threads)
+                padded = torch.cat([chunk, chunk[-1:].expand(threads * per_thread - len(chunk), 3)])
+                field = self.decoder.query(prepared, padded.view(threads, per_thread, 3))
+                values.append(field.view(-1)[: len(chunk)])
         return torch.cat(values).cpu().numpy() if values else np.zeros(0, dtype=np.float32)
 
     @cached_property
-    def _for_each_thread(self) -> tuple[Tensor, ...]:
-        """On the CPU, torch reads planes and volumes with one thread a shape: each thread gets the shape, and points of its own."""
+    def _prepared_per_thread(self) -> tuple[Tensor, ...]:
+        """The prepared tensors, once for each thread.
+
+        On the CPU, torch's `grid_sample` uses one thread for each shape, so every thread gets the shape and its own
+        points.
+        """
         threads = torch.get_num_threads() if self.prepared[0].device.type == "cpu" else 1
         return tuple(part.expand(threads, *part.shape[1:]).contiguous() for part in self.prepared)

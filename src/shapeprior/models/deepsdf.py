@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
 from shapeprior.errors import ConfigError
-from shapeprior.models.decoder import Decoder, seeded
-from shapeprior.models.device import exact
+from shapeprior.models.decoder import Decoder, empty_layer, seeded
+from shapeprior.models.device import without_autocast
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,15 +19,15 @@ class DeepSdfConfig:
     """Size of the multilayer perceptron."""
 
     kind: Literal["deepsdf"] = "deepsdf"
-    """Which decoder this configures."""
+    """Name of this kind of decoder in config.json."""
     code_size: int = 64
     """Length of a latent code."""
     width: int = 256
     """Outputs of each hidden layer."""
     layers: int = 8
-    """Hidden layers; the output layer comes on top."""
+    """Number of hidden layers, without the output layer."""
     skip_layer: int = 4
-    """Before this hidden layer (counted from 0) code and point are concatenated again."""
+    """Index, from 0, of the hidden layer that gets code and point once more as input."""
 
     def __post_init__(self) -> None:
         if self.code_size < 1:
@@ -37,13 +37,18 @@ class DeepSdfConfig:
         if self.width <= self.code_size + 3:
             raise ConfigError(f"width = {self.width}; expected more than code_size + 3 = {self.code_size + 3}")
 
+    @property
+    def min_tensors(self) -> int:
+        """Lower bound for the number of weight tensors of the decoder."""
+        return self.layers
+
 
 class DeepSdfDecoder(Decoder):
-    """Eight hidden ReLU layers with weight norm; [code, point] enters at the first and again at the skip layer; tanh output.
+    """ReLU layers with weight norm and a tanh output; [code, point] enters at the first and at the skip layer.
 
-    As in the released code, the layer before the skip is narrower by the length of [code, point], so that the concatenation
-    has the common width. The code's columns of both weight matrices are multiplied once a shape and added as a bias, which
-    is the same sum in another order.
+    As in the released code, the layer before the skip is narrower by the length of [code, point], so that the
+    concatenation has the common width. The code's columns of both weight matrices are multiplied once for each shape
+    and added as a bias. The sum is the same, in another order.
     """
 
     def __init__(self, config: DeepSdfConfig, *, seed: int) -> None:
@@ -51,47 +56,50 @@ class DeepSdfDecoder(Decoder):
         self.config = config
         self.code_size = config.code_size
         generator = seeded(seed)
-        joined = config.code_size + 3
+        input_size = config.code_size + 3
         hidden = []
         for layer in range(config.layers):
-            inputs = joined if layer == 0 else config.width
-            outputs = config.width - joined if layer == config.skip_layer - 1 else config.width
+            inputs = input_size if layer == 0 else config.width
+            outputs = config.width - input_size if layer == config.skip_layer - 1 else config.width
             hidden.append(weight_norm(_linear(inputs, outputs, generator)))
         self.hidden = nn.ModuleList(hidden)
         output = _linear(config.width, 1, generator)
-        # Near zero every sample pulls. Torch's bias may start a narrow network beyond the clamp of the loss, without gradient.
+        # A bias of zero keeps the first field near zero, where every sample has a gradient. With torch's default bias,
+        # a narrow network may start beyond the clamp of the loss, where no sample has one.
         nn.init.zeros_(output.bias)
         self.output = weight_norm(output)
 
     def prepare(self, codes: Float[Tensor, "shapes code"]) -> tuple[Tensor, ...]:
-        """The code's share of the first and of the skip layer, as biases of shape (shapes, 1, width)."""
+        """Return the code's part of the first layer and of the skip layer, as biases of shape (shapes, 1, width)."""
         layers = [cast(nn.Linear, self.hidden[index]) for index in (0, self.config.skip_layer)]
         columns = slice(-3 - self.code_size, -3)
-        with exact(codes.device):
+        with without_autocast(codes.device):
             return tuple(torch.addmm(layer.bias, codes, layer.weight[:, columns].T)[:, None, :] for layer in layers)
 
     def query(
         self, prepared: tuple[Tensor, ...], points_unit: Float[Tensor, "shapes points 3"]
     ) -> Float[Tensor, "shapes points"]:
-        """Signed distances; see `Decoder.query`."""
+        """Return the signed distances; see `Decoder.query`."""
         bias_first, bias_skip = prepared
-        carried = points_unit
+        features = points_unit
         for index, module in enumerate(self.hidden):
             layer = cast(nn.Linear, module)
             if index in (0, self.config.skip_layer):
-                with exact(points_unit.device):
-                    by_place = points_unit @ layer.weight[:, -3:].T + (bias_first if index == 0 else bias_skip)
-                carried = by_place if index == 0 else carried @ layer.weight[:, : -3 - self.code_size].T + by_place
+                with without_autocast(points_unit.device):
+                    from_inputs = points_unit @ layer.weight[:, -3:].T + (bias_first if index == 0 else bias_skip)
+                features = (
+                    from_inputs if index == 0 else features @ layer.weight[:, : -3 - self.code_size].T + from_inputs
+                )
             else:
-                carried = layer(carried)
-            carried = torch.relu(carried)
-        with exact(points_unit.device):
-            return torch.tanh(self.output(carried.to(points_unit.dtype))).squeeze(-1)
+                features = layer(features)
+            features = torch.relu(features)
+        with without_autocast(points_unit.device):
+            return torch.tanh(self.output(features.to(points_unit.dtype))).squeeze(-1)
 
 
 def _linear(inputs: int, outputs: int, generator: torch.Generator) -> nn.Linear:
-    """torch's default initialisation, drawn from a generator of our own."""
-    layer = cast(nn.Linear, nn.utils.skip_init(nn.Linear, inputs, outputs))
+    """Make a linear layer with torch's default initialisation, drawn from the given generator."""
+    layer = empty_layer(nn.Linear, inputs, outputs)
     bound = 1.0 / math.sqrt(inputs)
     with torch.no_grad():
         layer.weight.uniform_(-bound, bound, generator=generator)

@@ -1,11 +1,5 @@
-"""The Gaussian that a prior's training codes follow, and coordinates in which it is the standard normal.
-
-Codes between two codes.
-
-The training shapes whose codes are nearest to a code.
-
-Codes that are like the training shapes' and are none of them.
-"""
+"""The space of latent codes: the Gaussian of a prior's training codes, and paths, neighbours and new codes measured in
+it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,50 +12,56 @@ from torch import Tensor
 
 from shapeprior.errors import ConfigError
 
-FLOOR = 0.02
-"""Directions that the training codes hardly use keep this share of the largest deviation, so that none is closed."""
+MIN_DEVIATION_RATIO = 0.02
+"""Directions that the training codes hardly use keep this share of the largest deviation, so that a fit can still move
+along them."""
+NUM_NEIGHBOURS = 8
+"""`codes_between_neighbours` takes the second code from this many nearest neighbours of the first."""
+INTERPOLATION_RANGE = (0.2, 0.8)
+"""Range of the position of new codes between the two, as a share of the way."""
+
+CodePath = Literal["straight", "spherical"]
 
 
 @dataclass(frozen=True, eq=False)
 class CodeSpace:
-    """z = mean + whitened · axes: a code is likely if its whitened coordinates are short.
+    """Coordinates in which the training codes have mean 0 and covariance 1: code = mean + whitened · axes.
 
-    DeepSDF assumes N(0, sigma² I) (equation 3); the codes that training ends with are neither centred nor equally wide in
-    all directions, and inference is better conditioned where they are.
+    DeepSDF assumes that codes follow N(0, sigma² I) (equation 3). The codes at the end of training are neither centred
+    nor equally wide in all directions. A code is likely if its whitened coordinates are short, and inference is better
+    conditioned in them.
     """
 
     mean: Float[Tensor, "code"]
     axes: Float[Tensor, "code code"]
-    """Rows are principal directions, scaled by their standard deviations."""
+    """Principal directions as rows, scaled by the standard deviations along them."""
 
     @classmethod
     def fit(cls, codes: Float[Tensor, "shapes code"]) -> "CodeSpace":
-        """Principal axes of the training codes; they lie where these do."""
-        place, codes = codes.device, codes.cpu()
+        """Fit mean and principal axes to training codes, on the device of the codes."""
+        device, codes = codes.device, codes.cpu()
         mean = codes.mean(dim=0)
         size = codes.shape[1]
         if codes.shape[0] < 2:
-            return cls(mean=mean.to(place), axes=torch.eye(size).to(place))
-        _, deviations, directions = torch.linalg.svd(
+            return cls(mean=mean.to(device), axes=torch.eye(size).to(device))
+        _, singular_values, directions = torch.linalg.svd(
             (codes - mean).double(),
-            # All directions are needed; with more shapes than dimensions, the full matrices add only a large, unused one.
+            # All directions are needed. With more shapes than dimensions, full matrices would only add a large, unused
+            # one.
             full_matrices=len(codes) < size,
         )
-        spread = torch.zeros(size, dtype=torch.float64)
-        spread[: len(deviations)] = deviations / (codes.shape[0] - 1) ** 0.5
-        spread = torch.maximum(spread, FLOOR * spread.max().clamp_min(1e-6))
-        return cls(mean=mean.to(place), axes=(spread[:, None] * directions).float().to(place))
+        deviations = torch.zeros(size, dtype=torch.float64)
+        deviations[: len(singular_values)] = singular_values / (codes.shape[0] - 1) ** 0.5
+        deviations = torch.maximum(deviations, MIN_DEVIATION_RATIO * deviations.max().clamp_min(1e-6))
+        return cls(mean=mean.to(device), axes=(deviations[:, None] * directions).float().to(device))
 
     def codes(self, whitened: Float[Tensor, "starts code"]) -> Float[Tensor, "starts code"]:
-        """Codes of whitened coordinates."""
+        """Return the codes of whitened coordinates."""
         return self.mean + whitened @ self.axes
 
     def whiten(self, codes: Float[Tensor, "starts code"]) -> Float[Tensor, "starts code"]:
-        """Whitened coordinates of codes."""
+        """Return the whitened coordinates of codes."""
         return torch.linalg.solve(self.axes.T, (codes - self.mean).T).T
-
-
-CodePath = Literal["straight", "spherical"]
 
 
 def interpolate_codes(
@@ -72,12 +72,13 @@ def interpolate_codes(
     steps: int,
     path: CodePath = "straight",
 ) -> Float[Tensor, "steps code"]:
-    """`steps` codes from `first` to `last`, both included, at equal distances in whitened coordinates.
+    """Return `steps` codes from `first` to `last`, both included, at equal distances in whitened coordinates.
 
-    `straight` is the segment between the two, which whitening keeps straight. Its middle is nearer to the mean than its ends, by
-    a factor of about √½ for two random codes: shorter than codes usually are in many dimensions, but likelier under the
-    Gaussian. `spherical` (Shoemake 1985) turns one into the other around the mean and keeps the length between those of
-    the ends; for codes in the same or in opposite directions it is straight. Raises ConfigError for fewer than two steps.
+    A straight path is the segment between the two codes. Its middle is nearer to the mean than its ends are, by a
+    factor of about √½ for two random codes: shorter than codes usually are in many dimensions, but likelier under the
+    Gaussian. A spherical path (Shoemake 1985) turns one code into the other around the mean, with a length between
+    those of the ends. For codes in the same or in opposite directions it is straight. Raises ConfigError for fewer than
+    two steps or an unknown path.
     """
     if steps < 2:
         raise ConfigError(f"steps = {steps}; expected at least 2, the two ends")
@@ -88,17 +89,17 @@ def interpolate_codes(
         codes = (1.0 - share) * first.cpu().double() + share * last.cpu().double()
     else:
         start, end = space.whiten(torch.stack([first, last])).cpu().double()
-        codes = space.codes(_turned(start, end, share).to(first)).double()
+        codes = space.codes(_spherical(start, end, share).to(first)).double()
     codes = codes.to(first)
-    # The ends are the codes that were given, to the last bit.
+    # Both ends are exactly the codes that were given.
     codes[0], codes[-1] = first, last
     return codes
 
 
-def _turned(
+def _spherical(
     start: Float[Tensor, "code"], end: Float[Tensor, "code"], share: Float[Tensor, "steps 1"]
 ) -> Float[Tensor, "steps code"]:
-    """Directions along the great circle, lengths evenly from one to the other."""
+    """Interpolate directions along the great circle, and lengths linearly."""
     lengths = start.norm(), end.norm()
     cosine = (start @ end / (lengths[0] * lengths[1]).clamp_min(1e-12)).clamp(-1.0, 1.0)
     angle = cosine.acos()
@@ -111,11 +112,11 @@ def _turned(
 
 @dataclass(frozen=True, kw_only=True)
 class NearbyShape:
-    """A training shape and how far its code is."""
+    """A training shape and the distance of its code from a given one."""
 
     id: str
     distance: float
-    """Distance of Mahalanobis between the codes: 1 is one standard deviation of the training codes."""
+    """Mahalanobis distance between the codes: 1 is one standard deviation of the training codes."""
 
 
 def nearest_shapes(
@@ -126,37 +127,31 @@ def nearest_shapes(
     *,
     count: int,
 ) -> list[NearbyShape]:
-    """The `count` training shapes (all, if there are fewer) nearest in whitened coordinates, nearest first.
+    """Return the `count` training shapes (or all, if there are fewer) with the nearest codes, nearest first.
 
     Raises ConfigError if `count` is below 1.
     """
     if count < 1:
         raise ConfigError(f"count = {count}; expected at least 1")
-    gaps = (space.whiten(codes) - space.whiten(code[None])).cpu().double().norm(dim=1)
-    # Stable, so that equal distances come in the order of training.
-    order = [int(row) for row in gaps.argsort(stable=True)[:count]]
-    return [NearbyShape(id=shape_ids[row], distance=float(gaps[row])) for row in order]
+    distances = (space.whiten(codes) - space.whiten(code[None])).cpu().double().norm(dim=1)
+    # A stable sort keeps equal distances in the order of training.
+    order = [int(row) for row in distances.argsort(stable=True)[:count]]
+    return [NearbyShape(id=shape_ids[row], distance=float(distances[row])) for row in order]
 
 
-NEIGHBOURS = 8
-"""Codes nearest to one's own towards which others are made."""
-SHARES = (0.2, 0.8)
-"""How far on the way to a neighbour they lie."""
-
-
-def codes_between(
+def codes_between_neighbours(
     whitened: Float[Tensor, "shapes code"], count: int, rng: np.random.Generator
 ) -> Float[Tensor, "count code"]:
-    """Codes on the straight way from random ones of these to one of the few nearest to each, in whitened coordinates.
+    """Draw codes on straight lines between random codes and their near neighbours, all in whitened coordinates.
 
-    None if there are no two codes.
+    The result is empty if there are fewer than two codes.
     """
     if len(whitened) < 2:
         return whitened[:0]
     first = torch.from_numpy(rng.integers(0, len(whitened), count))
-    away = torch.cdist(whitened[first], whitened)
-    away[torch.arange(count), first] = torch.inf
-    near = away.topk(min(NEIGHBOURS, len(whitened) - 1), largest=False).indices
-    last = near[torch.arange(count), torch.from_numpy(rng.integers(0, near.shape[1], count))]
-    shares = torch.from_numpy(rng.uniform(*SHARES, (count, 1))).to(whitened)
+    distances = torch.cdist(whitened[first], whitened)
+    distances[torch.arange(count), first] = torch.inf
+    nearest = distances.topk(min(NUM_NEIGHBOURS, len(whitened) - 1), largest=False).indices
+    last = nearest[torch.arange(count), torch.from_numpy(rng.integers(0, nearest.shape[1], count))]
+    shares = torch.from_numpy(rng.uniform(*INTERPOLATION_RANGE, (count, 1))).to(whitened)
     return whitened[first].lerp(whitened[last], shares)

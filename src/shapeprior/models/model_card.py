@@ -1,7 +1,7 @@
-"""README.md of a run folder, as model hubs expect it: YAML front matter, then what was trained on what."""
+"""The model card of a run, README.md as model hubs expect it: YAML front matter, then data, recipe and scores as
+tables."""
 
 import json
-import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from shapeprior.config import config_to_json
 from shapeprior.errors import one_line
 from shapeprior.io.files import write_bytes
 from shapeprior.models.checkpoint import RunConfig
-from shapeprior.parallel.system import processor
+from shapeprior.parallel.system import machine_text
 
 TAGS = ("shape-completion", "signed-distance-function", "3d-reconstruction", "auto-decoder", "deepsdf")
 HUB_LICENSES = (
@@ -18,8 +18,9 @@ HUB_LICENSES = (
     *("gpl-3.0", "lgpl-3.0", "agpl-3.0"),
     *("cc-by-4.0", "cc-by-sa-4.0", "cc-by-nc-4.0", "cc-by-nc-sa-4.0", "cc-by-nc-nd-4.0"),
 )
-"""Names that the Hub knows; any other licence is "other" with its name beside it."""
+"""Licence names that the Hub knows. Any other one is stated as "other", with its name beside it."""
 MAX_CATEGORIES = 20
+"""Number of categories that are listed by name."""
 
 
 def write_model_card(
@@ -30,10 +31,10 @@ def write_model_card(
     license: str | None = None,
     metrics: Mapping[str, float] | None = None,
 ) -> Path:
-    """Write README.md, atomically, over one that may be there. Raises OutputError.
+    """Write README.md, atomically, over one that may be there, and return its path. Raises OutputError.
 
-    `seconds` is the training time, `license` what the user says of the weights (nothing is claimed without), `metrics` are
-    scores by name. The machine is described by its processor and cores alone: no names, no paths.
+    `seconds` is the training time. `license` is the user's licence for the weights; without one, the card claims none.
+    `metrics` are scores by name. The machine is described by its processor and cores alone, without names or paths.
     """
     parts = [
         _front_matter(config, license),
@@ -54,7 +55,7 @@ def write_model_card(
 
 def _front_matter(config: RunConfig, license_line: str | None) -> str:
     lines = ["---", "library_name: shapeprior", "pipeline_tag: other", "tags:"]
-    # JSON's strings are YAML's, so that no text of the user's can say anything else.
+    # A JSON string is a YAML string, so the user's text cannot add keys of its own.
     lines += [f"- {json.dumps(tag)}" for tag in (*TAGS, config.decoder.kind)]
     if license_line:
         known = one_line(license_line).lower()
@@ -66,11 +67,12 @@ def _front_matter(config: RunConfig, license_line: str | None) -> str:
 
 
 def _introduction(config: RunConfig) -> str:
-    what = ", ".join(_categories(config)) or "one category of objects"
+    subject = ", ".join(_categories(config)) or "one category of objects"
     return (
-        f"# Shape prior: {what}\n\n"
-        "Completes one partial view of an object, a depth image or a piece of a point cloud, into a closed mesh. The decoder maps\n"
-        f"a code of {config.decoder.code_size} numbers and a point to a signed distance (DeepSDF, Park et al., CVPR 2019).\n\n"
+        f"# Shape prior: {subject}\n\n"
+        "Completes one partial view of an object, a depth image or a piece of a point cloud, into a closed mesh. "
+        f"The decoder maps\na code of {config.decoder.code_size} numbers and a point to a signed distance "
+        "(DeepSDF, Park et al., CVPR 2019).\n\n"
         "```python\nimport shapeprior\n\n"
         'prior = shapeprior.load("this/folder")  # or "owner/name", once downloaded\n'
         'prior.complete(shapeprior.read_scan("scan.ply")).save("object.glb")  # +y up\n```\n\n'
@@ -88,18 +90,12 @@ def _data(config: RunConfig) -> str:
 
 def _training(config: RunConfig, seconds: float) -> str:
     rows = [*_flat({"decoder": config_to_json(config.decoder)}), *_flat(config_to_json(config.train))]
-    rows += [("seed", str(config.seed)), ("training time", _duration(seconds)), ("machine", machine())]
+    rows += [("seed", str(config.seed)), ("training time", _duration(seconds)), ("machine", machine_text())]
     return _table(("setting", "value"), rows)
 
 
-def machine() -> str:
-    """The processor and how many cores this process may use; a machine's name says nothing to others."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return f"{one_line(processor())}, {cores} {'core' if cores == 1 else 'cores'}"
-
-
 def _categories(config: RunConfig) -> list[str]:
-    """The categories that the data set states, or the folders that the shapes' ids begin with."""
+    """Return the categories that the data set states, or else the folders in which the shape ids begin."""
     stated = config.dataset.get("categories")
     found: Iterable[str]
     if isinstance(stated, list | tuple):
@@ -113,7 +109,7 @@ def _categories(config: RunConfig) -> list[str]:
 
 
 def _flat(value: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, str]]:
-    """Settings as rows, nested names with a dot between."""
+    """Return settings as rows; the names of nested ones are joined by dots."""
     for name, item in value.items():
         if isinstance(item, Mapping):
             yield from _flat(item, f"{prefix}{name}.")

@@ -1,7 +1,4 @@
-"""What training minimises: one value a shape, from a batch of samples.
-
-Losses, one value a sample: the caller reduces.
-"""
+"""The training objective: losses per sample, and their combination into one value for each shape of a batch."""
 
 from dataclasses import dataclass
 
@@ -16,10 +13,10 @@ from shapeprior.models.presets import TrainConfig
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class TrainingBatch:
-    """Samples of some training shapes, all in the unit frame and on the decoder's device, float32."""
+    """Samples of some training shapes in the unit frame, as float32 on the decoder's device."""
 
     rows: Int[Tensor, "shapes"]
-    """Place of each shape among the training shapes."""
+    """Index of each shape among the training shapes."""
     points_unit: Float[Tensor, "shapes points 3"]
     sdf: Float[Tensor, "shapes points"]
     """Signed distances in unit-sphere radii, negative inside."""
@@ -27,12 +24,13 @@ class TrainingBatch:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Objective:
-    """Values of a batch, one a shape."""
+    """Values of a batch, one for each shape."""
 
     value: Float[Tensor, "shapes"]
-    """What is minimised, the prior on codes included; gradients flow."""
+    """The value to minimise, with the prior on codes; it carries gradients."""
     error: Float[Tensor, "shapes"]
-    """Mean |f − s|, both clamped, in unit-sphere radii (DeepSDF, equation 4), whatever is minimised; no gradient."""
+    """Mean |f − s|, both clamped, in unit-sphere radii (DeepSDF, equation 4), whatever the loss; it carries no
+    gradient."""
 
 
 def batch_objective(
@@ -41,11 +39,11 @@ def batch_objective(
     batch: TrainingBatch,
     settings: TrainConfig,
 ) -> Objective:
-    """Evaluate the recipe on a batch."""
+    """Evaluate the objective of a training recipe on a batch."""
     with autocast(batch.sdf.device, settings.precision):
         predicted = decoder(codes, batch.points_unit)
-    measure = clamped_l1 if settings.loss == "clamped" else banded_l1
-    value = measure(predicted, batch.sdf, settings.clamp).mean(dim=1)
+    loss = clamped_l1 if settings.loss == "clamped" else banded_l1
+    value = loss(predicted, batch.sdf, settings.clamp).mean(dim=1)
     value = value + settings.code_prior * code_prior(codes)
     with torch.no_grad():
         error = clamped_l1(predicted, batch.sdf, settings.clamp).mean(dim=1)
@@ -55,17 +53,21 @@ def batch_objective(
 def clamped_l1(
     predicted: Float[Tensor, "*batch"], target: Float[Tensor, "*batch"], clamp: float
 ) -> Float[Tensor, "*batch"]:
-    """|clamp(f) − clamp(s)| (DeepSDF, equation 4): accuracy is spent near the surface. Units of the distances."""
+    """Return |clamp(f) − clamp(s)| for each sample (DeepSDF, equation 4), in the unit of the distances.
+
+    The clamp makes the network spend its accuracy near the surface.
+    """
     return (predicted.clamp(-clamp, clamp) - target.clamp(-clamp, clamp)).abs()
 
 
 def banded_l1(
     predicted: Float[Tensor, "*batch"], target: Float[Tensor, "*batch"], clamp: float
 ) -> Float[Tensor, "*batch"]:
-    """As `clamped_l1`, but a prediction beyond the clamp still feels the pull of a target within it.
+    """Return a variant of `clamped_l1` that keeps its gradient where the prediction is beyond the clamp.
 
-    |f − s| where |s| < clamp; beyond, only what f lacks to the clamp on the side of s. Both losses agree wherever the prediction
-    is within the clamp; this one has no region from which a bad start cannot return.
+    Where |s| < clamp it is |f − s|. Elsewhere it is the amount by which f falls short of the clamp on the side of s.
+    Both losses agree where the prediction is within the clamp. Unlike `clamped_l1`, this one has no region without a
+    gradient from which a bad start cannot return.
     """
     band = (predicted - target).abs()
     beyond = torch.relu(clamp - predicted * torch.sign(target))
@@ -73,10 +75,8 @@ def banded_l1(
 
 
 def code_prior(codes: Float[Tensor, "shapes code"]) -> Float[Tensor, "shapes"]:
-    """Squared length of each code: the negative logarithm of a zero-mean Gaussian, up to scale (DeepSDF, equation 9)."""
+    """Return the squared length of each code.
+
+    Up to scale, it is the negative logarithm of a zero-mean Gaussian (DeepSDF, equation 9).
+    """
     return codes.square().sum(dim=-1)
-
-
-def outside(predicted: Float[Tensor, "*batch"], margin: float) -> Float[Tensor, "*batch"]:
-    """How far the field falls short of `margin` where space was seen to be free; 0 where it does not."""
-    return torch.relu(margin - predicted)

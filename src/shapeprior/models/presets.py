@@ -1,7 +1,4 @@
-"""Named configurations: which decoder, trained how.
-
-Settings of training.
-"""
+"""Training recipes and named presets: which decoder is trained, and how."""
 
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -19,35 +16,40 @@ StartName = Literal["random", "linear"]
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """The recipe of DeepSDF (section 4.2 and the released code), with a schedule that scales with the length of the run."""
+    """The recipe of DeepSDF (section 4.2 and the released code), with a schedule that scales with the length of the
+    run."""
 
     epochs: int = 150
-    """Passes over the shapes."""
+    """Passes over the training shapes."""
     shapes_per_batch: int = 8
     """Shapes in a step."""
     points_per_shape: int = 2048
-    """Samples of each of them, a fresh random block at each epoch."""
+    """Samples of each shape in a step: a contiguous block that starts at a random sample in each epoch."""
     decoder_rate: float = 1e-3
-    """Adam's learning rate for the decoder at the start; of weights that Muon does not step."""
+    """Adam's learning rate for the decoder's weights, without those that Muon steps, at the start."""
     matrix_rate: float = 0.0
-    """Muon's learning rate for the decoder's `matrix_layers` at the start (`shapeprior.models.optimizers`); 0: Adam steps all weights."""
+    """Muon's learning rate for the decoder's `matrix_layers` (`shapeprior.models.optimizers`) at the start. At 0, Adam
+    steps all weights."""
     code_rate: float = 2e-3
     """Adam's learning rate for the codes at the start."""
     final_rate_share: float = 0.02
-    """All rates fall to this share of their start along half a cosine."""
+    """All learning rates fall along half a cosine to this share of their start."""
     clamp: float = 0.1
-    """Distances are clamped to ± this before they are compared, in unit-sphere radii (the paper's delta)."""
+    """Distances are clamped to ± this value before they are compared, in unit-sphere radii (the paper's delta)."""
     loss: LossName = "clamped"
     """clamped: the paper's clamped L1; banded: the same within the clamp, with a gradient beyond it."""
     code_prior: float = 1e-4
     """Weight of the squared length of codes (1 / sigma² in equation 9)."""
     start: StartName = "random"
-    """random: the paper's normally distributed codes; linear: codes, and the coarse field of a decoder that has one, from a
-    linear model of the samples (`shapeprior.training.initialization.LinearInitialization`)."""
+    """random: the paper's normally distributed codes; linear: codes from a linear model of the samples
+    (`shapeprior.training.initialization.LinearInitialization`), and the coarse field, too, of a decoder that has
+    one."""
     code_init_deviation: float = 0.1
-    """Standard deviation of the entries of new codes; for a linear start, of the first entry, the largest."""
+    """Standard deviation of the entries of new codes; for a linear start, that of the first entry, which is the
+    largest."""
     precision: PrecisionName = "float32"
-    """Type of the decoder's large products: auto takes bfloat16 where the device multiplies in it (`shapeprior.models.device`)."""
+    """Type of the decoder's large products. auto takes bfloat16 on devices that are fast at it
+    (`shapeprior.models.device`)."""
 
     def __post_init__(self) -> None:
         check_numbers(
@@ -80,15 +82,17 @@ class Preset:
     def __post_init__(self) -> None:
         if self.train.matrix_rate and isinstance(self.decoder, DeepSdfConfig):
             raise ConfigError(
-                f"matrix_rate = {self.train.matrix_rate} with a decoder of kind 'deepsdf', which has no layers for it; expected 0"
+                f"matrix_rate = {self.train.matrix_rate} with a decoder of kind 'deepsdf', which has no layers for it; "
+                "expected 0"
             )
 
 
 def presets() -> dict[str, Preset]:
-    """All presets by name.
+    """Return all presets by name.
 
-    `deepsdf-256` is the system of "Learning Shape representations for 3D Reconstruction" (code 64, width 256, 30 passes over
-    10,000 samples a shape); `deepsdf-512` is what that work calls the original (code 128, width 512).
+    `deepsdf-256` is the system of "Learning Shape representations for 3D Reconstruction" (code 64, width 256, 30 passes
+    over 10,000 samples a shape). `deepsdf-512` is what that work calls the original (code 128, width 512).
+    `triplane-64` is the default.
     """
     return {
         "deepsdf-256": Preset(
@@ -118,7 +122,7 @@ def presets() -> dict[str, Preset]:
 
 
 def preset(name: str) -> Preset:
-    """One preset; raises ConfigError naming those that exist."""
+    """Return one preset. Raises ConfigError, which lists all names, if there is none of this name."""
     known = presets()
     if name not in known:
         raise ConfigError(f"preset '{name}' does not exist; expected one of {', '.join(known)}")
@@ -126,7 +130,7 @@ def preset(name: str) -> Preset:
 
 
 def build_decoder(config: DecoderConfig, *, seed: int) -> Decoder:
-    """A decoder with freshly drawn weights."""
+    """Build a decoder with weights drawn from this seed."""
     if isinstance(config, DeepSdfConfig):
         return DeepSdfDecoder(config, seed=seed)
     return TriplaneDecoder(config, seed=seed)

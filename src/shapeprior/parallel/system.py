@@ -19,6 +19,12 @@ def machine() -> dict[str, str | int | float | None]:
     return {"processor": processor(), "cores": os.cpu_count(), "memory_gib": _memory_gib()}
 
 
+def machine_text() -> str:
+    """Return the processor and the number of cores that this process may use, in words and without the machine's name."""
+    cores = usable_cores()
+    return f"{' '.join(processor().split())}, {cores} {'core' if cores == 1 else 'cores'}"
+
+
 def versions() -> dict[str, str | None]:
     """Versions of Python, of this package and of `LIBRARIES`; None for what is not installed."""
     return {"shapeprior": _version("shapeprior"), "python": platform.python_version()} | {

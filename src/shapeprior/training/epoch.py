@@ -1,4 +1,4 @@
-"""One epoch of training, and what all processes together say of it."""
+"""One epoch of training: its steps in this process, and its outcome over all processes."""
 
 import math
 import time
@@ -12,41 +12,46 @@ from shapeprior.errors import CheckpointError
 from shapeprior.models.objective import Objective
 from shapeprior.training.batches import ABSENT, EpochPlan, Step, TrainingSamples
 from shapeprior.training.distributed import ProcessGroup
-from shapeprior.training.run import Interruption
+from shapeprior.training.run import InterruptHandler
 from shapeprior.training.trainer import Trainer
 
 
 @dataclass(frozen=True, kw_only=True)
 class EpochOutcome:
-    """The same in every process."""
+    """Summary of one epoch, identical in all processes."""
 
     loss: float
     """Mean of `Objective.error` over the training shapes."""
     objective: float
-    """Mean of `Objective.value`."""
+    """Mean of `Objective.value` over the training shapes."""
     code_length: float
     """Mean length of the codes after the epoch."""
     interrupted: bool
     """Whether Ctrl-C was pressed in any process."""
-    due: bool
-    """Whether the first process finds that it is time for a checkpoint."""
+    checkpoint_due: bool
+    """Whether a checkpoint is due by the clock of the first process."""
 
 
 def train_epoch(
-    trainer: Trainer, samples: TrainingSamples, *, rate_share: float, interruption: Interruption, checkpoint_at: float
+    trainer: Trainer,
+    samples: TrainingSamples,
+    *,
+    rate_share: float,
+    interrupt: InterruptHandler,
+    checkpoint_at: float,
 ) -> EpochOutcome:
-    """The trainer's next epoch. `checkpoint_at` is the time (`time.monotonic`) from which a checkpoint is due.
+    """Train the next epoch. `checkpoint_at` is the time (`time.monotonic`) from which a checkpoint is due.
 
-    Raises CheckpointError, naming shapes, if the objective or the weights are not finite; KeyboardInterrupt if Ctrl-C was pressed
-    too long before the end.
+    Raises CheckpointError, which names shapes, if the objective or the weights are not finite. Raises KeyboardInterrupt
+    if Ctrl-C was pressed too long before the end of the epoch.
     """
-    plan, ranks = trainer.order.epoch(trainer.epoch), trainer.ranks
-    rows, seen = [], []
-    batches = samples.batches(own_steps(plan, ranks))
+    plan, group = trainer.order.epoch(trainer.epoch), trainer.group
+    rows, objectives = [], []
+    batches = samples.batches(steps_of_process(plan, group))
     for lanes in plan.rows:
-        if interruption.overdue:
+        if interrupt.grace_is_over:
             raise KeyboardInterrupt
-        own = _own(lanes, ranks)
+        own = _rows_of_process(lanes, group)
         objective = trainer.step(
             own,
             next(batches) if len(own) else None,
@@ -55,73 +60,82 @@ def train_epoch(
         )
         if objective is not None:
             rows.append(own)
-            seen.append(objective)
-    due = time.monotonic() >= checkpoint_at
+            objectives.append(objective)
+    checkpoint_due = time.monotonic() >= checkpoint_at
     trainer.epoch += 1
-    return _together(trainer, rows, seen, interrupted=interruption.asked, due=due)
+    return _gather_outcome(trainer, rows, objectives, interrupted=interrupt.requested, checkpoint_due=checkpoint_due)
 
 
-def own_steps(plan: EpochPlan, ranks: ProcessGroup) -> list[Step]:
-    """The parts of a plan's steps that are this process's; the last step may have none."""
-    own = [_own(lanes, ranks) for lanes in plan.rows]
+def steps_of_process(plan: EpochPlan, group: ProcessGroup) -> list[Step]:
+    """Return this process's part of each step; steps of which it has no part are left out."""
+    own = [_rows_of_process(lanes, group) for lanes in plan.rows]
     return [(rows, plan.starts[rows]) for rows in own if len(rows)]
 
 
-def _own(lanes: Int[np.ndarray, "lanes"], ranks: ProcessGroup) -> Int[np.ndarray, "part"]:
-    """The shapes of a step that are this process's."""
-    own = lanes[ranks.rank :: ranks.size]
+def _rows_of_process(lanes: Int[np.ndarray, "lanes"], group: ProcessGroup) -> Int[np.ndarray, "part"]:
+    """Return the shapes of a step that belong to this process."""
+    own = lanes[group.rank :: group.size]
     return own[own != ABSENT]
 
 
-def _together(
+def _gather_outcome(
     trainer: Trainer,
     rows: list[Int[np.ndarray, "_"]],
-    seen: list[Objective],
+    objectives: list[Objective],
     *,
     interrupted: bool,
-    due: bool,
+    checkpoint_due: bool,
 ) -> EpochOutcome:
-    """What every process saw in its own steps, put together."""
-    # The one place of an epoch where a fast device is waited for.
-    value = torch.cat([objective.value for objective in seen]).double().cpu()
-    error = torch.cat([objective.error for objective in seen]).double().cpu()
+    """Combine the objectives of all processes, given those of this one for the shapes in `rows`, step by step."""
+    # This is the only place of an epoch that waits for a fast device.
+    value = torch.cat([objective.value for objective in objectives]).double().cpu()
+    error = torch.cat([objective.error for objective in objectives]).double().cpu()
     length = torch.linalg.vector_norm(trainer.codes.values, dim=1).double().cpu()
     sums = [float(error.sum()), float(value.sum()), float(length.sum())]
     # Only the first process's clock counts.
-    flags = [float(interrupted), float(due and trainer.ranks.first), float(not trainer.finite())]
-    first_bad = _first_bad(rows, ~torch.isfinite(value).numpy())
-    told = trainer.ranks.all_gather(torch.tensor([*sums, *flags, *first_bad], dtype=torch.float64)).numpy()
-    _refuse_bad(told[:, 5:], trainer)
-    means = told[:, :3].sum(axis=0) / len(trainer.config.shape_ids)
+    flags = [float(interrupted), float(checkpoint_due and trainer.group.is_first), float(not trainer.is_finite())]
+    first_nonfinite = _first_nonfinite(rows, ~torch.isfinite(value).numpy())
+    numbers = torch.tensor([*sums, *flags, *first_nonfinite], dtype=torch.float64)
+    gathered = trainer.group.all_gather(numbers).numpy()
+    _require_finite(gathered[:, 5:], trainer)
+    means = gathered[:, :3].sum(axis=0) / len(trainer.config.shape_ids)
     return EpochOutcome(
         loss=float(means[0]),
         objective=float(means[1]),
         code_length=float(means[2]),
-        interrupted=bool(told[:, 3].any()),
-        due=bool(told[:, 4].any()),
+        interrupted=bool(gathered[:, 3].any()),
+        checkpoint_due=bool(gathered[:, 4].any()),
     )
 
 
-def _first_bad(rows: list[Int[np.ndarray, "_"]], bad: Bool[np.ndarray, "seen"]) -> tuple[float, float, float]:
-    """The first step with a bad shape (infinity if there is none), the first such shape in it, and how many there are."""
-    parts = np.split(bad, np.cumsum([len(part) for part in rows])[:-1])
-    for step, (part, wrong) in enumerate(zip(rows, parts, strict=True)):
-        if wrong.any():
-            return float(step), float(part[wrong][0]), float(wrong.sum())
+def _first_nonfinite(
+    rows: list[Int[np.ndarray, "_"]], nonfinite: Bool[np.ndarray, "seen"]
+) -> tuple[float, float, float]:
+    """Return the first step with non-finite objectives, its first such shape, and their number in it.
+
+    The step is infinity if there is none.
+    """
+    by_step = np.split(nonfinite, np.cumsum([len(part) for part in rows])[:-1])
+    for step, (part, bad) in enumerate(zip(rows, by_step, strict=True)):
+        if bad.any():
+            return float(step), float(part[bad][0]), float(bad.sum())
     return math.inf, 0.0, 0.0
 
 
-def _refuse_bad(told: Float64[np.ndarray, "ranks 4"], trainer: Trainer) -> None:
-    """Raise CheckpointError if a process has broken weights, or a bad shape: (broken, step, shape, how many), one row each."""
-    broken, steps, rows, counts = told.T
+def _require_finite(gathered: Float64[np.ndarray, "ranks 4"], trainer: Trainer) -> None:
+    """Raise CheckpointError if a process found non-finite numbers.
+
+    Each row is that of a process: whether its weights are broken, and then the three numbers of `_first_nonfinite`.
+    """
+    broken, steps, rows, counts = gathered.T
     if not broken.any() and np.isinf(steps).all():
         return
-    # Whatever comes after the first bad step is its consequence.
+    # Non-finite numbers in later steps follow from the first ones.
     first = steps == steps.min()
     names = ", ".join(trainer.config.shape_ids[int(row)] for row in rows[first]) if np.isfinite(steps).any() else ""
     others = int(counts[first].sum()) - int(first.sum())
     found = f"the loss of shape {names}{f' and {others} more of its batch' if others else ''}" if names else "weights"
     raise CheckpointError(
-        f"epoch {trainer.epoch}: {found} is not finite; expected finite numbers; look at its samples, or lower decoder_rate "
-        "and code_rate; the last checkpoint, if there is one, is from before"
+        f"epoch {trainer.epoch}: {found} is not finite; expected finite numbers; look at its samples, or lower "
+        "decoder_rate and code_rate; the last checkpoint, if there is one, is from before"
     )

@@ -1,8 +1,6 @@
-"""A run's folder belongs to one run: the settings and the data that it was begun with.
+"""The folder of a training run: its start or resumption, its log, and Ctrl-C while it is trained.
 
-The log of a training run: log.jsonl, one JSON object an epoch.
-
-Ctrl-C that waits for the end of what is being done, if that end is near.
+log.jsonl holds one JSON object for each epoch.
 """
 
 import json
@@ -17,16 +15,22 @@ from shapeprior.errors import CheckpointError, OutputError
 from shapeprior.io.files import write_bytes
 from shapeprior.models.checkpoint import RunConfig
 
+GRACE_SECONDS = 5.0
+"""Training may go on for this long after the first Ctrl-C, to finish its epoch."""
+
 
 def begin_or_resume_run(run: Path, config: RunConfig) -> None:
-    """Begin a run in a new or empty folder, or go on with one; raises CheckpointError if it holds anything else, OutputError."""
+    """Write config.json to a new or empty folder, or check that the folder holds a run with the same config.
+
+    Raises CheckpointError if the folder holds anything else, and OutputError if it cannot be written.
+    """
     if (run / "config.json").exists():
         if RunConfig.read(run).to_json() != config.to_json():
             raise CheckpointError(
                 f"{run}: holds a run with other settings or other data; expected the same to go on; "
                 "choose another folder or delete it"
             )
-    # What a killed first write left behind starts with a dot, and does not count.
+    # A first write that was killed leaves a file whose name starts with a dot; it does not count.
     elif run.exists() and (not run.is_dir() or any(not entry.name.startswith(".") for entry in run.iterdir())):
         raise CheckpointError(f"{run}: is not empty and not a run; expected a new folder; choose another one")
     else:
@@ -38,23 +42,24 @@ class EpochReport:
     """One line of the log."""
 
     epoch: int
-    """Epochs finished."""
+    """Number of finished epochs."""
     epochs: int
-    """Epochs in all."""
+    """Number of all epochs."""
     loss: float
-    """Mean |f − s| over the epoch's samples, both clamped (DeepSDF, equation 4), in unit-sphere radii, whatever is minimised."""
+    """Mean |f − s| over the epoch's samples, both clamped (DeepSDF, equation 4), in unit-sphere radii, whatever is
+    minimised."""
     objective: float
-    """Mean of what is minimised, the prior on codes included."""
+    """Mean of the objective that is minimised, with the prior on codes."""
     code_length: float
     """Mean length of the codes."""
     rate: float
-    """Share of the start's learning rate."""
+    """Learning rate as a share of that at the start."""
     seconds: float
-    """Seconds of training so far, those before an interruption included."""
+    """Seconds of training so far, with those before interruptions."""
 
 
 class TrainLog:
-    """The log of a run, a line longer after every epoch."""
+    """The log of a run, which gets one line after each epoch."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -66,12 +71,12 @@ class TrainLog:
                 log.write(json.dumps(asdict(report)) + "\n")
         except OSError as error:
             raise OutputError(
-                f"{self._path}: {error.strerror}; expected a file that can be written; free the disk, then start the same "
-                "command again to go on from the last checkpoint"
+                f"{self._path}: {error.strerror}; expected a file that can be written; free the disk, then start the "
+                "same command again to go on from the last checkpoint"
             ) from None
 
     def trim(self, epoch: int) -> float:
-        """Drop the lines of epochs after this one, and half lines; returns the seconds spent on the others."""
+        """Drop incomplete lines and those of epochs after `epoch`, and return the seconds of training up to there."""
         try:
             text = self._path.read_text(encoding="utf-8", errors="replace")
         except FileNotFoundError:
@@ -85,7 +90,7 @@ class TrainLog:
                 if report["epoch"] > epoch:
                     continue
                 seconds = float(report["seconds"])
-            # A line that was cut when the disk was full or the process was killed.
+            # The line was cut when the disk was full or the process was killed.
             except (ValueError, TypeError, KeyError, RecursionError):
                 continue
             kept.append(line)
@@ -93,42 +98,41 @@ class TrainLog:
         return seconds
 
 
-GRACE_SECONDS = 5.0
-"""How long after Ctrl-C work may go on; the second Ctrl-C ends it at once."""
+class InterruptHandler:
+    """Context that notes the first Ctrl-C, so that training can finish its epoch.
 
-
-class Interruption:
-    """While entered, the first Ctrl-C is noted; `asked` and `overdue` tell of it. Outside the main thread it does nothing."""
+    The second Ctrl-C raises KeyboardInterrupt at once. The handler does nothing outside the main thread.
+    """
 
     def __init__(self) -> None:
-        self._asked_at: float | None = None
-        self._replaced = False
+        self._requested_at: float | None = None
+        self._installed = False
 
     @property
-    def asked(self) -> bool:
-        """Whether there was a Ctrl-C."""
-        return self._asked_at is not None
+    def requested(self) -> bool:
+        """Whether Ctrl-C was pressed."""
+        return self._requested_at is not None
 
     @property
-    def overdue(self) -> bool:
-        """Whether it was longer ago than what one waits for."""
-        return self._asked_at is not None and time.monotonic() - self._asked_at > GRACE_SECONDS
+    def grace_is_over(self) -> bool:
+        """Whether Ctrl-C was pressed more than `GRACE_SECONDS` ago."""
+        return self._requested_at is not None and time.monotonic() - self._requested_at > GRACE_SECONDS
 
-    def __enter__(self) -> "Interruption":
+    def __enter__(self) -> "InterruptHandler":
         self._before = signal.getsignal(signal.SIGINT)
-        # A shell starts what is to run in the background with Ctrl-C ignored; that must stay so.
+        # A shell starts background jobs with Ctrl-C ignored, and that must stay so.
         if threading.current_thread() is threading.main_thread() and self._before is signal.default_int_handler:
             signal.signal(signal.SIGINT, self._note)
-            self._replaced = True
+            self._installed = True
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._replaced:
+        if self._installed:
             signal.signal(signal.SIGINT, self._before)
 
     def _note(self, _number: int, _frame: FrameType | None) -> None:
-        if self.asked:
+        if self.requested:
             raise KeyboardInterrupt
-        self._asked_at = time.monotonic()
+        self._requested_at = time.monotonic()

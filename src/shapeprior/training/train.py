@@ -1,6 +1,8 @@
-"""Training: the auto-decoder of DeepSDF, one code a shape, learnt together with the decoder, by one process or several."""
+"""Training of a prior: DeepSDF's auto-decoder, which learns a code for each shape together with the decoder.
 
-import math
+One process trains, or several that torchrun starts (`shapeprior.training.distributed`).
+"""
+
 import os
 import time
 from collections.abc import Callable
@@ -12,16 +14,17 @@ from shapeprior.datasets.dataset import Dataset
 from shapeprior.errors import CheckpointError, ConfigError, DatasetError
 from shapeprior.models.checkpoint import RunConfig, read_checkpoint, write_checkpoint
 from shapeprior.models.model_card import write_model_card
-from shapeprior.models.presets import Preset, TrainConfig
+from shapeprior.models.optimizers import cosine_decay
+from shapeprior.models.presets import Preset
 from shapeprior.training.batches import HELD_BYTES, BatchOrder, TrainingSamples
 from shapeprior.training.distributed import ProcessGroup, join_process_group
-from shapeprior.training.epoch import own_steps, train_epoch
+from shapeprior.training.epoch import steps_of_process, train_epoch
 from shapeprior.training.initialization import initial_checkpoint
-from shapeprior.training.run import EpochReport, Interruption, TrainLog, begin_or_resume_run
+from shapeprior.training.run import EpochReport, InterruptHandler, TrainLog, begin_or_resume_run
 from shapeprior.training.trainer import Trainer, compile_decoder
 
 CHECKPOINT_SECONDS = 30.0
-"""Least time between two checkpoints."""
+"""Minimum time between two checkpoints."""
 
 
 def train_prior(
@@ -37,34 +40,51 @@ def train_prior(
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
     held_bytes: int = HELD_BYTES,
 ) -> Path:
-    """Train a prior on the training split and write the run folder; an interrupted run goes on where it stopped.
+    """Train a prior on the training split of a data set, or continue an interrupted run, and write the run folder.
 
-    Random numbers follow from the seed, the epoch and the shape alone, so that an interrupted run computes what an uninterrupted
-    one would have, and several processes (started by torchrun, see `shapeprior.training.distributed`) what one would have, up to rounding.
-    A checkpoint is written at the first end of an epoch that is `checkpoint_seconds` after the last one, and at the end; Ctrl-C
-    ends training with the epoch if that takes a few seconds, at once otherwise. `compiled` runs the decoder through
-    torch.compile; `license` is what the model card, README.md, says of the weights; samples of at most `held_bytes` stay in
-    memory. `progress` is called by the first process.
+    All random numbers follow from the seed, the epoch and the shape. So an interrupted run computes what an
+    uninterrupted one would have, and several processes compute what one would have, up to rounding. A checkpoint is
+    written at the end of an epoch if the last one is `checkpoint_seconds` old, and at the end of the run. Ctrl-C ends
+    training after the epoch if that takes a few seconds, and at once otherwise. Whatever happens, the last checkpoint
+    stays whole.
 
-    Raises DatasetError if there is nothing to train on or a file is broken or gone, CheckpointError if the folder holds another
-    run, the numbers diverge or another process has ended, ConfigError if there is no such device, OutputError if the folder cannot
-    be written. Whatever happens, the last checkpoint stays whole.
+    Args:
+        data: The data set.
+        run: The run folder: a new one, or that of an interrupted run with the same settings and data.
+        preset: Decoder and training recipe.
+        seed: Seed of weights, codes and batches, 0 or more.
+        device: Device that trains, such as cpu or cuda.
+        progress: Called by the first process after each epoch.
+        compiled: Whether the decoder is compiled with torch.compile.
+        license: Licence of the weights, for the model card (README.md).
+        checkpoint_seconds: Minimum time between two checkpoints.
+        held_bytes: Samples stay in memory if a process needs at most this many bytes for them.
+
+    Returns:
+        The run folder.
+
+    Raises:
+        DatasetError: There is nothing to train on, or a file is broken or gone.
+        CheckpointError: The folder holds another run, the numbers diverge, or another process has ended.
+        ConfigError: The seed is negative, or the device cannot be used.
+        OutputError: The folder cannot be written.
     """
     run = Path(run)
     if seed < 0:
         raise ConfigError(f"seed = {seed}; expected 0 or more")
-    with join_process_group(device) as ranks:
+    with join_process_group(device) as group:
         config = _run_config(data, preset, seed)
-        order = _batch_order(config, ranks)
-        samples = _training_samples(data, config, order, ranks, held_bytes)
-        trainer, seconds = _begin_or_resume(run, data, config, order, ranks)
+        order = _batch_order(config, group)
+        samples = _training_samples(data, config, order, group, held_bytes)
+        trainer, seconds = _begin_or_resume(run, data, config, order, group)
         if compiled and trainer.epoch < preset.train.epochs:
-            compile_decoder(trainer.decoder, next(samples.batches(own_steps(order.epoch(0), ranks))), preset.train)
-        with Interruption() as interruption:
+            first_batch = next(samples.batches(steps_of_process(order.epoch(0), group)))
+            compile_decoder(trainer.decoder, first_batch, preset.train)
+        with InterruptHandler() as interrupt:
             seconds = _train(
-                trainer, samples, run, seconds, checkpoint_seconds, progress if ranks.first else None, interruption
+                trainer, samples, run, seconds, checkpoint_seconds, progress if group.is_first else None, interrupt
             )
-        if ranks.first:
+        if group.is_first:
             write_model_card(run, config, seconds=seconds, license=license)
     return run
 
@@ -76,43 +96,44 @@ def _train(
     seconds: float,
     checkpoint_seconds: float,
     progress: Callable[[EpochReport], None] | None,
-    interruption: Interruption,
+    interrupt: InterruptHandler,
 ) -> float:
-    """The epochs that are left, after so many seconds of training; returns the seconds at the end."""
-    log, epochs = TrainLog(run / "log.jsonl"), trainer.config.train.epochs
-    saved = time.monotonic()
-    started = saved - seconds
-    while trainer.epoch < epochs:
-        share = _rate_share(trainer.epoch, trainer.config.train)
+    """Train the remaining epochs, after `seconds` of training; return the seconds at the end."""
+    log, recipe = TrainLog(run / "log.jsonl"), trainer.config.train
+    saved_at = time.monotonic()
+    started_at = saved_at - seconds
+    while trainer.epoch < recipe.epochs:
+        rate_share = cosine_decay(trainer.epoch, recipe.epochs, final=recipe.final_rate_share)
         outcome = train_epoch(
             trainer,
             samples,
-            rate_share=share,
-            interruption=interruption,
-            checkpoint_at=saved + checkpoint_seconds,
+            rate_share=rate_share,
+            interrupt=interrupt,
+            checkpoint_at=saved_at + checkpoint_seconds,
         )
         report = EpochReport(
             epoch=trainer.epoch,
-            epochs=epochs,
+            epochs=recipe.epochs,
             loss=outcome.loss,
             objective=outcome.objective,
             code_length=outcome.code_length,
-            rate=share,
-            seconds=time.monotonic() - started,
+            rate=rate_share,
+            seconds=time.monotonic() - started_at,
         )
-        # The log goes first: if training is stopped between the two, resuming drops its last lines and repeats their epochs.
-        if trainer.ranks.first:
+        # The log is written first. If training is stopped between the two, resuming drops its last lines and repeats
+        # their epochs.
+        if trainer.group.is_first:
             log.append(report)
-        if outcome.due or outcome.interrupted or trainer.epoch == epochs:
+        if outcome.checkpoint_due or outcome.interrupted or trainer.epoch == recipe.epochs:
             checkpoint = trainer.checkpoint()
             if checkpoint is not None:
                 write_checkpoint(run, checkpoint)
-            saved = time.monotonic()
+            saved_at = time.monotonic()
         if progress:
             progress(report)
-        if outcome.interrupted and trainer.epoch < epochs:
+        if outcome.interrupted and trainer.epoch < recipe.epochs:
             raise KeyboardInterrupt
-    return time.monotonic() - started
+    return time.monotonic() - started_at
 
 
 def _run_config(data: Dataset, preset: Preset, seed: int) -> RunConfig:
@@ -132,51 +153,46 @@ def _run_config(data: Dataset, preset: Preset, seed: int) -> RunConfig:
     )
 
 
-def _batch_order(config: RunConfig, ranks: ProcessGroup) -> BatchOrder:
+def _batch_order(config: RunConfig, group: ProcessGroup) -> BatchOrder:
     order = BatchOrder(len(config.shape_ids), shapes_per_batch=config.train.shapes_per_batch, seed=config.seed)
-    if ranks.size > order.lanes:
+    if group.size > order.lanes:
         raise ConfigError(
-            f"{ranks.size} processes for batches of {order.lanes} shapes; expected at most one process a shape; "
+            f"{group.size} processes for batches of {order.lanes} shapes; expected at most one process a shape; "
             "start fewer, or set a larger shapes_per_batch"
         )
     return order
 
 
 def _training_samples(
-    data: Dataset, config: RunConfig, order: BatchOrder, ranks: ProcessGroup, held_bytes: int
+    data: Dataset, config: RunConfig, order: BatchOrder, group: ProcessGroup, held_bytes: int
 ) -> TrainingSamples:
     return TrainingSamples(
         data,
         data.split("train"),
-        order.owned(ranks.rank, ranks.size),
+        order.owned(group.rank, group.size),
         points=config.train.points_per_shape,
-        device=ranks.device,
+        device=group.device,
         held_bytes=held_bytes,
     )
 
 
 def _begin_or_resume(
-    run: Path, data: Dataset, config: RunConfig, order: BatchOrder, ranks: ProcessGroup
+    run: Path, data: Dataset, config: RunConfig, order: BatchOrder, group: ProcessGroup
 ) -> tuple[Trainer, float]:
-    """The state to train from, and the seconds of training behind it."""
+    """Return the state to train from, and the seconds of training behind it."""
     path = run / "checkpoint.safetensors"
-    if ranks.first:
+    if group.is_first:
         begin_or_resume_run(run, config)
-        # One process decides how all begin: machines may differ in the last digits of a singular value decomposition.
+        # One process decides how all begin, because machines may differ in the last digits of a singular value
+        # decomposition.
         if not path.exists():
             write_checkpoint(run, initial_checkpoint(data, data.split("train"), config))
-    ranks.wait()
-    trainer = Trainer(config, order, ranks, read_checkpoint(run, config), path)
-    epochs = ranks.all_gather(torch.tensor([trainer.epoch], dtype=torch.float64)).flatten().tolist()
+    group.wait()
+    trainer = Trainer(config, order, group, read_checkpoint(run, config), path)
+    epochs = group.all_gather(torch.tensor([trainer.epoch], dtype=torch.float64)).flatten().tolist()
     if len(set(epochs)) > 1:
         raise CheckpointError(
-            f"{run}: the processes read checkpoints of epochs {', '.join(f'{epoch:.0f}' for epoch in epochs)}; expected the same; "
-            "choose a folder that all machines share"
+            f"{run}: the processes read checkpoints of epochs {', '.join(f'{epoch:.0f}' for epoch in epochs)}; "
+            "expected the same; choose a folder that all machines share"
         )
-    return trainer, TrainLog(run / "log.jsonl").trim(trainer.epoch) if ranks.first else 0.0
-
-
-def _rate_share(epoch: int, settings: TrainConfig) -> float:
-    """Half a cosine from 1 to `final_rate_share`."""
-    fall = 0.5 * (1.0 + math.cos(math.pi * epoch / settings.epochs))
-    return settings.final_rate_share + (1.0 - settings.final_rate_share) * fall
+    return trainer, TrainLog(run / "log.jsonl").trim(trainer.epoch) if group.is_first else 0.0

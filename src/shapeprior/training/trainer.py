@@ -1,6 +1,6 @@
-"""What training changes: the decoder, the codes that this process owns, and their optimisers.
+"""The state that training changes, decoder and codes with their optimisers, and the step that changes it.
 
-A decoder compiled for its device (torch.compile).
+`compile_decoder` compiles the decoder for its device with torch.compile.
 """
 
 from pathlib import Path
@@ -19,48 +19,52 @@ from shapeprior.models.presets import TrainConfig
 from shapeprior.training.batches import BatchOrder
 from shapeprior.training.distributed import ProcessGroup
 
-FUSED = ("cpu", "cuda")
-"""Devices on which torch steps all weights in one call."""
+FUSED_ADAM_DEVICES = ("cpu", "cuda")
+"""Kinds of devices on which torch steps all weights in one call."""
 
 
 class Trainer:
-    """One process's part of a run between two steps.
+    """One process's part of the state of a run.
 
-    Every process has the whole decoder and the same of it; of the table of codes it has its own rows, and their moments.
+    Every process has the same copy of the whole decoder. Of the table of codes, it has its own rows and their moments.
     """
 
     def __init__(
-        self, config: RunConfig, order: BatchOrder, ranks: ProcessGroup, checkpoint: Checkpoint, path: Path
+        self, config: RunConfig, order: BatchOrder, group: ProcessGroup, checkpoint: Checkpoint, path: Path
     ) -> None:
-        """Go on from a checkpoint read from `path`; raises CheckpointError if it has no optimiser state, but for the first one."""
-        self.config, self.order, self.ranks = config, order, ranks
-        self.rows = order.owned(ranks.rank, ranks.size)
-        """The training shapes whose codes are here."""
-        self._place = np.zeros(len(config.shape_ids), dtype=np.int64)
-        self._place[self.rows] = np.arange(len(self.rows))
+        """Continue from a checkpoint, which was read from `path`.
+
+        Raises CheckpointError if it has no optimiser state, unless it is the first one of the run.
+        """
+        self.config, self.order, self.group = config, order, group
+        self.rows = order.owned(group.rank, group.size)
+        """The training shapes whose codes this process has."""
+        self._local_row = np.zeros(len(config.shape_ids), dtype=np.int64)
+        self._local_row[self.rows] = np.arange(len(self.rows))
         self.epoch = checkpoint.epoch
-        """Epochs finished."""
+        """Number of finished epochs."""
         self.decoder = checkpoint.decoder
-        self.decoder.to(ranks.device).train()
-        self.codes = RowAdam(checkpoint.codes[torch.from_numpy(self.rows)].to(ranks.device))
-        """The codes, by their place in `rows`."""
+        self.decoder.to(group.device).train()
+        self.codes = RowAdam(checkpoint.codes[torch.from_numpy(self.rows)].to(group.device))
+        """The codes, in the order of `rows`."""
         self.parameters: list[nn.Parameter] = list(self.decoder.parameters())
-        """The decoder's."""
-        self._fused = ranks.device.type in FUSED
+        """The decoder's parameters."""
+        self._fused = group.device.type in FUSED_ADAM_DEVICES
         self._muon = Muon(self.decoder.matrix_layers() if config.train.matrix_rate else {})
-        self._adamed = {
+        self._adam_parameters = {
             name: value for name, value in self.decoder.named_parameters() if name not in self._muon.momenta
         }
-        self._adam = torch.optim.Adam(self._adamed.values(), lr=config.train.decoder_rate, fused=self._fused)
+        self._adam = torch.optim.Adam(self._adam_parameters.values(), lr=config.train.decoder_rate, fused=self._fused)
         if checkpoint.epoch > 0:
             self._restore(checkpoint, path)
 
     def step(
         self, rows: Int[np.ndarray, "part"], batch: TrainingBatch | None, *, shapes: int, rate_share: float
     ) -> Objective | None:
-        """One step on these rows, this process's part of a batch of `shapes` shapes; None if it has none, and the others have.
+        """Take one step on this process's part of a batch, `rows`, with the gradient of the whole batch's mean.
 
-        The gradient is that of the mean over the whole batch.
+        The whole batch has `shapes` shapes. A process without a part has no `batch` and returns None; it takes the
+        decoder's step with the others.
         """
         settings = self.config.train
         self._adam.param_groups[0]["lr"] = settings.decoder_rate * rate_share
@@ -68,33 +72,35 @@ class Trainer:
         if batch is None:
             self._step_decoder(rate_share)
             return None
-        places = self._place[rows]
-        codes = self.codes.take(places)
+        local_rows = self._local_row[rows]
+        codes = self.codes.take(local_rows)
         objective = batch_objective(self.decoder, codes, batch, settings)
         (objective.value.sum() / shapes).backward()
         self._step_decoder(rate_share)
         assert codes.grad is not None
-        self.codes.step(places, codes.grad, rate=settings.code_rate * rate_share)
+        self.codes.step(local_rows, codes.grad, rate=settings.code_rate * rate_share)
         return Objective(value=objective.value.detach(), error=objective.error)
 
     def _step_decoder(self, rate_share: float) -> None:
-        self.ranks.sum_gradients(self.parameters)
+        self.group.sum_gradients(self.parameters)
         self._adam.step()
         self._muon.step(rate=self.config.train.matrix_rate * rate_share)
 
-    def finite(self) -> bool:
-        """Whether all weights and codes are: the last step of an epoch may break some that its loss has not seen."""
+    def is_finite(self) -> bool:
+        """Tell whether all weights and codes are finite. The last step of an epoch may break some after its loss was
+        computed."""
         return all(bool(torch.isfinite(value).all()) for value in (*self.parameters, self.codes.values))
 
     def checkpoint(self) -> Checkpoint | None:
-        """The state of all processes together, for the first of them; None for the others. All must call it."""
+        """Return the state of all processes together in the first one, and None in the others. All processes must call
+        it."""
         tables = {"": self.codes.values, ".exp_avg": self.codes.exp_avg, ".exp_avg_sq": self.codes.exp_avg_sq}
-        tables[".step"] = torch.from_numpy(self.codes.steps).to(self.ranks.device)
+        tables[".step"] = torch.from_numpy(self.codes.steps).to(self.group.device)
         gathered = {f"codes{name}": self._gather(table) for name, table in tables.items()}
-        if not self.ranks.first:
+        if not self.group.is_first:
             return None
         optimizer = {name: table for name, table in gathered.items() if name != "codes" and table is not None}
-        for name, parameter in self._adamed.items():
+        for name, parameter in self._adam_parameters.items():
             for key, value in self._adam.state.get(parameter, {}).items():
                 optimizer[f"{name}.{key}"] = torch.as_tensor(value, dtype=torch.float32)
         optimizer |= {f"{name}.momentum": value for name, value in self._muon.momenta.items()}
@@ -103,22 +109,22 @@ class Trainer:
         return Checkpoint(epoch=self.epoch, decoder=self.decoder, codes=codes, optimizer=optimizer)
 
     def _gather(self, table: Tensor) -> Tensor | None:
-        """Rows of all processes in the order of the training shapes."""
-        if not self.ranks.first:
-            self.ranks.send_to_first(table)
+        """Return the rows of all processes in the order of the training shapes, in the first process."""
+        if not self.group.is_first:
+            self.group.send_to_first(table)
             return None
-        whole = torch.zeros((len(self._place), *table.shape[1:]), dtype=table.dtype)
-        for rank in range(self.ranks.size):
-            rows = self.order.owned(rank, self.ranks.size)
+        whole = torch.zeros((len(self._local_row), *table.shape[1:]), dtype=table.dtype)
+        for rank in range(self.group.size):
+            rows = self.order.owned(rank, self.group.size)
             if rank == 0:
                 part = table
             else:
-                part = self.ranks.receive(table.new_zeros((len(rows), *table.shape[1:])), rank=rank)
+                part = self.group.receive(table.new_zeros((len(rows), *table.shape[1:])), rank=rank)
             whole[torch.from_numpy(rows)] = part.detach().cpu()
         return whole
 
     def _restore(self, checkpoint: Checkpoint, path: Path) -> None:
-        """Take over moments and steps."""
+        """Restore the moments and steps of a checkpoint."""
 
         def stored(name: str, shape: torch.Size) -> Tensor:
             found = checkpoint.optimizer.get(name)
@@ -131,7 +137,7 @@ class Trainer:
 
         for name, momentum in self._muon.momenta.items():
             momentum.copy_(stored(f"{name}.momentum", momentum.shape))
-        for name, parameter in self._adamed.items():
+        for name, parameter in self._adam_parameters.items():
             moments = {key: stored(f"{name}.{key}", parameter.shape) for key in ("exp_avg", "exp_avg_sq")}
             state = {key: value.to(parameter) for key, value in moments.items()}
             step = stored(f"{name}.step", torch.Size()).float()
@@ -143,15 +149,15 @@ class Trainer:
 
 
 def compile_decoder(decoder: Decoder, batch: TrainingBatch, settings: TrainConfig) -> None:
-    """Compile the decoder in place, for batches such as this one; raises ConfigError if torch cannot.
+    """Compile the decoder in place for batches such as this one. Raises ConfigError if torch cannot.
 
-    It compiles at the first call, so one is made here, with its gradient, and what comes out is dropped.
+    torch compiles at the first call, so this makes one, with its gradient, and drops the result.
     """
     codes = torch.zeros((len(batch.rows), decoder.code_size), device=batch.sdf.device, requires_grad=True)
     try:
         decoder.compile()
         batch_objective(decoder, codes, batch, settings).value.sum().backward()
-    # No compiler, one that fails, or an operation that the compiler does not know.
+    # There is no compiler, or it fails, or it does not know an operation.
     except (RuntimeError, ImportError, OSError, AssertionError) as error:
         raise ConfigError(
             f"this decoder cannot be compiled here ({type(error).__name__}: {error_text(error)}); expected a C++ compiler (on "

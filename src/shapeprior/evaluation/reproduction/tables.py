@@ -34,9 +34,9 @@ from shapeprior.evaluation.reproduction.published import (
     WORK,
 )
 from shapeprior.io.files import write_bytes
-from shapeprior.models.model_card import machine
 from shapeprior.models.presets import TrainConfig
 from shapeprior.models.triplane import TriplaneConfig
+from shapeprior.parallel.system import machine_text
 from shapeprior.visualization.pictures import Panel, contact_sheet, save_picture
 
 _FIGURE_POINTS = 2500
@@ -212,7 +212,7 @@ def _figures(measured: Sequence[MeasuredPrior], seed: int) -> dict[str, Any]:
         "format": "shapeprior-original",
         "version": 1,
         "seed": seed,
-        "machine": machine(),
+        "machine": machine_text(),
         "priors": {
             item.category: {
                 "decoder": config_to_json(item.prior.config.decoder),
@@ -239,7 +239,7 @@ def _figures(measured: Sequence[MeasuredPrior], seed: int) -> dict[str, Any]:
 
 def _intro(measured: Sequence[MeasuredPrior]) -> str:
     shapes = max(len(item.shapes) for item in measured)
-    return f"Published figures: “{WORK}”. Ours: medians over {_unseen(shapes)} a category, on {machine()}."
+    return f"Published figures: “{WORK}”. Ours: medians over {_unseen(shapes)} a category, on {machine_text()}."
 
 
 def _markdown(tables: Sequence[Table], measured: Sequence[MeasuredPrior]) -> str:
