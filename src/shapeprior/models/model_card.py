@@ -2,13 +2,13 @@
 
 import json
 import os
-import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from shapeprior.config import config_to_json
 from shapeprior.io.files import write_bytes
+from shapeprior.io.markdown import single_line, table
 from shapeprior.models.checkpoint import RunConfig
 from shapeprior.parallel.system import processor
 
@@ -45,7 +45,7 @@ def write_model_card(
         rows = [(name, f"{value:.4g}") for name, value in metrics.items()]
         parts.append("## Scores\n\n" + _table(("score", "value"), rows))
     parts.append(
-        "## Licence\n\n" + (f"{_one_line(license)}\n" if license else "The maker of these weights stated none.\n")
+        "## Licence\n\n" + (f"{single_line(license)}\n" if license else "The maker of these weights stated none.\n")
     )
     path = run / "README.md"
     write_bytes(path, "\n".join(parts).encode())
@@ -57,11 +57,11 @@ def _front_matter(config: RunConfig, license_line: str | None) -> str:
     # JSON's strings are YAML's, so that no text of the user's can say anything else.
     lines += [f"- {json.dumps(tag)}" for tag in (*TAGS, config.decoder.kind)]
     if license_line:
-        known = _one_line(license_line).lower()
+        known = single_line(license_line).lower()
         if known in HUB_LICENSES:
             lines.append(f"license: {known}")
         else:
-            lines += ["license: other", f"license_name: {json.dumps(_one_line(license_line))}"]
+            lines += ["license: other", f"license_name: {json.dumps(single_line(license_line))}"]
     return "\n".join([*lines, "---", ""])
 
 
@@ -95,7 +95,7 @@ def _training(config: RunConfig, seconds: float) -> str:
 def machine() -> str:
     """The processor and how many cores this process may use; a machine's name says nothing to others."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return f"{_one_line(processor())}, {cores} {'core' if cores == 1 else 'cores'}"
+    return f"{single_line(processor())}, {cores} {'core' if cores == 1 else 'cores'}"
 
 
 def _categories(config: RunConfig) -> list[str]:
@@ -124,16 +124,7 @@ def _flat(value: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, str
 
 
 def _table(head: tuple[str, str], rows: Iterable[tuple[str, str]]) -> str:
-    lines = [head, ("---", "---"), *((_cell(name), _cell(value)) for name, value in rows)]
-    return "".join(f"| {name} | {value} |\n" for name, value in lines)
-
-
-def _cell(text: str) -> str:
-    return _one_line(text).replace("|", "\\|")
-
-
-def _one_line(text: str) -> str:
-    return re.sub(r"\s+", " ", text).strip()
+    return "".join(f"{line}\n" for line in table(head, rows))
 
 
 def _duration(seconds: float) -> str:
