@@ -110,7 +110,8 @@ def test_shifted_cubes_have_the_known_scores(shift: float) -> None:
     true, moved = truth_of(cube(1.0)), cube(1.0, (shift, 0.0, 0.0))
     metrics = score(moved, true, seed=0, config=QUICK)
     assert metrics.iou == pytest.approx((1 - shift) / (1 + shift), abs=0.01)
-    # The face behind is `shift` from the other cube's, the one before inside it, at most as far; of four faces a strip sticks out.
+    # The face behind is `shift` from the other cube's, the one before inside it, at most as far; of four faces a strip
+    # sticks out.
     mean = (shift + (1 - (1 - 2 * shift) ** 3) / 6 + 4 * shift * shift / 2) / 6
     assert metrics.chamfer_l1 == pytest.approx(mean, abs=0.006)
     assert metrics.mesh_accuracy == pytest.approx(shift, abs=1e-6)

@@ -85,7 +85,8 @@ def faults(stored: Figures, found: Figures) -> list[str]:
             allowed = MARGINS[name] + RELATIVE * abs(figure)
             if not worse <= allowed:
                 lines.append(
-                    f"{family} {name}: {now[name]:.4f}; stored {figure:.4f}: worse by {worse:.4f}, allowed are {allowed:.4f}"
+                    f"{family} {name}: {now[name]:.4f}; stored {figure:.4f}: worse by {worse:.4f}, "
+                    f"allowed are {allowed:.4f}"
                 )
     return lines
 

@@ -1,4 +1,5 @@
-"""No change makes the bundled priors' completions worse unnoticed; `python scripts/update_gate.py` stores new figures."""
+"""No change makes the bundled priors' completions worse unnoticed; `python scripts/update_gate.py` stores new
+figures."""
 
 from pathlib import Path
 

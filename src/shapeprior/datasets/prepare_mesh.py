@@ -1,6 +1,5 @@
 """TODO prepare_mesh."""
 
-import hashlib
 import math
 from dataclasses import dataclass, field
 from typing import Literal, get_args
@@ -112,12 +111,6 @@ def sample_mesh(
         )
     samples = sample_sdf(prepared.distance, config.sampling, rng=rng)
     return samples, _inside_share(samples, config.min_inside_share, name=name)
-
-
-def shape_rng(seed: int, shape_id: str) -> np.random.Generator:
-    """A generator of the shape's own: its samples do not depend on which other shapes there are, nor on who prepares it."""
-    words = np.frombuffer(hashlib.sha256(shape_id.encode()).digest(), dtype="<u4").tolist()
-    return np.random.default_rng([seed, *words])
 
 
 def source_up(source: MeshSource, config: PrepareConfig) -> UpAxis:

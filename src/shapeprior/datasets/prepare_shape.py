@@ -13,13 +13,13 @@ from shapeprior.datasets.prepare_mesh import (
     _upright,
     prepare_mesh,
     sample_mesh,
-    shape_rng,
     source_unit,
     source_up,
 )
 from shapeprior.datasets.shape_files import mesh_name, samples_name, write_mesh_unit, write_samples
 from shapeprior.datasets.splits import stretched
 from shapeprior.errors import MeshError, ShapePriorError
+from shapeprior.geometry.sampling import shape_rng
 from shapeprior.io.files import source_sha256
 from shapeprior.io.meshes import load_mesh
 from shapeprior.io.store import Store

@@ -1,4 +1,5 @@
-"""The page in a browser: sorting, filtering, opening the 3D view, with the mouse and the keyboard, and nothing to complain of."""
+"""The page in a browser: sorting, filtering, opening the 3D view, with the mouse and the keyboard, and nothing to
+complain of."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -31,8 +31,8 @@ def test_ticks_are_few_round_and_within(values: list[float]) -> None:
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(0.0, "0"), (0.12345, "0.123"), (0.0212, "0.0212"), (0.5, "0.500"), (12.345, "12.3"), (123.4, "123"), (8000.0, "8,000"),
-     (1e-6, "1.0e-06"), (None, "–"), (float("nan"), "–"), (-0.25, "-0.250"), (1.0, "1.00")],
+    [(0.0, "0"), (0.12345, "0.123"), (0.0212, "0.0212"), (0.5, "0.500"), (12.345, "12.3"), (123.4, "123"),
+     (8000.0, "8,000"), (1e-6, "1.0e-06"), (None, "–"), (float("nan"), "–"), (-0.25, "-0.250"), (1.0, "1.00")],
 )  # fmt: skip
 def test_numbers_are_short(value: float | None, text: str) -> None:
     assert number(value) == text
