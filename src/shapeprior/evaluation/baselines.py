@@ -74,9 +74,7 @@ class GridField:
 
 
 def interpolation_matrix(points_unit: Float[np.ndarray, "points 3"], cells: int) -> csr_array:
-    """Return the matrix (points, cells³) that maps values at the nodes, x slowest, to `GridField`'s values at the
-    points.
-    """
+    """Return the matrix (points, cells³) that maps values at the nodes, x slowest, to values at the points."""
     place = np.clip((points_unit + 1.0) * (0.5 * cells) - 0.5, 0.0, cells - 1.0)
     low = np.minimum(place.astype(np.int64), cells - 2)
     share = place - low
@@ -143,8 +141,7 @@ class ViewEvidence:
 
 
 def nearest_training_shape(grids: Float[np.ndarray, "shapes nodes"], evidence: ViewEvidence) -> int:
-    """Return the row of the shape with the smallest mean |f| at measured points plus mean depth max(0, −f) at free
-    ones.
+    """Return the row of the shape with the smallest mean |f| at measured points plus mean max(0, −f) at free ones.
 
     `grids` are made by `stack_grids`. Raises CompletionError if there is no shape.
     """
@@ -308,7 +305,5 @@ def _with_closed_borders(mesh: TriangleMesh) -> TriangleMesh:
 
 
 def upper_bound(distance: SignedDistance, *, resolution: int) -> TriangleMesh:
-    """Return the mesh of the true signed distance, in the unit frame: its errors are those of the extraction grid
-    alone.
-    """
+    """Return the mesh of the true signed distance, in the unit frame; its errors are those of the grid."""
     return extract_mesh(distance, ExtractConfig(resolution=resolution)).mesh

@@ -55,8 +55,7 @@ def evaluate_prior(
     limits: WorkerLimits | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Score a prior, other priors and baselines on a data set; writes a report folder and returns what metrics.json
-    holds.
+    """Score a prior, other priors and baselines; writes a report folder and returns the content of metrics.json.
 
     The folder gets metrics.json, metrics.csv, report.md, meshes in the unit frame and pictures (docs/evaluation.md). A
     row that fails, even by the death of its process, gets the worst scores. Run again on the same folder, this makes

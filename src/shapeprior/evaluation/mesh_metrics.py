@@ -95,9 +95,7 @@ def edge_normal_error(true: TriangleMesh, found: TriangleMesh, *, seed: int) -> 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class TruePoints:
-    """The points of a true surface that predictions are compared with. They depend on the seed and not on the
-    prediction.
-    """
+    """The points of a true surface that predictions are compared with. They depend on the seed alone."""
 
     mesh: TriangleMesh
     points: Float[np.ndarray, "points 3"]
@@ -130,9 +128,7 @@ class TruePoints:
         )
 
     def worst(self) -> Scores:
-        """Return the scores of a shape that could not be reconstructed: the worst value of every metric that the true
-        shape has.
-        """
+        """Return the worst value of every metric that the true shape has: the scores of a failed reconstruction."""
 
         def worst_on(seen: bool) -> SurfaceMetrics | None:
             if self.seen is None or not np.any(self.seen == seen):

@@ -51,9 +51,7 @@ class MetricDefinition:
     """Whether the metric is also reported for the seen and the unseen part of the true surface."""
 
     def bounded(self, value: float) -> float:
-        """Return the value, or the worst one if the value is worse or NaN: a bad shape must never score below a
-        failure.
-        """
+        """Return the value, or the worst one if it is worse or NaN: a bad shape must never score below a failure."""
         if self.better == "lower":
             return value if value <= self.worst else self.worst
         return value if value >= self.worst else self.worst

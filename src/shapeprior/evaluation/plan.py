@@ -89,8 +89,7 @@ def planned_methods(
     against: Sequence[str | os.PathLike[str]],
     run: Run,
 ) -> list[PlannedMethod]:
-    """Return the methods of an evaluation: the prior, the priors `against`, and the baselines, with those that cannot
-    be run.
+    """Return the methods of an evaluation: priors, and baselines with those that cannot be run.
 
     Args:
         prior: The prior under evaluation.
@@ -129,9 +128,7 @@ def planned_jobs(
     config: EvaluateConfig,
     seed: int,
 ) -> list[RowJob]:
-    """Return one job for each row. Methods of one shape and condition follow each other, since they share truth and
-    view.
-    """
+    """Return one job for each row. The methods of a shape and condition are in sequence, since they share its view."""
     without_shapes = replace(with_absolute_root(data), shapes=(), refused=())
     jobs = []
     for task, records in shapes.items():
@@ -166,9 +163,7 @@ def _prior_method(
 
 
 def _training_time(run: Path, epochs: int) -> str:
-    """Return the training time by the run's log, in words; empty without a log or if the training did not reach its
-    last epoch.
-    """
+    """Return the training time by a run's log, in words; empty if the log is missing or ends before the last epoch."""
     last = next(reversed(training_log(run)), {})
     seconds = last.get("seconds")
     if last.get("epoch") != epochs or not isinstance(seconds, int | float):

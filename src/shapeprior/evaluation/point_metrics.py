@@ -17,9 +17,7 @@ def chamfer_l1(points_a: Float[np.ndarray, "a 3"], points_b: Float[np.ndarray, "
 
 
 def chamfer_l2_x1000(points_a: Float[np.ndarray, "a 3"], points_b: Float[np.ndarray, "b 3"]) -> float:
-    """Return 1000 times the sum of the two mean squared nearest-neighbour distances (DeepSDF, Park et al. 2019, section
-    6).
-    """
+    """Return 1000 times the sum of the mean squared nearest-neighbour distances (DeepSDF, Park et al. 2019, sec. 6)."""
     return chamfer_l2_x1000_of(nearest(points_a, points_b)[0], nearest(points_b, points_a)[0])
 
 

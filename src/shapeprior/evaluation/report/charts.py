@@ -41,9 +41,7 @@ def distribution_charts(document: EvaluationDocument) -> str:
 
 
 def condition_charts(document: EvaluationDocument) -> str:
-    """Return charts of the means over the number of views, one for each sensor, and over the sensors, one for each
-    number.
-    """
+    """Return charts of the means over the number of views and over the sensors."""
     sections = []
     for task in dict.fromkeys(task for task, _ in document.groups):
         conditions = document.conditions(task)

@@ -333,9 +333,7 @@ def _equal_shares(sizes: Sequence[int], count: int) -> list[int]:
 
 
 def _worst_and_spread(rows: Sequence[Row], count: int) -> list[Row]:
-    """Return `count` rows: half of them (rounded up) from the beginning, the others the last ones of equal parts of the
-    rest.
-    """
+    """Return `count` rows: one half from the beginning, the others as the last ones of equal parts of the rest."""
     if count >= len(rows):
         return list(rows)
     num_worst = -(-count // 2)

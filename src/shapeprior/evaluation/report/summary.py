@@ -23,9 +23,7 @@ _PART_TITLES = {
 
 
 def headline(document: EvaluationDocument) -> str:
-    """Return cards with the prior's mean on each metric under the first condition, beside the best of the other
-    methods.
-    """
+    """Return cards with the prior's means under the first condition, beside the best of the other methods."""
     if not document.groups:
         return '<p class="lead">No result.</p>'
     task, condition = document.groups[0]
@@ -65,9 +63,7 @@ def headline(document: EvaluationDocument) -> str:
 
 
 def summary_tables(document: EvaluationDocument) -> str:
-    """Return tables of methods by metrics for each task and condition: on the whole surface, its seen and its unseen
-    part.
-    """
+    """Return tables of methods by metrics for each task and condition, and for each part of the surface."""
     sections = []
     for index, (task, condition) in enumerate(document.groups):
         cells = [cell for cell in document.summary if (cell.task, cell.condition) == (task, condition)]
