@@ -5,6 +5,7 @@ import platform
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 
+from shapeprior.io.markdown import table
 from shapeprior.parallel.system import processor
 
 LIBRARIES = ("numpy", "scipy", "libigl", "embreex", "trimesh", "point-cloud-utils")
@@ -14,10 +15,8 @@ def print_table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]
     """The first columns are words, the others are numbers. A table without rows is left out."""
     if not rows:
         return
-    print(f"\n### {title}\n\n| {' | '.join(header)} |\n|{' --- |' * words}{' ---: |' * (len(header) - words)}")
-    for row in rows:
-        print("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |")
-    print(flush=True)
+    lines = table(header, rows, align="l" * words + "r" * (len(header) - words))
+    print(f"\n### {title}\n", *lines, "", sep="\n", flush=True)
 
 
 def print_machine() -> None:

@@ -38,11 +38,11 @@ from shapeprior.completion.refinement import ViewRefinementConfig
 from shapeprior.completion.registry import load
 from shapeprior.completion.residuals import Residuals, observed_samples
 from shapeprior.datasets.dataset import Dataset
-from shapeprior.datasets.prepare_mesh import shape_rng
 from shapeprior.errors import CompletionError
 from shapeprior.evaluation.ground_truth import GroundTruth, load_ground_truth, score, shape_view
 from shapeprior.evaluation.metrics import Metrics, MetricsConfig
 from shapeprior.geometry.mesh import TriangleMesh
+from shapeprior.geometry.sampling import shape_rng
 from shapeprior.geometry.transforms import Similarity
 from shapeprior.scans.observation import Observation
 from shapeprior.scans.prepared_view import without_outliers

@@ -23,8 +23,7 @@ from shapeprior.completion.encoding import EncodeConfig, encode_samples
 from shapeprior.completion.prior import ShapePrior
 from shapeprior.completion.registry import load
 from shapeprior.datasets.dataset import Dataset
-from shapeprior.evaluation.config import evenly
-from shapeprior.geometry.sampling import sample_surface
+from shapeprior.geometry.sampling import sample_surface, select_evenly
 from shapeprior.models.objective import clamped_l1
 
 CLAMP = 0.1
@@ -67,7 +66,7 @@ def main() -> None:
     prior, data = load(arguments.prior, with_encoder=False), Dataset.open(arguments.dataset)
     rows = []
     for split in arguments.splits:
-        ids = evenly([shape.id for shape in data.split(split)], arguments.shapes)
+        ids = select_evenly([shape.id for shape in data.split(split)], arguments.shapes)
         found = [
             measured(prior, data, name, prior.code(name) if split == "train" else fitted(prior, data, name))
             for name in ids

@@ -18,7 +18,7 @@ from shapeprior.datasets.dataset import Dataset
 from shapeprior.datasets.manifest import ShapeRecord
 from shapeprior.datasets.mesh_source import MeshSource
 from shapeprior.datasets.prepare import orphaned_ids, prepare_dataset
-from shapeprior.datasets.prepare_mesh import PrepareConfig, prepare_mesh, shape_rng
+from shapeprior.datasets.prepare_mesh import PrepareConfig, prepare_mesh
 from shapeprior.datasets.prepare_shape import PrepareJob, prepare_shape
 from shapeprior.datasets.shape_files import SampleFile
 from shapeprior.datasets.splits import assign_splits
@@ -271,12 +271,6 @@ def test_the_split_is_a_matter_of_names_and_seed() -> None:
     # Ten more shapes take some places in the test split and move few of the others.
     more = names + [f"cup{number}.obj" for number in range(10)]
     assert len(test_split(names, 0) - test_split(more, 0)) <= 10
-
-
-def test_generators_are_the_shapes_own() -> None:
-    draws = {(seed, name): shape_rng(seed, name).random() for seed in (0, 1) for name in ("a", "b", "a/b")}
-    assert len(set(draws.values())) == 6
-    assert shape_rng(1, "a").random() == draws[1, "a"]
 
 
 @pytest.mark.slow

@@ -1,4 +1,5 @@
-"""Metrics of meshes: shapes with known answers, other libraries, and predictions that must not profit from a fault."""
+"""Metrics of meshes, against known answers and other libraries; faulty predictions must not profit from their
+faults."""
 
 import dataclasses
 from collections.abc import Callable
@@ -78,7 +79,7 @@ def test_equal_meshes_are_nearly_perfect() -> None:
     assert metrics.fscore_2 > 0.9999
     assert metrics.normal_consistency > 0.998
     assert metrics.iou == 1.0
-    # Exact distances to the mesh have no spacing: what is left are the facets.
+    # Distances to the mesh itself have no spacing of points: only the facets remain.
     assert metrics.mesh_accuracy < 1e-3
     assert metrics.mesh_completion == 1.0
     assert metrics.edge_normal_deg is None
@@ -106,11 +107,12 @@ def test_concentric_spheres_have_the_analytic_scores(gap: float) -> None:
 
 @pytest.mark.parametrize("shift", [0.1, 0.25])
 def test_shifted_cubes_have_the_known_scores(shift: float) -> None:
-    """Cubes of side 1 along x: of each, a share of 1 − shift is in both."""
+    """Two cubes of side 1, shifted along x, share 1 − shift of their volume."""
     true, moved = truth_of(cube(1.0)), cube(1.0, (shift, 0.0, 0.0))
     metrics = score(moved, true, seed=0, config=QUICK)
     assert metrics.iou == pytest.approx((1 - shift) / (1 + shift), abs=0.01)
-    # The face behind is `shift` from the other cube's, the one before inside it, at most as far; of four faces a strip sticks out.
+    # The face behind is `shift` from the other cube's, the one before inside it, at most as far; of four faces a strip
+    # sticks out.
     mean = (shift + (1 - (1 - 2 * shift) ** 3) / 6 + 4 * shift * shift / 2) / 6
     assert metrics.chamfer_l1 == pytest.approx(mean, abs=0.006)
     assert metrics.mesh_accuracy == pytest.approx(shift, abs=1e-6)
@@ -121,7 +123,7 @@ def test_shifted_cubes_have_the_known_scores(shift: float) -> None:
 
 
 def to_mesh(points: np.ndarray, mesh: TriangleMesh) -> np.ndarray:
-    """Distance of each point to the nearest of all triangles, by trimesh's closest point of one triangle."""
+    """Return the distance of each point to the nearest triangle, by trimesh's closest point on a triangle."""
     nearest = np.full(len(points), np.inf)
     for corners in mesh.corners:
         foot = trimesh.triangles.closest_point(np.broadcast_to(corners, (len(points), 3, 3)), points)
@@ -163,7 +165,7 @@ def test_edge_normals_of_a_turned_cube_lean_by_the_turn() -> None:
 
 def test_exchanging_the_meshes_changes_only_the_draw() -> None:
     one, two = compare_spheres(0.5, 0.6), compare_spheres(0.6, 0.5)
-    # Accuracy and completion look one way, and spheres have no edges.
+    # Accuracy and completion go in one direction only, and spheres have no edges.
     for name in METRIC_DEFINITIONS.keys() - {"mesh_accuracy", "mesh_completion", "edge_normal_deg"}:
         assert getattr(one, name) == pytest.approx(getattr(two, name), rel=0.02, abs=1e-3)
 
@@ -193,7 +195,7 @@ def better_or_equal(one: float, two: float, name: str) -> bool:
     return one <= two + 1e-9 if METRIC_DEFINITIONS[name].better == "lower" else one >= two - 1e-9
 
 
-# What must not help: predictions that are no surface, or one of the wrong size.
+# Predictions that are no surface or have the wrong size.
 
 
 def no_faces() -> TriangleMesh:
@@ -243,11 +245,11 @@ def test_a_number_that_is_none_counts_as_the_worst() -> None:
         assert definition.bounded(definition.worst) == definition.worst
 
 
-# Parts that were seen and were not.
+# Seen and unseen parts.
 
 
 def test_a_sphere_is_seen_as_far_as_its_horizon() -> None:
-    """From a distance of 3 radii 0.6, the cap that is seen has the share (1 − r / distance) / 2 of the surface."""
+    """The cap of a sphere that is seen from a distance is the share (1 − radius / distance) / 2 of its surface."""
     drawn = TruePoints.draw(icosphere(0.6), seed=0, config=QUICK, origins_unit=np.array([[0.0, 0.0, 3.0]]))
     assert drawn.seen is not None
     assert drawn.seen.mean() == pytest.approx((1 - 0.6 / 3.0) / 2, abs=0.01)
@@ -272,7 +274,7 @@ def test_what_hides_behind_another_part_is_not_seen() -> None:
 
 
 def test_parts_tell_where_a_prediction_is_wrong() -> None:
-    """The half towards the sensor is right, the other half is pushed out."""
+    """The half that faces the sensor is right, and the other half is moved outwards."""
     true = icosphere(0.5)
     pushed = np.where(true.vertices[:, 2:] < -0.1, true.vertices * 1.4, true.vertices)
     scores = score_view(
@@ -291,7 +293,7 @@ def test_parts_tell_where_a_prediction_is_wrong() -> None:
 
 
 def test_leaving_out_the_unseen_part_does_not_help_there() -> None:
-    """A prediction without a back has no point that belongs to it: its precision there is the worst, not absent."""
+    """A prediction without a back has no points there, so its precision there is the worst, not missing."""
     true = icosphere(0.5)
     front = TriangleMesh(vertices=true.vertices, faces=true.faces[true.vertices[true.faces, 2].min(axis=1) > 0.25])
     origins = np.array([[0.0, 0.0, 3.0]])
@@ -321,7 +323,7 @@ def test_a_failure_is_worst_exactly_where_the_truth_has_what_is_measured() -> No
 
 
 def test_the_worst_scores_bound_every_shape_inside_the_unit_sphere() -> None:
-    # Two specks at opposite poles of the sphere are as far apart as two shapes can be.
+    # Two specks at opposite poles of the unit sphere are as far apart as two shapes can be.
     far = compare_spheres(1e-3, 1e-3, (2.0, 0.0, 0.0))
     worst = Metrics.worst()
     for name, definition in METRIC_DEFINITIONS.items():

@@ -1,4 +1,4 @@
-"""Metrics of point sets against other implementations: dense matrices, SciPy's optimiser of another kind, trimesh."""
+"""Metrics of point sets, against dense matrices, a linear program and trimesh."""
 
 import numpy as np
 import pytest
@@ -80,7 +80,7 @@ def test_normal_consistency_is_that_of_the_dense_matrix(pairs) -> None:
 
 
 def transport(a: np.ndarray, b: np.ndarray) -> float:
-    """The same as a linear program over all flows (Kantorovich), which is solved by the simplex method and not by matching."""
+    """Return the distance as a linear program over all flows (Kantorovich), solved by simplex and not by matching."""
     count = len(a)
     rows = np.kron(np.eye(count), np.ones((1, count)))
     columns = np.kron(np.ones((1, count)), np.eye(count))

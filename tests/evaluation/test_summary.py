@@ -1,4 +1,4 @@
-"""Summaries of rows: intervals against SciPy's bootstrap, and who counts."""
+"""Summaries of rows: intervals against SciPy's bootstrap, and the rows that count."""
 
 from typing import Any
 
@@ -32,9 +32,9 @@ def row(
 
 ROWS = [
     row(1.0, "explained", (3.0, 1.01)),
-    row(2.0, "explained", (9.9, 1.2)),  # The turn alone is right.
-    row(3.0, "doubtful", (170.0, 0.97)),  # The scale alone.
-    row(9.0, None, None),  # A failure: neither.
+    row(2.0, "explained", (9.9, 1.2)),  # Only the turn is right.
+    row(3.0, "doubtful", (170.0, 0.97)),  # Only the scale is right.
+    row(9.0, None, None),  # A failure has neither.
 ]
 
 

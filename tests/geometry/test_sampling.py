@@ -8,7 +8,7 @@ from scipy.stats import chisquare, kstest
 
 from shapeprior.errors import MeshError
 from shapeprior.geometry.mesh import TriangleMesh
-from shapeprior.geometry.sampling import sample_surface
+from shapeprior.geometry.sampling import evenly_spaced, sample_surface, select_evenly, shape_rng
 
 # Two triangles of areas 1 and 3 in the planes z = 0 and z = 1, with a face without area between them.
 UNEVEN = TriangleMesh(
@@ -80,3 +80,17 @@ def test_a_mesh_with_infinite_coordinates_is_refused() -> None:
 def test_a_negative_count_is_refused() -> None:
     with pytest.raises(ValueError, match="-1"):
         sample_surface(UNEVEN, -1, rng=np.random.default_rng(0))
+
+
+def test_each_seed_and_name_has_its_own_generator() -> None:
+    draws = {(seed, name): shape_rng(seed, name).random() for seed in (0, 1) for name in ("a", "b", "a/b")}
+    assert len(set(draws.values())) == 6
+    assert shape_rng(1, "a").random() == draws[1, "a"]
+
+
+def test_evenly_spaced_items_reach_from_the_first_to_the_last() -> None:
+    assert select_evenly("abcdefg", 3) == ["a", "d", "g"]
+    assert select_evenly("abc", None) == select_evenly("abc", 9) == ["a", "b", "c"]
+    assert evenly_spaced(6, 4).tolist() == [0, 2, 3, 5]
+    assert evenly_spaced(6, 4, round_down=True).tolist() == [0, 1, 3, 5]
+    assert evenly_spaced(5, 0).tolist() == []

@@ -1,6 +1,6 @@
 """The regression gate: a small fixed evaluation of the bundled priors, and its stored figures.
 
-Not a test file: `test_gate` compares with the stored figures, `scripts/update_gate.py` stores new ones.
+`test_gate.py` compares with the stored figures, and `scripts/update_gate.py` stores new ones.
 """
 
 import json
@@ -19,8 +19,9 @@ from shapeprior.sdf.sampling import SamplingConfig
 
 STORED = Path(__file__).with_name("gate.json")
 SHAPES = 3
-"""Generated shapes of each family; with a seed that training does not use."""
+"""Generated shapes of each family."""
 SEED = 1
+"""Seed of the shapes, which training does not use."""
 CONFIG = EvaluateConfig(
     tasks=("view",),
     resolution=96,
@@ -30,7 +31,7 @@ CONFIG = EvaluateConfig(
     metrics=MetricsConfig(surface_points=8000, volume_points=30_000, edge_points=8000, emd_points=256),
 )
 RELATIVE = 0.05
-"""By how much of the stored figure a mean may be worse ..."""
+"""Share of the stored figure by which a mean may be worse, in addition to `MARGINS`."""
 MARGINS = {
     "chamfer_l1": 0.001,
     "chamfer_l2_x1000": 0.1,
@@ -44,13 +45,14 @@ MARGINS = {
     "edge_normal_deg": 1.0,
     "emd": 0.003,
 }
-"""... and by how much besides: what another processor's rounding does to a solver's path, with room."""
+"""Amount by which the mean of each metric may be worse: more than what another processor's rounding does to a
+solver's path."""
 Figures = Mapping[str, Mapping[str, float | int]]
-"""Means of the metrics and the number of failures, by family."""
+"""Means of the metrics, and the number of failures, by family."""
 
 
 def measured(folder: Path) -> Figures:
-    """Evaluate every bundled prior on generated shapes; `folder` is for what is made on the way."""
+    """Evaluate every bundled prior on generated shapes; data sets and reports are written below `folder`."""
     figures = {}
     for family in bundled_priors():
         synthesize_family(family, count=SHAPES, out=folder / family / "meshes", seed=SEED)
@@ -69,7 +71,7 @@ def measured(folder: Path) -> Figures:
 
 
 def faults(stored: Figures, found: Figures) -> list[str]:
-    """One line for each figure that is worse than the stored one by more than its margin, with by how much."""
+    """Return one line for each figure that is worse than the stored one by more than its margin."""
     lines = []
     for family, figures in stored.items():
         now = found.get(family, {})
@@ -85,7 +87,8 @@ def faults(stored: Figures, found: Figures) -> list[str]:
             allowed = MARGINS[name] + RELATIVE * abs(figure)
             if not worse <= allowed:
                 lines.append(
-                    f"{family} {name}: {now[name]:.4f}; stored {figure:.4f}: worse by {worse:.4f}, allowed are {allowed:.4f}"
+                    f"{family} {name}: {now[name]:.4f}; stored {figure:.4f}: worse by {worse:.4f}, "
+                    f"allowed are {allowed:.4f}"
                 )
     return lines
 

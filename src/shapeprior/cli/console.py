@@ -143,10 +143,10 @@ def _print_methods(document: "Mapping[str, Any]", place: str, names: Sequence[st
 
 def _print_outcome(document: "Mapping[str, Any]", place: str) -> None:
     """The prior's time, and how often it found a placement that it had to find."""
-    from shapeprior.evaluation.report.document import PRIOR
+    from shapeprior.evaluation.config import PRIOR_METHOD
 
     for entry in document["outcomes"]:
-        if _place(entry) != place or entry["method"] != PRIOR or entry["seconds_median"] is None:
+        if _place(entry) != place or entry["method"] != PRIOR_METHOD or entry["seconds_median"] is None:
             continue
         text = f"  {entry['seconds_median']:.2f} s a shape (median)"
         if entry["placed_right"] is not None:

@@ -59,7 +59,7 @@ def evaluate(
     """
     from shapeprior.cli.console import evaluate_progress, print_summary
     from shapeprior.datasets.dataset import Dataset
-    from shapeprior.evaluation.config import EvaluateConfig, chosen_baselines
+    from shapeprior.evaluation.config import EvaluateConfig, parse_baselines
     from shapeprior.evaluation.evaluate import evaluate_prior
     from shapeprior.evaluation.report.page import write_report
     from shapeprior.parallel.worker import WorkerLimits
@@ -70,7 +70,7 @@ def evaluate(
         views=views,
         sensors=sensors,
         placement=placement,
-        baselines=chosen_baselines(baselines),
+        baselines=parse_baselines(baselines),
         max_shapes=max_shapes,
         resolution=resolution,
         meshes=meshes,

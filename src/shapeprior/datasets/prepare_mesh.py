@@ -5,7 +5,6 @@ samples of its signed distance, and refuses meshes whose inside is unclear or mi
 settings of both and those of `shapeprior.datasets.prepare`.
 """
 
-import hashlib
 import math
 from dataclasses import dataclass, field
 from typing import Literal, get_args
@@ -157,13 +156,3 @@ def source_up(source: MeshSource, config: PrepareConfig) -> UpAxis:
 def source_unit(source: MeshSource, config: PrepareConfig) -> float | None:
     """Return the metres in one unit of a file: by the settings, else its collection, else its format, else None."""
     return config.unit or source.unit or file_unit(source.path)
-
-
-def shape_rng(seed: int, shape_id: str) -> np.random.Generator:
-    """Return a random generator for one shape.
-
-    It depends on the seed and the shape's id alone, so the samples depend neither on the other shapes nor on the
-    worker.
-    """
-    words = np.frombuffer(hashlib.sha256(shape_id.encode()).digest(), dtype="<u4").tolist()
-    return np.random.default_rng([seed, *words])

@@ -13,7 +13,6 @@ from shapeprior.datasets.prepare_mesh import (
     prepare_mesh,
     rotation_to_y_up,
     sample_mesh,
-    shape_rng,
     source_unit,
     source_up,
 )
@@ -21,6 +20,7 @@ from shapeprior.datasets.shape_files import mesh_name, samples_name, write_mesh_
 from shapeprior.datasets.splits import stretch_mesh
 from shapeprior.errors import MeshError, ShapePriorError
 from shapeprior.geometry.mesh import TriangleMesh
+from shapeprior.geometry.sampling import shape_rng
 from shapeprior.geometry.transforms import Similarity
 from shapeprior.io.files import file_sha256
 from shapeprior.io.meshes import load_mesh

@@ -1,10 +1,8 @@
-"""What is evaluated: tasks, conditions, baselines, and how many points the metrics draw."""
+"""What an evaluation covers: tasks, conditions, baselines, and how many points the metrics draw."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeVar, get_args
-
-import numpy as np
+from typing import Literal, get_args
 
 from shapeprior.config import check_numbers
 from shapeprior.errors import ConfigError
@@ -13,49 +11,52 @@ from shapeprior.scans.placement import PlacementMode
 from shapeprior.scans.simulation import SensorLevel
 
 Task = Literal["codes", "full", "view"]
-"""codes: training shapes by their trained codes; full: unseen shapes by codes fitted to all their samples; view: unseen shapes
-completed from partial views."""
+"""codes: training shapes, decoded from their trained codes. full: unseen shapes, from codes fitted to all their
+samples. view: unseen shapes, completed from partial views."""
 BaselineName = Literal["mean", "nearest", "pca", "poisson", "upper"]
-Item = TypeVar("Item")
+PRIOR_METHOD = "shapeprior"
+"""The name of the evaluated prior among the methods of a report."""
+UPPER_BOUND_METHOD = "upper bound"
+"""The name of the baseline that knows the truth."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Condition:
-    """What a completion is given to see."""
+    """What the methods get to see of a shape in the task view."""
 
     views: int
-    """How many views together."""
+    """Number of depth views, joined into one."""
     sensor: SensorLevel
-    """Through which sensor (`shapeprior.scans.simulation`)."""
+    """Level of the sensor model (`shapeprior.scans.simulation`)."""
 
     @property
     def slug(self) -> str:
-        """As part of a file's name."""
+        """The condition as part of a file's name."""
         return f"view-{self.views}-{self.sensor}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateConfig:
-    """What is evaluated."""
+    """Settings of an evaluation."""
 
     tasks: tuple[Task, ...] = get_args(Task)
-    """Which tasks."""
+    """Tasks to evaluate."""
     split: Literal["train", "test"] = "test"
-    """Split of the data set for the tasks full and view; scores on `train` say how well shapes are remembered."""
+    """Split of the data set for the tasks full and view. Scores on `train` tell how well shapes are remembered."""
     views: tuple[int, ...] = (1,)
-    """Numbers of views of the task view, each a condition with each sensor."""
+    """Numbers of views in the task view. Each number is a condition with each of the sensors."""
     sensors: tuple[SensorLevel, ...] = ("clean",)
     """Levels of the sensor model."""
     placement: PlacementMode = "known"
-    """What the priors are told of a view's placement; the baselines always know it."""
+    """What the priors know of a view's placement. The baselines always know all of it."""
     view_resolution: int = 256
     """Pixels along each side of a depth image."""
     resolution: int = 128
-    """Cells along each axis in extraction, of all methods."""
+    """Cells along each axis in mesh extraction, for all methods."""
     max_shapes: int | None = None
-    """Evaluate at most so many shapes a task, evenly spread; None: all, and of the task codes as many as of the split."""
+    """Shapes in each task, at most, evenly spread. None takes all, and in the task codes as many as the split has."""
     baselines: tuple[BaselineName, ...] | None = None
-    """Which baselines; None: all that can be run here."""
+    """Baselines to compare with. None takes all that can be run here."""
     training_shapes: int = 500
     """Training shapes that the baselines know, at most, evenly spread."""
     meshes: bool = True
@@ -81,16 +82,17 @@ class EvaluateConfig:
             raise ConfigError(f"resolution = {self.resolution}; expected at least 2 cells")
 
     def conditions(self, task: Task) -> tuple[Condition | None, ...]:
-        """Each condition of a task; of tasks without views the one None."""
+        """Return the conditions of a task: (None,) for tasks without views."""
         if task != "view":
             return (None,)
         return tuple(Condition(views=views, sensor=sensor) for views in self.views for sensor in self.sensors)
 
 
-def chosen_baselines(words: Sequence[str]) -> tuple[BaselineName, ...] | None:
-    """The baselines that words of the command line mean: none given are all that can be run, and "none" are none.
+def parse_baselines(words: Sequence[str]) -> tuple[BaselineName, ...] | None:
+    """Return the baselines named on the command line, in the order of `BaselineName`.
 
-    Raises ConfigError for "none" beside others.
+    No words mean all baselines that can be run (None), and the word "none" means no baseline. Raises ConfigError for
+    "none" beside other words.
     """
     if "none" in words:
         if len(words) > 1:
@@ -100,15 +102,8 @@ def chosen_baselines(words: Sequence[str]) -> tuple[BaselineName, ...] | None:
     return tuple(name for name in names if name in words) if words else None
 
 
-def evenly(items: Sequence[Item], count: int | None) -> list[Item]:
-    """At most `count` of the items, evenly spread, in their order; None takes all."""
-    if count is None or count >= len(items):
-        return list(items)
-    return [items[index] for index in np.linspace(0, len(items) - 1, count).round().astype(int)]
-
-
 def require_choice(name: str, found: Sequence[str], choices: Sequence[str]) -> None:
-    """Raise ConfigError unless these are some of the choices, none twice."""
+    """Raise ConfigError unless `found` holds at least one of the choices, and none twice."""
     wrong = [value for value in found if value not in choices]
     if wrong or not found or len(set(found)) < len(found):
         raise ConfigError(f"{name} = {', '.join(found) or 'none'}; expected different ones of {', '.join(choices)}")

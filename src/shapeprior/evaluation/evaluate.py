@@ -1,6 +1,7 @@
-"""Evaluation of a prior beside baselines: every shape, method and condition is a row, and every row counts.
+"""Evaluation of a prior beside other priors and baselines.
 
-Rows are made by the same processes that `prepare` uses, and kept one by one, so that a run that was ended goes on where it was.
+Every combination of shape, method and condition is a row, and failed rows count with the worst scores. Each row is
+written when it is done, so that an interrupted run continues where it stopped.
 """
 
 import os
@@ -16,16 +17,24 @@ from shapeprior.errors import ConfigError
 from shapeprior.evaluation.config import EvaluateConfig
 from shapeprior.evaluation.methods import require_runnable
 from shapeprior.evaluation.plan import planned_jobs, planned_methods, planned_shapes
-from shapeprior.evaluation.result_files import Evaluated, document_of, write_documents
-from shapeprior.evaluation.row import RowJob, cached_row, evaluate_row, forget_case, row_of, worst_scores
+from shapeprior.evaluation.result_files import EvaluationInfo, make_document, write_documents
+from shapeprior.evaluation.row import (
+    EvaluationRow,
+    RowJob,
+    cached_row,
+    evaluate_row,
+    failure_scores,
+    forget_case,
+    make_row,
+)
 from shapeprior.parallel.runner import JobRunner
 from shapeprior.parallel.worker import JobFailure, WorkerLimits
 
 LIMITS = WorkerLimits(timeout=600.0)
-"""What one row may take, unless told."""
+"""Default limits of one row: ten minutes, and the default memory of a worker."""
 
 Progress = Callable[[int, int, str], None]
-"""Told the rows that are done, how many there are, and which one was done last."""
+"""Called after each row with the number of rows that are done, the number of all rows, and the id of the last shape."""
 
 
 def evaluate_prior(
@@ -41,66 +50,82 @@ def evaluate_prior(
     limits: WorkerLimits | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Score a prior, the priors `against` and baselines on a data set; write a report folder, return what metrics.json holds.
+    """Score a prior, other priors and baselines; writes a report folder and returns the content of metrics.json.
 
-    The folder gets metrics.json, metrics.csv, report.md, meshes in the unit frame and pictures (docs/evaluation.md). Views are
-    drawn from the seed and the shape's id. The work is done by `workers` processes, by default one a core, or by those of the Dask
-    scheduler at `cluster`, which see the same files under the same paths; 0 workers are none, and a `ShapePrior` that is given
-    itself is always evaluated so. Whatever goes wrong with a row, to the death of its process, is a row with the worst scores. Run
-    again, it makes only the rows that are missing, were lost with their process, or depend on something that has changed; the
-    files are then the same as of one run, but for times.
+    The folder gets metrics.json, metrics.csv, report.md, meshes in the unit frame and pictures (docs/evaluation.md). A
+    row that fails, even by the death of its process, gets the worst scores. Run again on the same folder, this makes
+    only the rows that are missing, were lost with their process, or depend on something that has changed. The files are
+    then the same as those of one run, except for times.
 
-    Raises DatasetError if there is nothing to evaluate, CheckpointError if there is no such prior, ConfigError for a baseline that
-    was asked for and cannot be run, or a cluster that does not answer, OutputError if `out` cannot be written.
+    Args:
+        prior: A run folder, the name of a bundled prior, or a loaded prior, which is evaluated in this process.
+        data: The data set.
+        out: The report's folder.
+        config: What is evaluated.
+        seed: Seed of views, placements and methods; the views of a shape also depend on its id.
+        against: Run folders or names of other priors to compare with.
+        workers: Worker processes, by default one for each core; 0 works in this process.
+        cluster: Address of a Dask scheduler whose workers do the work instead. They must see the same files under the
+            same paths.
+        limits: Time and memory that one row may take.
+        progress: Called after each row.
+
+    Raises:
+        DatasetError: If there is nothing to evaluate.
+        CheckpointError: If there is no such prior.
+        ConfigError: If a requested baseline cannot be run, or the cluster does not answer.
+        OutputError: If `out` cannot be written.
     """
     started, out = time.perf_counter(), Path(out).absolute()
     require_runnable(config)
     if isinstance(prior, ShapePrior):
-        held = source = prior
+        loaded_prior = source = prior
         if workers or cluster:
             raise ConfigError("a prior in memory cannot be sent to other processes; expected its path, or workers=0")
         workers = 0
     else:
-        # Workers of a cluster may stand in another folder; a name of a bundled prior is no path.
-        held, source = load(prior), str(Path(prior).absolute()) if Path(prior).exists() else os.fspath(prior)
-    shapes = planned_shapes(data, held, config)
+        # Workers of a cluster may run in another folder, so paths become absolute. The name of a bundled prior is no
+        # path.
+        loaded_prior = load(prior)
+        source = str(Path(prior).absolute()) if Path(prior).exists() else os.fspath(prior)
+    shapes = planned_shapes(data, loaded_prior, config)
     runner = JobRunner(workers=workers, cluster=cluster, limits=limits or LIMITS)
-    methods = planned_methods(held, source, data, out, config, against=against, runner=runner)
+    methods = planned_methods(loaded_prior, source, data, out, config, against=against, runner=runner)
     rows = _rows(planned_jobs(methods, shapes, data, out, config, seed), runner, progress)
-    evaluated = Evaluated(
+    info = EvaluationInfo(
         prior=source if isinstance(source, str) else "(in memory)",
-        prior_settings=held.config.to_json(),
+        prior_settings=loaded_prior.config.to_json(),
         data=data.root,
         refused=data.refused,
         config=config,
         seed=seed,
         methods={method.name: {"text": method.text, "not_run": method.not_run} for method in methods},
     )
-    document = document_of(evaluated, rows, seconds=time.perf_counter() - started)
-    write_documents(out, document, evaluated)
+    document = make_document(info, rows, seconds=time.perf_counter() - started)
+    write_documents(out, document, info)
     return document
 
 
-def _rows(jobs: Sequence[RowJob], runner: JobRunner, progress: Progress | None) -> list[dict[str, Any]]:
-    """The rows of all jobs, in their order; those that an earlier run has made are taken as they are."""
-    rows: dict[tuple[str, str, str], dict[str, Any]] = {}
+def _rows(jobs: Sequence[RowJob], runner: JobRunner, progress: Progress | None) -> list[EvaluationRow]:
+    """Return the rows of all jobs, in their order; rows of an earlier run are taken from their files."""
+    rows: dict[tuple[str, str, str], EvaluationRow] = {}
     pending = []
     for job in jobs:
-        kept = cached_row(job)
-        if kept is None:
+        cached = cached_row(job)
+        if cached is None:
             pending.append(job)
         else:
-            rows[_name(job)] = kept
+            rows[_row_key(job)] = cached
     with runner.run(evaluate_row, pending) as outcomes:
         for job, outcome in outcomes:
             if isinstance(outcome, JobFailure):
-                outcome = row_of(job, worst_scores(job), failure=f"{job.shape_id}: {outcome.reason}")
-            rows[_name(job)] = outcome
+                outcome = make_row(job, failure_scores(job), failure=f"{job.shape_id}: {outcome.reason}")
+            rows[_row_key(job)] = outcome
             if progress:
                 progress(len(rows), len(jobs), job.shape_id)
     forget_case()
-    return [rows[_name(job)] for job in jobs]
+    return [rows[_row_key(job)] for job in jobs]
 
 
-def _name(job: RowJob) -> tuple[str, str, str]:
+def _row_key(job: RowJob) -> tuple[str, str, str]:
     return job.place, job.slug, job.shape_id

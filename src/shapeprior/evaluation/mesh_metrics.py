@@ -1,10 +1,8 @@
-"""The metrics of a predicted mesh against a true one: the definitions of docs/conventions.md, section "Metrics".
+"""The metrics of a predicted mesh against a true one, as defined in docs/conventions.md, section "Metrics".
 
-No score is worse than `Metrics.worst`, and none is left out for a fault of the prediction.
-
-How well normals near sharp edges are kept.
-
-Which part of a surface sensors can see.
+Points are drawn on both surfaces and in the volume around them, and `compare_meshes` takes all metrics from these. With
+the positions of a view's sensors, the surface metrics are also taken on the part that the sensors see and on the rest.
+No score is worse than `Metrics.worst`, and no score is left out for a fault of the prediction.
 """
 
 from collections.abc import Callable
@@ -18,6 +16,7 @@ from scipy.spatial import KDTree
 from shapeprior.errors import MeshError
 from shapeprior.evaluation.metrics import (
     COMPLETION_THRESHOLD,
+    EDGE_POINTS,
     FSCORE_05_THRESHOLD,
     FSCORE_1_THRESHOLD,
     FSCORE_2_THRESHOLD,
@@ -28,7 +27,6 @@ from shapeprior.evaluation.metrics import (
     Scores,
     SurfaceMetrics,
 )
-from shapeprior.evaluation.metrics import EDGE_POINTS as POINTS
 from shapeprior.evaluation.point_metrics import (
     abs_cos,
     chamfer_l1_of,
@@ -43,39 +41,46 @@ from shapeprior.geometry.proximity import FaceTree
 from shapeprior.geometry.raycasting import RayScene
 from shapeprior.geometry.sampling import sample_surface
 
-REACH = 0.02
-"""How near to a sharp edge a point counts, in unit-sphere radii."""
+EDGE_DISTANCE = 0.02
+"""Points within this distance of a sharp edge, in unit-sphere radii, count for `edge_normal_deg`."""
+ACCURACY_PERCENTILE = 90.0
+"""Percentile of the distances that `mesh_accuracy` reports (DeepSDF, Park et al. 2019, section 6)."""
+OCCLUSION_TOLERANCE = 1e-3
+"""A point counts as seen if its ray is stopped at most this far before it, in the mesh's unit."""
+
+InsideTest = Callable[[Float[np.ndarray, "points 3"]], Bool[np.ndarray, "points"]]
+"""Tells which points of the unit frame are inside a shape."""
 
 
 @dataclass(frozen=True, eq=False)
 class EdgePoints:
-    """Points of a true surface near its sharp edges, with the surface's unit normals there."""
+    """Points of a true surface near its sharp edges, with the unit normals there."""
 
     points: Float[np.ndarray, "near 3"]
     normals: Float[np.ndarray, "near 3"]
 
     @classmethod
-    def of(cls, true: TriangleMesh, *, seed: int, count: int = POINTS) -> "EdgePoints | None":
-        """Of `count` points drawn by area, those near sharp edges; None if the surface has no such edge."""
-        # trimesh's own normals round differently from ours: where faces bend by exactly 30 degrees (a prism of twelve sides),
-        # ours would find other edges, in 31 of 200 procedural shapes.
+    def of(cls, true: TriangleMesh, *, seed: int, count: int = EDGE_POINTS) -> "EdgePoints | None":
+        """Draw `count` points by area and keep those near sharp edges; returns None if the surface has no such edge."""
+        # trimesh's own normals round differently from ours: where faces bend by exactly 30 degrees (a prism of twelve
+        # sides), ours would find other edges, in 31 of 200 procedural shapes.
         mesh = trimesh.Trimesh(true.vertices, true.faces, process=False)
         sharp = mesh.face_adjacency_edges[np.degrees(mesh.face_adjacency_angles) > SHARP_EDGE_DEG]
         if len(sharp) == 0:
             return None
         a, b = true.vertices[sharp[:, 0]], true.vertices[sharp[:, 1]]
-        steps = np.maximum(np.ceil(np.linalg.norm(b - a, axis=1) / (REACH / 4)), 1).astype(int)
+        steps = np.maximum(np.ceil(np.linalg.norm(b - a, axis=1) / (EDGE_DISTANCE / 4)), 1).astype(int)
         owner = np.repeat(np.arange(len(sharp)), steps + 1)
         share = (np.arange(len(owner)) - np.repeat(np.cumsum(steps + 1) - steps - 1, steps + 1)) / steps[owner]
         on_edges = a[owner] + share[:, None] * (b - a)[owner]
         points, faces = sample_surface(true, count, rng=np.random.default_rng(seed))
-        near = KDTree(on_edges).query(points, distance_upper_bound=REACH)[0] < np.inf
+        near = KDTree(on_edges).query(points, distance_upper_bound=EDGE_DISTANCE)[0] < np.inf
         return cls(points[near], true.face_normals[faces[near]]) if near.any() else None
 
-    def errors(self, found: TriangleMesh, *, seed: int, count: int = 2 * POINTS) -> Float[np.ndarray, "near"]:
-        """Angle in degrees between each point's normal and that of the nearest of `count` points of another surface.
+    def errors(self, found: TriangleMesh, *, seed: int, count: int = 2 * EDGE_POINTS) -> Float[np.ndarray, "near"]:
+        """Return the angle, in degrees, between each point's normal and that of the nearest point on another surface.
 
-        Raises MeshError if that has no area.
+        The nearest point is one of `count` drawn ones. Raises MeshError if that surface has no area.
         """
         others, faces = sample_surface(found, count, rng=np.random.default_rng(seed + 1))
         nearest = KDTree(others).query(self.points)[1]
@@ -84,30 +89,23 @@ class EdgePoints:
 
 
 def edge_normal_error(true: TriangleMesh, found: TriangleMesh, *, seed: int) -> float | None:
-    """Mean of `EdgePoints.errors`, in degrees; None if the true surface has no sharp edge."""
+    """Return the mean of `EdgePoints.errors`, in degrees; None if the true surface has no sharp edge."""
     edges = EdgePoints.of(true, seed=seed)
     return None if edges is None else float(edges.errors(found, seed=seed).mean())
 
 
-ACCURACY_PERCENTILE = 90.0
-"""Of the distances that `mesh_accuracy` is taken from (DeepSDF, Park et al. 2019, section 6)."""
-
-Inside = Callable[[Float[np.ndarray, "points 3"]], Bool[np.ndarray, "points"]]
-"""Which points of the unit frame are inside a shape."""
-
-
 @dataclass(frozen=True, kw_only=True, eq=False)
 class TruePoints:
-    """What a true surface is compared on: drawn once from the seed, whatever is predicted."""
+    """The points of a true surface that predictions are compared with. They depend on the seed alone."""
 
     mesh: TriangleMesh
     points: Float[np.ndarray, "points 3"]
     normals: Float[np.ndarray, "points 3"]
     edges: EdgePoints | None
     seen: Bool[np.ndarray, "points"] | None
-    """Which points the sensors see; None if there are no sensors."""
+    """Mask of the points that the sensors see; None without sensors."""
     edges_seen: Bool[np.ndarray, "near"] | None
-    """The same of the points near edges."""
+    """The same mask for the points near edges."""
 
     @classmethod
     def draw(
@@ -118,8 +116,9 @@ class TruePoints:
         config: MetricsConfig,
         origins_unit: Float[np.ndarray, "sensors 3"] | None = None,
     ) -> "TruePoints":
-        """Draw the points; `origins_unit` are the places of the sensors of a partial view."""
-        points, face = sample_surface(mesh, config.surface_points, rng=_streams(seed)[1])
+        """Draw the points; `origins_unit` are the positions of a partial view's sensors."""
+        _, rng_true, _ = _generators(seed)
+        points, face = sample_surface(mesh, config.surface_points, rng=rng_true)
         edges = EdgePoints.of(mesh, seed=seed, count=config.edge_points)
         seen = edges_seen = None
         if origins_unit is not None:
@@ -130,45 +129,55 @@ class TruePoints:
         )
 
     def worst(self) -> Scores:
-        """The scores of a shape that could not be reconstructed: the worst, wherever the true surface has what is measured."""
+        """Return the worst value of every metric that the true shape has: the scores of a failed reconstruction."""
 
-        def part(seen: bool) -> SurfaceMetrics | None:
+        def worst_on(seen: bool) -> SurfaceMetrics | None:
             if self.seen is None or not np.any(self.seen == seen):
                 return None
             has_edges = self.edges_seen is not None and bool(np.any(self.edges_seen == seen))
             return SurfaceMetrics.worst_surface(edges=has_edges)
 
-        return Scores(whole=Metrics.worst(edges=self.edges is not None), seen=part(True), unseen=part(False))
+        return Scores(whole=Metrics.worst(edges=self.edges is not None), seen=worst_on(True), unseen=worst_on(False))
 
 
 def compare_meshes(
     predicted: TriangleMesh,
     true: TriangleMesh,
     *,
-    inside_predicted: Inside,
-    inside_true: Inside,
+    inside_predicted: InsideTest,
+    inside_true: InsideTest,
     seed: int,
     config: MetricsConfig,
     origins_unit: Float[np.ndarray, "sensors 3"] | None = None,
 ) -> Scores:
-    """All metrics of a predicted mesh against the true one, both in the unit frame of the true shape.
+    """Return all metrics of a predicted mesh against the true one, both in the unit frame of the true shape.
 
-    `inside_predicted` and `inside_true` decide the volumes, since a true mesh need not be closed. The sets of points are drawn
-    independently from `seed`, so equal meshes do not score a distance of 0: two independent draws of the same surface are about
-    half the spacing of the points apart. With the places of a view's sensors, those of the surface that are distances or angles
-    are also measured on the true points that they see and on the others; a predicted point belongs to the part of its nearest true
-    point, and where none belongs to a part, what is measured from the prediction has its worst value there.
+    The points on the two surfaces are drawn independently, so equal meshes do not score a distance of 0: two draws of
+    the same surface are about half the spacing of the points apart. With `origins_unit`, the metrics of the surface are
+    also taken on the true points that the sensors see, and on the others. A predicted point belongs to the part of its
+    nearest true point. If no predicted point belongs to a part, everything measured from the prediction has its worst
+    value there.
 
-    Raises MeshError if the predicted mesh has no faces, no area or a vertex that is not finite; the caller scores such a
-    prediction as `TruePoints.worst`.
+    Args:
+        predicted: The predicted mesh.
+        true: The true mesh, which need not be closed.
+        inside_predicted: The inside of the predicted shape, for volumes.
+        inside_true: The inside of the true shape.
+        seed: Seed of all points.
+        config: How many points are drawn.
+        origins_unit: Positions of the sensors of a partial view.
+
+    Raises:
+        MeshError: If the predicted mesh has no faces, no area or a vertex that is not finite. Callers score such a
+            prediction as `TruePoints.worst`.
     """
     require_surface(predicted)
     truth = TruePoints.draw(true, seed=seed, config=config, origins_unit=origins_unit)
-    return compare_with(predicted, truth, inside_predicted, inside_true, seed=seed, config=config)
+    return compare_with_points(predicted, truth, inside_predicted, inside_true, seed=seed, config=config)
 
 
 def require_surface(predicted: TriangleMesh) -> None:
-    """Raise MeshError, with the reason, for a prediction that is no surface."""
+    """Raise MeshError if a predicted mesh has no faces or vertices that are not finite."""
     if len(predicted.faces) == 0:
         raise MeshError("the predicted mesh is empty: 0 faces; expected a surface")
     used = predicted.vertices[np.unique(predicted.faces)]
@@ -177,39 +186,44 @@ def require_surface(predicted: TriangleMesh) -> None:
         raise MeshError(f"the predicted mesh has {bad} of {len(used)} vertices that are NaN or infinite; expected none")
 
 
-def compare_with(
+def compare_with_points(
     predicted: TriangleMesh,
     truth: TruePoints,
-    inside_predicted: Inside,
-    inside_true: Inside,
+    inside_predicted: InsideTest,
+    inside_true: InsideTest,
     *,
     seed: int,
     config: MetricsConfig,
 ) -> Scores:
-    """`compare_meshes` with a true surface whose points are drawn already, by the same seed and config."""
-    rng_predicted, _, rng_volume = _streams(seed)
-    match = _Match.of(predicted, truth, rng=rng_predicted, seed=seed, config=config)
+    """Do the same as `compare_meshes` with true points that were drawn with the same seed and config."""
+    rng_predicted, _, rng_volume = _generators(seed)
+    matches = _NearestMatches.of(predicted, truth, rng=rng_predicted, seed=seed, config=config)
     corners = np.concatenate([predicted.bounds, truth.mesh.bounds])
     low, high = corners.min(axis=0), corners.max(axis=0)
     volume = low + (high - low) * rng_volume.random((config.volume_points, 3))
     count = min(config.emd_points, config.surface_points)
     whole = Metrics(
-        **vars(match.scores(None, truth)),
+        **vars(matches.scores(None, truth)),
         iou=intersection_over_union(inside_predicted(volume), inside_true(volume)),
-        emd=_bounded("emd", earth_movers_distance(match.points[:count], truth.points[:count])),
+        emd=_bounded("emd", earth_movers_distance(matches.points[:count], truth.points[:count])),
     )
 
-    def part(seen: bool) -> SurfaceMetrics | None:
+    def scores_on(seen: bool) -> SurfaceMetrics | None:
         if truth.seen is None or not np.any(truth.seen == seen):
             return None
-        return match.scores(seen, truth)
+        return matches.scores(seen, truth)
 
-    return Scores(whole=whole, seen=part(True), unseen=part(False))
+    return Scores(whole=whole, seen=scores_on(True), unseen=scores_on(False))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class _Match:
-    """Distances and angles between predicted and true points, point by point."""
+class _NearestMatches:
+    """The nearest neighbours between predicted and true points.
+
+    "forward" goes from each predicted point to the truth, "backward" from each true point to the prediction. The
+    distances are to the nearest point of the other set, those with `_mesh` to the other mesh itself, and `_cos` is the
+    absolute cosine between the normals of nearest points.
+    """
 
     points: Float[np.ndarray, "points 3"]
     nearest_true: Int[np.ndarray, "points"]
@@ -224,7 +238,7 @@ class _Match:
     @classmethod
     def of(
         cls, predicted: TriangleMesh, truth: TruePoints, *, rng: np.random.Generator, seed: int, config: MetricsConfig
-    ) -> "_Match":
+    ) -> "_NearestMatches":
         points, face = sample_surface(predicted, config.surface_points, rng=rng)
         normals = predicted.face_normals[face]
         forward, to_true = KDTree(truth.points).query(points)
@@ -245,31 +259,36 @@ class _Match:
         )
 
     def scores(self, seen: bool | None, truth: TruePoints) -> SurfaceMetrics:
-        """The metrics of the surface on the seen part, the unseen one, or the whole (None)."""
-        here = np.ones(len(truth.points), dtype=bool) if seen is None or truth.seen is None else truth.seen == seen
-        there = here[self.nearest_true]
-        # Nothing predicted there is no reason to look only at the other direction.
-        nothing = not there.any()
-        far, crossed = np.array([WORST_DISTANCE]), np.zeros(1)
-        forward, forward_mesh = (far, far) if nothing else (self.forward[there], self.forward_mesh[there])
-        forward_cos = crossed if nothing else self.forward_cos[there]
-        backward = self.backward[here]
-        errors = self.edge_errors
+        """Return the surface metrics on the seen part (True), the unseen part (False) or the whole surface (None)."""
+        true_in_part = (
+            np.ones(len(truth.points), dtype=bool) if seen is None or truth.seen is None else truth.seen == seen
+        )
+        predicted_in_part = true_in_part[self.nearest_true]
+        if predicted_in_part.any():
+            forward, forward_mesh = self.forward[predicted_in_part], self.forward_mesh[predicted_in_part]
+            forward_cos = self.forward_cos[predicted_in_part]
+        else:
+            # A prediction that leaves the part out must not profit from it: the direction from the prediction scores
+            # worst.
+            forward = forward_mesh = np.array([WORST_DISTANCE])
+            forward_cos = np.zeros(1)
+        backward = self.backward[true_in_part]
+        edge_errors = self.edge_errors
         if seen is not None and truth.edges_seen is not None:
-            errors = errors[truth.edges_seen == seen]
+            edge_errors = edge_errors[truth.edges_seen == seen]
         found = {
             "chamfer_l1": chamfer_l1_of(forward, backward),
             "chamfer_l2_x1000": chamfer_l2_x1000_of(forward, backward),
             "fscore_05": fscore_of(forward, backward, FSCORE_05_THRESHOLD),
             "fscore_1": fscore_of(forward, backward, FSCORE_1_THRESHOLD),
             "fscore_2": fscore_of(forward, backward, FSCORE_2_THRESHOLD),
-            "normal_consistency": float(0.5 * (forward_cos.mean() + self.backward_cos[here].mean())),
+            "normal_consistency": float(0.5 * (forward_cos.mean() + self.backward_cos[true_in_part].mean())),
             "mesh_accuracy": float(np.percentile(forward_mesh, ACCURACY_PERCENTILE)),
-            "mesh_completion": float((self.backward_mesh[here] <= COMPLETION_THRESHOLD).mean()),
+            "mesh_completion": float((self.backward_mesh[true_in_part] <= COMPLETION_THRESHOLD).mean()),
         }
         return SurfaceMetrics(
             **{name: _bounded(name, value) for name, value in found.items()},
-            edge_normal_deg=_bounded("edge_normal_deg", float(errors.mean())) if len(errors) else None,
+            edge_normal_deg=_bounded("edge_normal_deg", float(edge_errors.mean())) if len(edge_errors) else None,
         )
 
 
@@ -277,30 +296,26 @@ def _bounded(name: str, value: float) -> float:
     return METRIC_DEFINITIONS[name].bounded(value)
 
 
-def _streams(seed: int) -> list[np.random.Generator]:
-    """Sources of chance of the predicted surface, the true one and the volume."""
+def _generators(seed: int) -> list[np.random.Generator]:
+    """Return independent generators for the points of the predicted surface, the true surface and the volume."""
     return [np.random.default_rng(stream) for stream in np.random.SeedSequence(seed).spawn(3)]
-
-
-SEEN_TOLERANCE = 1e-3
-"""How far before a point its ray may be stopped, in the mesh's unit: what lies closer hides nothing."""
 
 
 def visible_from(
     mesh: TriangleMesh, points: Float[np.ndarray, "points 3"], origins: Float[np.ndarray, "sensors 3"]
 ) -> Bool[np.ndarray, "points"]:
-    """Which points of a mesh's surface at least one sensor sees: no face stops the ray from it to the point.
+    """Return the mask of the points on a mesh's surface that at least one sensor sees, with no face in between.
 
-    This is decided on the true surface alone. What a sensor's noise, holes or pixels make of the view changes nothing, so that
-    the parts are the same at every sensor level.
+    Only the true surface decides this. A sensor's noise, holes and pixels change nothing, so the parts are the same at
+    every level of the sensor model.
     """
     scene = RayScene(mesh)
     seen = np.zeros(len(points), dtype=bool)
     for origin in origins:
-        ways = points - origin
-        length = np.linalg.norm(ways, axis=1)
+        rays = points - origin
+        length = np.linalg.norm(rays, axis=1)
         asked = ~seen & (length > 0.0)
-        distance, _ = scene.first_hit(np.broadcast_to(origin, ways.shape)[asked], ways[asked])
-        # A ray that slips past the face it was aimed at met nothing before it.
-        seen[asked] = distance >= length[asked] - SEEN_TOLERANCE
+        distance, _ = scene.first_hit(np.broadcast_to(origin, rays.shape)[asked], rays[asked])
+        # A ray that slips past the face it was aimed at has an infinite distance: nothing stopped it before.
+        seen[asked] = distance >= length[asked] - OCCLUSION_TOLERANCE
     return seen

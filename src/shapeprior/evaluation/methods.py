@@ -1,4 +1,5 @@
-"""The methods that an evaluation compares: the prior, other priors, and the baselines, each from the same view or shape."""
+"""The methods that an evaluation compares: priors and baselines. All of them predict from the same view or the same
+shape."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,12 +12,11 @@ from shapeprior.completion.encoding import EncodeConfig, encode_samples
 from shapeprior.completion.prior import ShapePrior
 from shapeprior.completion.registry import loaded
 from shapeprior.datasets.dataset import Dataset
-from shapeprior.datasets.prepare_mesh import shape_rng
 from shapeprior.errors import ConfigError
 from shapeprior.evaluation.baselines import (
-    CELLS,
-    DEPTH,
-    INSTALL,
+    GRID_CELLS,
+    POISSON_DEPTH,
+    POISSON_INSTALL,
     GridField,
     LinearModel,
     ViewEvidence,
@@ -26,36 +26,33 @@ from shapeprior.evaluation.baselines import (
     screened_poisson,
     upper_bound,
 )
-from shapeprior.evaluation.config import BaselineName, EvaluateConfig, Task
+from shapeprior.evaluation.config import UPPER_BOUND_METHOD, BaselineName, EvaluateConfig, Task
 from shapeprior.evaluation.ground_truth import GroundTruth, ShapeView
 from shapeprior.evaluation.training_grids import TrainingGrids
 from shapeprior.geometry.mesh import TriangleMesh
-from shapeprior.geometry.sampling import cell_centers
+from shapeprior.geometry.sampling import cell_centers, shape_rng
 from shapeprior.geometry.transforms import Similarity
-
-PRIOR_METHOD = "shapeprior"
-"""The name of the prior under evaluation among the methods."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Baseline:
-    """A method that is no prior."""
+    """The description of a baseline."""
 
     name: str
-    """As the report has it."""
+    """Its name in the report."""
     text: str
-    """What it does, in a sentence."""
+    """What it does, for the report."""
     tasks: tuple[Task, ...]
-    """Where it can be run."""
+    """Tasks that it can do."""
     needs_training: bool
-    """Whether it knows the training shapes."""
+    """Whether it uses the training shapes."""
 
 
 BASELINES: Mapping[BaselineName, Baseline] = {
     "mean": Baseline(
         name="mean shape",
-        text="the mean of the training shapes' signed distances, clamped at 0.2, on a 48³ grid, at the level that holds their mean "
-        "volume; the same for every view",
+        text="the mean of the training shapes' signed distances, clamped at 0.2, on a 48³ grid, at the level that "
+        "holds their mean volume; the same for every view",
         tasks=("full", "view"),
         needs_training=True,
     ),
@@ -67,19 +64,20 @@ BASELINES: Mapping[BaselineName, Baseline] = {
     ),
     "pca": Baseline(
         name="PCA",
-        text="up to 64 principal components of the training shapes' signed distances, clamped at 0.2, on a 48³ grid; view: "
-        "regularised least squares on visible points and free space; full: projection of the true signed distance",
+        text="up to 64 principal components of the training shapes' signed distances, clamped at 0.2, on a 48³ grid; "
+        "view: regularised least squares on visible points and free space; "
+        "full: projection of the true signed distance",
         tasks=("full", "view"),
         needs_training=True,
     ),
     "poisson": Baseline(
         name="screened Poisson",
-        text=f"screened Poisson surface of the visible points (Open3D, depth {DEPTH}); borders closed by fans",
+        text=f"screened Poisson surface of the visible points (Open3D, depth {POISSON_DEPTH}); borders closed by fans",
         tasks=("view",),
         needs_training=False,
     ),
     "upper": Baseline(
-        name="upper bound",
+        name=UPPER_BOUND_METHOD,
         text="mesh of the true signed distance at the same resolution: what no method on this grid can exceed by much",
         tasks=("full", "view"),
         needs_training=False,
@@ -89,18 +87,18 @@ BASELINES: Mapping[BaselineName, Baseline] = {
 
 @dataclass(frozen=True, kw_only=True)
 class PlacementDifference:
-    """How far a placement that was found is from the true one."""
+    """The difference between an estimated placement and the true one."""
 
     turn_deg: float
-    """Angle between them."""
+    """Angle of the rotation between them, in degrees."""
     scale: float
-    """The found size of the object as a multiple of the true one."""
+    """Estimated size of the object as a multiple of the true one."""
     offset: float
-    """Distance of the origin of the found unit frame from the true one's, in true unit-sphere radii."""
+    """Distance between the origins of the estimated and the true unit frame, in radii of the true unit sphere."""
 
     @classmethod
     def between(cls, T_unit_world: Similarity, T_world_unit: Similarity) -> "PlacementDifference":
-        """Of what was found, and the inverse of the truth."""
+        """Compare an estimated `T_unit_world` with the true `T_world_unit`."""
         T_unit_found = T_world_unit.inverse() @ T_unit_world.inverse()
         cosine = np.clip((np.trace(T_unit_found.rotation) - 1.0) / 2.0, -1.0, 1.0)
         return cls(
@@ -112,33 +110,33 @@ class PlacementDifference:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Prediction:
-    """A method's mesh."""
+    """The mesh that a method predicts, and what a prior says of it."""
 
     mesh_unit: TriangleMesh
     """In the unit frame of the true shape."""
     verdict: str | None = None
-    """What the prior itself says of it (`shapeprior.completion.estimate`)."""
+    """The prior's own verdict (`shapeprior.completion.estimate`)."""
     explained: float | None = None
-    """Share of the observed points that it explains, by the prior's own field."""
+    """Share of the observed points that the prior's fit explains, by its own field."""
     placement: PlacementDifference | None = None
-    """Where the prior had to find it."""
+    """Error of the placement, where the prior had to estimate it."""
 
 
 def not_run(baseline: BaselineName) -> str | None:
-    """Why a baseline cannot be run here, and what makes it run; None if it can."""
+    """Return why a baseline cannot be run here and how to install what it lacks, or None if it can be run."""
     if baseline == "poisson" and not has_poisson():
-        return f"not run: {INSTALL}"
+        return f"not run: {POISSON_INSTALL}"
     return None
 
 
 def require_runnable(config: EvaluateConfig) -> None:
-    """Raise ConfigError for a baseline that was asked for and cannot be run."""
+    """Raise ConfigError for a requested baseline that cannot be run."""
     for baseline in config.baselines or ():
         reason = not_run(baseline)
         if reason:
             raise ConfigError(
-                f"baseline {baseline}: {reason.removeprefix('not run: ')} is needed; expected its library; install it, or leave "
-                "the baseline out"
+                f"baseline {baseline}: {reason.removeprefix('not run: ')} is needed; expected its library; "
+                "install it, or leave the baseline out"
             )
 
 
@@ -151,11 +149,11 @@ def predict_by_prior(
     config: EvaluateConfig,
     seed: int,
 ) -> Prediction:
-    """What a trained prior makes of a shape. Raises CompletionError, ScanError or DatasetError."""
+    """Predict a shape by a trained prior. Raises CompletionError, ScanError or DatasetError."""
     prior = loaded(prior)
     if view is not None:
         return _complete(prior, shape_id, view, config, seed)
-    code = prior.code(shape_id) if task == "codes" else _encoded(prior, data, shape_id, seed)
+    code = prior.code(shape_id) if task == "codes" else _encode(prior, data, shape_id, seed)
     return Prediction(mesh_unit=prior.extract(code, resolution=config.resolution))
 
 
@@ -167,7 +165,10 @@ def predict_by_baseline(
     resolution: int,
     seed: int,
 ) -> Prediction:
-    """What a baseline makes of a view or of a whole shape (None). Raises CompletionError, MeshError or ConfigError."""
+    """Predict a shape by a baseline, from a view or, where `view` is None, from the whole shape.
+
+    Raises CompletionError, MeshError or ConfigError.
+    """
     if baseline == "upper":
         return Prediction(mesh_unit=upper_bound(truth.distance, resolution=resolution))
     if baseline == "poisson":
@@ -180,31 +181,35 @@ def predict_by_baseline(
         assert view is not None
         row = nearest_training_shape(training.grids(), ViewEvidence.of(view.observation, seed=seed))
         return Prediction(mesh_unit=training.mesh(row, resolution=resolution))
-    return Prediction(mesh_unit=_linear(training.model(), truth, view, seed).mesh(resolution))
+    return Prediction(mesh_unit=_fit_linear_model(training.model(), truth, view, seed).mesh(resolution))
 
 
 def _complete(prior: ShapePrior, shape_id: str, view: ShapeView, config: EvaluateConfig, seed: int) -> Prediction:
     if config.placement == "known":
-        done = prior.complete(
+        completion = prior.complete(
             view.observation, T_unit_world=Similarity.identity(), seed=seed, resolution=config.resolution
         )
-        mesh, placement = done.mesh, None
+        mesh, placement = completion.mesh, None
     else:
-        moved, T_world_unit = view.transformed(config.placement, rng=shape_rng(seed, f"{shape_id} placement"))
-        done = prior.complete(moved, placement=config.placement, seed=seed, resolution=config.resolution)
-        mesh = TriangleMesh(vertices=T_world_unit.inverse().apply(done.mesh.vertices), faces=done.mesh.faces)
-        placement = PlacementDifference.between(done.T_unit_world, T_world_unit)
-    return Prediction(mesh_unit=mesh, verdict=done.verdict.kind, explained=done.explained, placement=placement)
+        observation, T_world_unit = view.transformed(config.placement, rng=shape_rng(seed, f"{shape_id} placement"))
+        completion = prior.complete(observation, placement=config.placement, seed=seed, resolution=config.resolution)
+        mesh = TriangleMesh(
+            vertices=T_world_unit.inverse().apply(completion.mesh.vertices), faces=completion.mesh.faces
+        )
+        placement = PlacementDifference.between(completion.T_unit_world, T_world_unit)
+    return Prediction(
+        mesh_unit=mesh, verdict=completion.verdict.kind, explained=completion.explained, placement=placement
+    )
 
 
-def _encoded(prior: ShapePrior, data: Dataset, shape_id: str, seed: int) -> Float[torch.Tensor, "code"]:
+def _encode(prior: ShapePrior, data: Dataset, shape_id: str, seed: int) -> Float[torch.Tensor, "code"]:
     samples = data.samples(shape_id)
     points, sdf = (torch.from_numpy(np.float32(part))[None] for part in (samples.points_unit, samples.sdf))
     clamp = prior.config.train.clamp
     return encode_samples(prior.decoder, prior.space, points, sdf, clamp=clamp, config=EncodeConfig(), seed=seed)[0]
 
 
-def _linear(model: LinearModel, truth: GroundTruth, view: ShapeView | None, seed: int) -> GridField:
+def _fit_linear_model(model: LinearModel, truth: GroundTruth, view: ShapeView | None, seed: int) -> GridField:
     if view is None:
-        return model.field(model.project(truth.distance(cell_centers(CELLS))))
+        return model.field(model.project(truth.distance(cell_centers(GRID_CELLS))))
     return model.field(model.fit_view(ViewEvidence.of(view.observation, seed=seed)))

@@ -1,8 +1,7 @@
-"""How well one shape matches another: the scores, and how many points they are taken from.
+"""The metrics of a predicted shape: their definitions, and the classes that hold the scores.
 
-All lengths are radii of the unit sphere, in the unit frame of the true shape (docs/conventions.md, section "Metrics").
-
-What each metric means, which way it is better, and what a shape that could not be reconstructed scores.
+All lengths are in radii of the unit sphere, in the unit frame of the true shape (docs/conventions.md, section
+"Metrics"). Each metric has a worst value, which is the score of a shape that could not be reconstructed.
 """
 
 from collections.abc import Sequence
@@ -26,28 +25,33 @@ COMPLETION_THRESHOLD = 0.01
 """Distance within which a true point counts as reproduced by `mesh_completion` (DeepSDF's Δ)."""
 
 WORST_DISTANCE = 2.0
-"""Two points of the unit sphere are at most so far apart, in radii."""
+"""The largest distance between two points of the unit sphere, in radii."""
+
+EDGE_POINTS = 40_000
+"""Points drawn on the true surface to measure normals near sharp edges; twice as many are drawn on the predicted
+one."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class MetricDefinition:
-    """What one number of `shapeprior.evaluation.metrics.Metrics` means."""
+    """The definition of one metric."""
 
     name: str
     """The field of `Metrics`."""
     text: str
-    """P and T are points of the predicted and the true surface; d(P→T) is the distance of each point of P to the nearest of T."""
+    """The definition in words. P and T are points of the predicted and the true surface, and d(P→T) is the distance
+    from each point of P to the nearest point of T."""
     unit: str
     """Unit of the number."""
     better: Literal["lower", "higher"]
-    """Which way a match is better."""
+    """Whether lower or higher values are better."""
     worst: float
-    """The score of a shape that could not be reconstructed; no shape scores worse."""
+    """The score of a shape that could not be reconstructed. No shape scores worse."""
     split: bool = True
-    """Whether it is also reported for the seen and the unseen part of the true surface."""
+    """Whether the metric is also reported for the seen and the unseen part of the true surface."""
 
     def bounded(self, value: float) -> float:
-        """The value, or the worst one if it is worse or no number: a failure must never be better than a bad shape."""
+        """Return the value, or the worst one if it is worse or NaN: a bad shape must never score below a failure."""
         if self.better == "lower":
             return value if value <= self.worst else self.worst
         return value if value >= self.worst else self.worst
@@ -136,19 +140,15 @@ _DEFINITIONS = (
 )
 
 METRIC_DEFINITIONS: dict[str, MetricDefinition] = {definition.name: definition for definition in _DEFINITIONS}
-"""By the name of the field of `Metrics`, in its order."""
+"""The definitions by name, which is the name of a field of `Metrics`."""
 
 SPLIT_METRICS = tuple(name for name, definition in METRIC_DEFINITIONS.items() if definition.split)
-"""Those that are also reported for the seen and the unseen part."""
-
-
-EDGE_POINTS = 40_000
-"""Points that are drawn on the true surface; twice as many on the other."""
+"""Names of the metrics that are also reported for the seen and the unseen part."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SurfaceMetrics:
-    """The scores of a predicted surface on the whole true one or a part of it; `METRIC_DEFINITIONS` says what each means."""
+    """The scores on the whole true surface or a part of it, as defined in `METRIC_DEFINITIONS`."""
 
     chamfer_l1: float
     """Unit-sphere radii."""
@@ -171,14 +171,17 @@ class SurfaceMetrics:
 
     @classmethod
     def worst_surface(cls, *, edges: bool) -> "SurfaceMetrics":
-        """What a shape that could not be reconstructed scores; `edges` says whether the true surface has sharp ones there."""
+        """Return the scores of a shape that could not be reconstructed.
+
+        `edges` tells whether this part of the true surface has sharp edges.
+        """
         found = {field.name: METRIC_DEFINITIONS[field.name].worst for field in fields(SurfaceMetrics)}
         return SurfaceMetrics(**{**found, "edge_normal_deg": found["edge_normal_deg"] if edges else None})
 
 
 @dataclass(frozen=True, kw_only=True)
 class Metrics(SurfaceMetrics):
-    """The scores of one predicted shape."""
+    """The scores of one predicted shape, as defined in `METRIC_DEFINITIONS`."""
 
     iou: float
     """0 to 1."""
@@ -187,40 +190,41 @@ class Metrics(SurfaceMetrics):
 
     @classmethod
     def worst(cls, *, edges: bool = True) -> "Metrics":
-        """What a shape that could not be reconstructed scores; means and medians include it."""
+        """Return the scores of a shape that could not be reconstructed; means and medians include them."""
         found = {name: definition.worst for name, definition in METRIC_DEFINITIONS.items()}
         return cls(**{**found, "edge_normal_deg": found["edge_normal_deg"] if edges else None})
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scores:
-    """Metrics of one predicted shape, also on the part of the true surface that the sensors could see and on the rest."""
+    """The scores of one predicted shape: on the whole surface, on the part that the sensors see, and on the rest."""
 
     whole: Metrics
     seen: SurfaceMetrics | None = None
-    """None where there was no view, or the true surface has no such part."""
+    """None without a view, or if the true surface has no such part. The same holds for `unseen`."""
     unseen: SurfaceMetrics | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class MetricsConfig:
-    """How many points `compare_meshes` draws."""
+    """How many points `shapeprior.evaluation.mesh_metrics.compare_meshes` draws."""
 
     surface_points: int = 30_000
-    """Points on each of the two surfaces."""
+    """Points drawn on each of the two surfaces."""
     volume_points: int = 100_000
-    """Points in the bounding box of both shapes, for the intersection over union."""
+    """Points drawn in the bounding box of both shapes, for the intersection over union."""
     edge_points: int = EDGE_POINTS
-    """Points on the true surface of which those near sharp edges count for `edge_normal_deg`; twice as many on the predicted."""
+    """Points drawn on the true surface for `edge_normal_deg`, which uses those near sharp edges. Twice as many are
+    drawn on the predicted surface."""
     emd_points: int = 512
-    """Points on each surface for `emd`, the first of `surface_points`."""
+    """Points of each surface for `emd`: the first ones of `surface_points`."""
 
     def __post_init__(self) -> None:
         check_numbers(self, at_least_one=("surface_points", "volume_points", "edge_points", "emd_points"))
 
 
 def mean_metrics(rows: Sequence[Metrics]) -> dict[str, float | None]:
-    """The mean of each metric by name; of those that not every true shape has, over the shapes that have it, None if none has.
+    """Return the mean of each metric by name, over the shapes that have it; None if no shape has it.
 
     Raises ValueError if there are no rows.
     """

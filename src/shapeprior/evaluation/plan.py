@@ -1,4 +1,5 @@
-"""What an evaluation will do: which methods on which shapes, one job a row, in the order of the report."""
+"""The plan of an evaluation: the shapes of each task, the methods, and one job for each row, in the order of the
+report."""
 
 import hashlib
 import json
@@ -15,17 +16,19 @@ from shapeprior.datasets.dataset import Dataset
 from shapeprior.datasets.manifest import ShapeRecord
 from shapeprior.datasets.mesh_source import shape_ids
 from shapeprior.errors import DatasetError
-from shapeprior.evaluation.config import BaselineName, Condition, EvaluateConfig, Task, evenly
-from shapeprior.evaluation.methods import BASELINES, PRIOR_METHOD, not_run
+from shapeprior.evaluation.config import PRIOR_METHOD, BaselineName, Condition, EvaluateConfig, Task
+from shapeprior.evaluation.methods import BASELINES, not_run
 from shapeprior.evaluation.metrics import METRIC_DEFINITIONS
 from shapeprior.evaluation.result_files import training_log
 from shapeprior.evaluation.row import RowJob
 from shapeprior.evaluation.training_grids import TrainingGrids, training_grids
+from shapeprior.geometry.sampling import select_evenly
 from shapeprior.io.store import LocalStore
 from shapeprior.parallel.runner import JobRunner
 
 ROW_FORMAT = 2
-"""Raised when rows mean something else, so that those of earlier versions are made again."""
+"""Part of every row's key. Raise it when the meaning of rows changes, so that rows of earlier versions are computed
+again."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -33,30 +36,31 @@ class PlannedMethod:
     """A method of one evaluation."""
 
     name: str
-    """As the report has it."""
+    """Its name in the report."""
     text: str
-    """What it is."""
+    """Its description in the report."""
     tasks: tuple[Task, ...]
-    """Of those that were asked for, the ones that it does."""
+    """The requested tasks that it can do."""
     baseline: BaselineName | None = None
-    """Which baseline; None for a prior."""
+    """The baseline's name; None for a prior."""
     prior: ShapePrior | str | None = None
-    """The prior, or how to load it; None for a baseline."""
+    """The prior itself, or the name by which worker processes load it; None for a baseline."""
     known: frozenset[str] = frozenset()
-    """Ids of the shapes that the prior has codes of."""
+    """Ids of the shapes that the prior has codes for."""
     digest: str = ""
-    """Of the prior's numbers, or of the training shapes that the baseline knows."""
+    """Hash of the prior, or of the training shapes that the baseline knows."""
     training: TrainingGrids | None = None
+    """The training shapes, for a baseline that knows them."""
     not_run: str | None = None
-    """Why it is not run."""
+    """Why it is not run; None if it is."""
 
 
 def planned_shapes(data: Dataset, prior: ShapePrior, config: EvaluateConfig) -> dict[Task, list[ShapeRecord]]:
-    """The shapes of each task. Raises DatasetError if there is none, or none has a mesh."""
+    """Return the shapes of each task. Raises DatasetError if there are none, or none of them has a mesh."""
     split, known = data.split(config.split), set(prior.config.shape_ids)
-    unseen = evenly(split, config.max_shapes)
+    unseen = select_evenly(split, config.max_shapes)
     trained = [shape for shape in data.split("train") if shape.id in known]
-    trained = evenly(trained, config.max_shapes or max(1, len(split)))
+    trained = select_evenly(trained, config.max_shapes or max(1, len(split)))
     shapes: dict[Task, list[ShapeRecord]] = {task: trained if task == "codes" else unseen for task in config.tasks}
     if not unseen and set(config.tasks) != {"codes"}:
         raise DatasetError(
@@ -64,13 +68,14 @@ def planned_shapes(data: Dataset, prior: ShapePrior, config: EvaluateConfig) -> 
         )
     if not any(shapes.values()):
         raise DatasetError(
-            f"{data.root}: none of the prior's {len(known)} training shapes in split 'train'; expected the data set that it was "
-            "trained on, for the task codes"
+            f"{data.root}: none of the prior's {len(known)} training shapes in split 'train'; expected the "
+            "data set that it was trained on, for the task codes"
         )
     if all(shape.mesh_sha256 is None for found in shapes.values() for shape in found):
         raise DatasetError(
-            f"{data.root}: {len(unseen)} shapes of split '{config.split}' and no mesh, only samples that were made elsewhere; "
-            "expected meshes, to take views of and to score against; evaluate on a data set prepared from meshes"
+            f"{data.root}: {len(unseen)} shapes of split '{config.split}' and no mesh, only samples that were "
+            "made elsewhere; expected meshes, to take views of and to score against; "
+            "evaluate on a data set prepared from meshes"
         )
     return shapes
 
@@ -85,25 +90,35 @@ def planned_methods(
     against: Sequence[str | os.PathLike[str]],
     runner: JobRunner,
 ) -> list[PlannedMethod]:
-    """The prior, the other ones, and the baselines, those that cannot be run too; `source` is how a worker gets the prior.
+    """Return the methods of an evaluation: priors, and baselines with those that cannot be run.
 
-    What baselines know of the training shapes is made by `runner`, once. Raises CheckpointError for what is no prior.
+    Args:
+        prior: The prior under evaluation.
+        source: The prior itself, or the name by which worker processes load it.
+        data: The data set.
+        out: The report's folder, where the baselines' view of the training shapes is kept.
+        config: The settings.
+        against: Run folders or names of other priors.
+        runner: Does the work of preparing the training shapes.
+
+    Raises:
+        CheckpointError: If one of `against` is no prior.
     """
-    methods = [_of_prior(PRIOR_METHOD, prior, source, config, data)]
+    methods = [_prior_method(PRIOR_METHOD, prior, source, config, data)]
     taken = [PRIOR_METHOD, *(baseline.name for baseline in BASELINES.values())]
     stems = [Path(path).name or "prior" for path in against]
     for name, path in zip(shape_ids(stems, taken=taken), against, strict=True):
-        methods.append(_of_prior(name, load(path), os.fspath(path), config, data))
+        methods.append(_prior_method(name, load(path), os.fspath(path), config, data))
     every: tuple[BaselineName, ...] = get_args(BaselineName)
     chosen = every if config.baselines is None else config.baselines
     wanted: list[BaselineName] = [name for name in chosen if set(BASELINES[name].tasks) & set(config.tasks)]
     training = None
     if any(BASELINES[name].needs_training for name in wanted):
         training = training_grids(
-            out / "work", whole_paths(data), prior, source,
+            out / "work", with_absolute_root(data), prior, source,
             digest=methods[0].digest, count=config.training_shapes, runner=runner,
         )  # fmt: skip
-    return methods + [_of_baseline(name, training, config) for name in wanted]
+    return methods + [_baseline_method(name, training, config) for name in wanted]
 
 
 def planned_jobs(
@@ -114,27 +129,27 @@ def planned_jobs(
     config: EvaluateConfig,
     seed: int,
 ) -> list[RowJob]:
-    """One job a row. Methods of one shape and condition follow each other, since they share the truth and the view."""
-    bare = replace(whole_paths(data), shapes=(), refused=())
+    """Return one job for each row. The methods of a shape and condition are in sequence, since they share its view."""
+    without_shapes = replace(with_absolute_root(data), shapes=(), refused=())
     jobs = []
     for task, records in shapes.items():
         for record in records:
-            alone = replace(bare, shapes=(record,))
+            shape_alone = replace(without_shapes, shapes=(record,))
             for condition in config.conditions(task):
                 for method in methods:
                     able = task in method.tasks and method.not_run is None
                     if able and (task != "codes" or record.id in method.known):
-                        jobs.append(_job(method, alone, task, condition, out, config, seed))
+                        jobs.append(_job(method, shape_alone, task, condition, out, config, seed))
     return jobs
 
 
-def whole_paths(data: Dataset) -> Dataset:
-    """The same data set for processes that may stand in another folder."""
+def with_absolute_root(data: Dataset) -> Dataset:
+    """Return the data set with an absolute path, for processes that may run in another working directory."""
     store = data.store
     return replace(data, store=LocalStore(store.root.absolute())) if isinstance(store, LocalStore) else data
 
 
-def _of_prior(
+def _prior_method(
     name: str, prior: ShapePrior, source: ShapePrior | str, config: EvaluateConfig, data: Dataset
 ) -> PlannedMethod:
     known = frozenset(prior.config.shape_ids)
@@ -149,8 +164,7 @@ def _of_prior(
 
 
 def _training_time(run: Path, epochs: int) -> str:
-    """What the run's log says of the time that the decoder took, if it was trained to its end; nothing without a log, as of a
-    bundled prior."""
+    """Return the training time by a run's log, in words; empty if the log is missing or ends before the last epoch."""
     last = next(reversed(training_log(run)), {})
     seconds = last.get("seconds")
     if last.get("epoch") != epochs or not isinstance(seconds, int | float):
@@ -158,7 +172,7 @@ def _training_time(run: Path, epochs: int) -> str:
     return f", trained for {epochs} epochs in {seconds:.0f} s"
 
 
-def _of_baseline(name: BaselineName, training: TrainingGrids | None, config: EvaluateConfig) -> PlannedMethod:
+def _baseline_method(name: BaselineName, training: TrainingGrids | None, config: EvaluateConfig) -> PlannedMethod:
     baseline = BASELINES[name]
     training = training if baseline.needs_training else None
     text = f"{baseline.text}; of {training.text}" if training else baseline.text
@@ -183,7 +197,8 @@ def _job(
     seed: int,
 ) -> RowJob:
     (shape,) = data.shapes
-    decisive = {
+    # Everything that a row depends on: a row on disk is valid as long as the hash of this stays the same.
+    dependencies = {
         "format": ROW_FORMAT,
         "shape": [shape.id, shape.mesh_sha256, shape.samples_sha256],
         "prepared": data.settings.get("prepare"),
@@ -211,5 +226,5 @@ def _job(
         training=method.training,
         config=config,
         seed=seed,
-        key=hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest(),
+        key=hashlib.sha256(json.dumps(dependencies, sort_keys=True).encode()).hexdigest(),
     )

@@ -1,7 +1,7 @@
-"""Metrics of two sets of points: what `shapeprior.evaluation.metrics` reports of two surfaces, for any points.
+"""Metrics of two sets of points. `shapeprior.evaluation.mesh_metrics` applies them to points drawn from two surfaces.
 
-All take any two sets; precision and recall being combined, they give the same number when the sets are exchanged. Lengths are in
-the points' unit. They raise ValueError if a set is empty.
+Every metric combines both directions, so exchanging the sets gives the same number. Lengths are in the points' unit.
+All metrics raise ValueError if a set is empty.
 """
 
 import numpy as np
@@ -12,17 +12,20 @@ from scipy.spatial.distance import cdist
 
 
 def chamfer_l1(points_a: Float[np.ndarray, "a 3"], points_b: Float[np.ndarray, "b 3"]) -> float:
-    """Half the sum of the two mean nearest distances."""
+    """Return half the sum of the two mean nearest-neighbour distances."""
     return chamfer_l1_of(nearest(points_a, points_b)[0], nearest(points_b, points_a)[0])
 
 
 def chamfer_l2_x1000(points_a: Float[np.ndarray, "a 3"], points_b: Float[np.ndarray, "b 3"]) -> float:
-    """1000 times the sum of the two mean squared nearest distances (DeepSDF, Park et al. 2019, section 6)."""
+    """Return 1000 times the sum of the mean squared nearest-neighbour distances (DeepSDF, Park et al. 2019, sec. 6)."""
     return chamfer_l2_x1000_of(nearest(points_a, points_b)[0], nearest(points_b, points_a)[0])
 
 
 def fscore(points_a: Float[np.ndarray, "a 3"], points_b: Float[np.ndarray, "b 3"], *, threshold: float) -> float:
-    """Harmonic mean of the shares of either set within `threshold` of the other (Tatarchenko et al. 2019)."""
+    """Return the harmonic mean of precision and recall: the shares of each set within `threshold` of the other.
+
+    Source: Tatarchenko et al. 2019, "What Do Single-view 3D Reconstruction Networks Learn?".
+    """
     return fscore_of(nearest(points_a, points_b)[0], nearest(points_b, points_a)[0], threshold)
 
 
@@ -32,23 +35,25 @@ def normal_consistency(
     points_b: Float[np.ndarray, "b 3"],
     normals_b: Float[np.ndarray, "b 3"],
 ) -> float:
-    """Mean absolute cosine between the unit normals of nearest points, averaged over both directions."""
+    """Return the mean absolute cosine between the unit normals of nearest points, averaged over both directions."""
     forward = abs_cos(normals_a, normals_b[nearest(points_a, points_b)[1]])
     backward = abs_cos(normals_b, normals_a[nearest(points_b, points_a)[1]])
     return float(0.5 * (forward.mean() + backward.mean()))
 
 
 def earth_movers_distance(points_a: Float[np.ndarray, "a 3"], points_b: Float[np.ndarray, "b 3"]) -> float:
-    """Mean distance of the one-to-one match of two sets of equal size whose sum of distances is smallest; exact, O(n³)."""
+    """Return the mean distance of the best one-to-one match of two sets of equal size (exact, O(n³))."""
     if len(points_a) != len(points_b) or len(points_a) == 0:
-        raise ValueError(f"sets of {len(points_a)} and {len(points_b)} points; expected as many, at least one")
+        raise ValueError(
+            f"sets of {len(points_a)} and {len(points_b)} points; expected two of equal size, with at least one point"
+        )
     cost = cdist(points_a, points_b)
     rows, columns = linear_sum_assignment(cost)
     return float(cost[rows, columns].mean())
 
 
 def intersection_over_union(inside_a: Bool[np.ndarray, "points"], inside_b: Bool[np.ndarray, "points"]) -> float:
-    """Share of the points inside either shape that are inside both; 0 if no point is inside any."""
+    """Return the share of the points inside either shape that are inside both; 0 if no point is inside either."""
     union = int(np.count_nonzero(inside_a | inside_b))
     return float(np.count_nonzero(inside_a & inside_b) / union) if union else 0.0
 
@@ -56,7 +61,7 @@ def intersection_over_union(inside_a: Bool[np.ndarray, "points"], inside_b: Bool
 def nearest(
     points: Float[np.ndarray, "points 3"], targets: Float[np.ndarray, "targets 3"]
 ) -> tuple[Float[np.ndarray, "points"], Int[np.ndarray, "points"]]:
-    """Distance to and index of each point's nearest target."""
+    """Return the distance to each point's nearest target, and that target's index."""
     if len(points) == 0 or len(targets) == 0:
         raise ValueError(f"metrics need points in both sets; got {len(points)} and {len(targets)}")
     distances, index = KDTree(targets).query(points, workers=-1)
@@ -64,17 +69,17 @@ def nearest(
 
 
 def chamfer_l1_of(forward: Float[np.ndarray, "a"], backward: Float[np.ndarray, "b"]) -> float:
-    """`chamfer_l1` of the nearest distances of both sets."""
+    """Return `chamfer_l1` from the nearest distances of both sets."""
     return float(0.5 * (forward.mean() + backward.mean()))
 
 
 def chamfer_l2_x1000_of(forward: Float[np.ndarray, "a"], backward: Float[np.ndarray, "b"]) -> float:
-    """`chamfer_l2_x1000` of the nearest distances of both sets."""
+    """Return `chamfer_l2_x1000` from the nearest distances of both sets."""
     return float(1000.0 * ((forward**2).mean() + (backward**2).mean()))
 
 
 def fscore_of(forward: Float[np.ndarray, "a"], backward: Float[np.ndarray, "b"], threshold: float) -> float:
-    """`fscore` of the nearest distances of both sets."""
+    """Return `fscore` from the nearest distances of both sets."""
     precision, recall = (forward <= threshold).mean(), (backward <= threshold).mean()
     both = precision + recall
     return float(2.0 * precision * recall / both) if both > 0 else 0.0
@@ -83,5 +88,5 @@ def fscore_of(forward: Float[np.ndarray, "a"], backward: Float[np.ndarray, "b"],
 def abs_cos(
     normals: Float[np.ndarray, "points 3"], others: Float[np.ndarray, "points 3"]
 ) -> Float[np.ndarray, "points"]:
-    """Absolute cosine of the angle between unit vectors, row by row."""
+    """Return the absolute cosine of the angle between unit vectors, row by row."""
     return np.abs(np.einsum("ij,ij->i", normals, others))

@@ -1,6 +1,7 @@
-"""Many rows of an evaluation in few numbers: means with intervals, medians, and the bad tail; failures count in all.
+"""Statistics of an evaluation's rows.
 
-What an evaluation's rows say besides metrics: time an object, what the prior claims, and whether it found the placement.
+`summarize_rows` gives mean, interval, median and bad tail of every metric. `summarize_outcomes` gives the other
+results: time, the prior's verdicts, and whether it found the placement. Failed rows count in both.
 """
 
 import json
@@ -12,19 +13,37 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from shapeprior.evaluation import html_table
+from shapeprior.evaluation.config import PRIOR_METHOD
 from shapeprior.evaluation.metrics import METRIC_DEFINITIONS
+from shapeprior.io import markdown
 
-RESAMPLES = 1000
-"""Of the bootstrap (Efron 1979)."""
+NUM_RESAMPLES = 1000
+"""Resamples of the bootstrap (Efron 1979, "Bootstrap methods: another look at the jackknife")."""
 INTERVAL = (2.5, 97.5)
 """Percentiles of the resampled means that are reported as low and high."""
 PARTS = {"all": "metrics", "seen": "seen", "unseen": "unseen"}
-"""Parts of the true surface, and where a row has their metrics."""
+"""The field of a row with the metrics of each part of the true surface."""
+MAX_TURN_ERROR_DEG = 10.0
+"""An estimated turn is right within this angle, in degrees."""
+MAX_SCALE_ERROR = 0.05
+"""An estimated scale is right within this share of the true one."""
+OUTCOME_TITLES = {
+    "count": "shapes",
+    "seconds_median": "seconds, median",
+    "seconds_p90": "seconds, p90",
+    "explained": "called explained",
+    "turn_right": "turn within 10°",
+    "scale_right": "scale within 5 %",
+    "placed_right": "both",
+    "wrong_explained": "wrong placements called explained",
+}
+"""The title of each outcome in tables."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class RowGroup:
-    """What one method did in one task under one condition."""
+    """The rows of one method, task and condition."""
 
     key: Mapping[str, Any]
     """`method`, `task` and `condition`."""
@@ -32,7 +51,7 @@ class RowGroup:
 
 
 def group_rows(rows: Iterable[Mapping[str, Any]]) -> list[RowGroup]:
-    """Rows that are summarised together, in their order."""
+    """Group rows by method, task and condition, in the order in which these occur."""
     groups: dict[tuple[str, str, str], list[Mapping[str, Any]]] = {}
     for row in rows:
         key = (row["method"], row["task"], json.dumps(row["condition"], sort_keys=True))
@@ -44,11 +63,11 @@ def group_rows(rows: Iterable[Mapping[str, Any]]) -> list[RowGroup]:
 
 
 def summarize_rows(rows: Iterable[Mapping[str, Any]], *, seed: int) -> list[dict[str, Any]]:
-    """One entry for each method, task, condition, part and metric, in the rows' order.
+    """Return one entry for each method, task, condition, part and metric, in the order of the rows.
 
-    A metric that is null in a row is one that its true shape does not have (no sharp edge, nothing unseen): it is left out of that
-    entry, whatever the method. Failed rows have the worst scores, and count. `p90` is the 90th percentile on the bad side; `low`
-    and `high` bound the mean with 95 % confidence by bootstrap over the shapes.
+    A metric is null in a row if its true shape does not have it (no sharp edge, nothing unseen). Such rows are left out
+    of the metric's entry, whatever the method. Failed rows have the worst scores and count. `p90` is the 90th
+    percentile on the bad side. `low` and `high` bound the mean with 95 % confidence, by bootstrap over the shapes.
     """
     entries = []
     for group in group_rows(rows):
@@ -72,12 +91,12 @@ def find_summary(
     summary: Sequence[Mapping[str, Any]],
     metric: str,
     *,
-    method: str = "shapeprior",
+    method: str = PRIOR_METHOD,
     task: str = "view",
     condition: Mapping[str, Any] | None = None,
     part: str = "all",
 ) -> Mapping[str, Any]:
-    """The one entry of these; with no condition, the first. Raises KeyError if there is none."""
+    """Return the matching entry, the first one if no condition is given. Raises KeyError if there is none."""
     for entry in summary:
         same = (entry["metric"], entry["method"], entry["task"], entry["part"]) == (metric, method, task, part)
         if same and (condition is None or entry["condition"] == condition):
@@ -89,11 +108,11 @@ def _statistics(values: Sequence[float], metric: str, seed: int) -> dict[str, fl
     column = np.array(values, dtype=np.float64)
     means = _resampled_means(column, np.random.default_rng([seed, len(column)]))
     low, high = np.percentile(means, INTERVAL)
-    bad = 90.0 if METRIC_DEFINITIONS[metric].better == "lower" else 10.0
+    bad_percentile = 90.0 if METRIC_DEFINITIONS[metric].better == "lower" else 10.0
     return {
         "mean": float(column.mean()),
         "median": float(np.median(column)),
-        "p90": float(np.percentile(column, bad)),
+        "p90": float(np.percentile(column, bad_percentile)),
         "low": float(low),
         "high": float(high),
         "count": len(column),
@@ -101,72 +120,31 @@ def _statistics(values: Sequence[float], metric: str, seed: int) -> dict[str, fl
 
 
 def _resampled_means(column: Float[np.ndarray, "rows"], rng: np.random.Generator) -> Float[np.ndarray, "resamples"]:
-    """Means of as many rows drawn with replacement, again and again; in pieces, so that memory stays bounded."""
-    means = np.zeros(RESAMPLES)
+    """Return the means of resamples drawn with replacement, computed in pieces, so that memory stays bounded."""
+    means = np.zeros(NUM_RESAMPLES)
     step = max(1, 1_000_000 // len(column))
-    for start in range(0, RESAMPLES, step):
-        picks = rng.integers(len(column), size=(min(step, RESAMPLES - start), len(column)))
+    for start in range(0, NUM_RESAMPLES, step):
+        picks = rng.integers(len(column), size=(min(step, NUM_RESAMPLES - start), len(column)))
         means[start : start + len(picks)] = column[picks].mean(axis=1)
     return means
 
 
-RIGHT_TURN_DEG = 10.0
-"""A turn is right within so many degrees."""
-RIGHT_SCALE = 0.05
-"""A scale is right within this share."""
-COLUMNS = {
-    "count": "shapes",
-    "seconds_median": "seconds, median",
-    "seconds_p90": "seconds, p90",
-    "explained": "called explained",
-    "turn_right": "turn within 10°",
-    "scale_right": "scale within 5 %",
-    "placed_right": "both",
-    "wrong_explained": "wrong placements called explained",
-}
-"""What is told of each method, and what it is called."""
-
-
 def summarize_outcomes(rows: Iterable[Mapping[str, Any]], *, placement_known: bool) -> list[dict[str, Any]]:
-    """One entry for each method, task and condition, in the rows' order.
+    """Return one entry for each method, task and condition, in the order of the rows.
 
-    Shares are of all rows: a failed one is not explained, and its placement is wrong. `placed_right` and its parts are null where
-    placements were given or a method finds none; `wrong_explained` is a share of the wrong placements, null if there are none.
-    Turns of symmetric shapes have no right answer and count all the same. Seconds are the method's own, to the unit frame's mesh.
+    Shares are of all rows: a failed row is not explained, and its placement is wrong. `placed_right` and its parts are
+    null if placements were given or the method estimates none. `wrong_explained` is a share of the wrong placements,
+    null if there are none. Turns of symmetric shapes have no right answer and count all the same. Seconds are the
+    method's own, to the mesh in the unit frame.
     """
     return [{**group.key, **_outcome(group.rows, placement_known)} for group in group_rows(rows)]
-
-
-def outcomes_markdown(outcomes: Sequence[Mapping[str, Any]]) -> list[str]:
-    """A table of one task and condition as Markdown."""
-    names = _shown(outcomes)
-    lines = ["| method | " + " | ".join(COLUMNS[name] for name in names) + " |", "| --- |" + " ---: |" * len(names)]
-    for entry in outcomes:
-        lines.append(f"| {entry['method']} | " + " | ".join(_text(name, entry[name]) for name in names) + " |")
-    return lines
-
-
-def outcomes_html(outcomes: Sequence[Mapping[str, Any]]) -> str:
-    """The same as HTML."""
-    names = _shown(outcomes)
-    head = "".join(f"<th scope=col>{escape(COLUMNS[name])}</th>" for name in names)
-    body = "".join(
-        f"<tr><th scope=row>{escape(entry['method'])}</th>"
-        + "".join(f'<td class="n">{escape(_text(name, entry[name]))}</td>' for name in names)
-        + "</tr>"
-        for entry in outcomes
-    )
-    return (
-        '<div class="scroll"><table class="summary"><caption>time, verdicts and placement</caption><thead><tr>'
-        f"<th scope=col>method</th>{head}</tr></thead><tbody>{body}</tbody></table></div>"
-    )
 
 
 def _outcome(rows: Sequence[Mapping[str, Any]], placement_known: bool) -> dict[str, Any]:
     seconds = [row["seconds"] for row in rows if row["seconds"] is not None]
     judged = any(row["verdict"] is not None for row in rows)
     explained = [row["verdict"] == "explained" for row in rows]
-    found: dict[str, Any] = {
+    outcome: dict[str, Any] = {
         "count": len(rows),
         "seconds_median": float(np.median(seconds)) if seconds else None,
         "seconds_p90": float(np.percentile(seconds, 90)) if seconds else None,
@@ -175,20 +153,41 @@ def _outcome(rows: Sequence[Mapping[str, Any]], placement_known: bool) -> dict[s
     }
     if judged and not placement_known:
         places = [row["placement"] for row in rows]
-        turn = [place is not None and place["turn_deg"] < RIGHT_TURN_DEG for place in places]
-        scale = [place is not None and abs(place["scale"] - 1.0) < RIGHT_SCALE for place in places]
-        right = [turned and sized for turned, sized in zip(turn, scale, strict=True)]
+        turn = [place is not None and place["turn_deg"] < MAX_TURN_ERROR_DEG for place in places]
+        scale = [place is not None and abs(place["scale"] - 1.0) < MAX_SCALE_ERROR for place in places]
+        right = [turn_right and scale_right for turn_right, scale_right in zip(turn, scale, strict=True)]
         wrong = [claimed for claimed, placed in zip(explained, right, strict=True) if not placed]
-        found |= {"turn_right": float(np.mean(turn)), "scale_right": float(np.mean(scale))}
-        found |= {"placed_right": float(np.mean(right)), "wrong_explained": float(np.mean(wrong)) if wrong else None}
-    return found
+        outcome |= {"turn_right": float(np.mean(turn)), "scale_right": float(np.mean(scale))}
+        outcome |= {"placed_right": float(np.mean(right)), "wrong_explained": float(np.mean(wrong)) if wrong else None}
+    return outcome
 
 
-def _shown(outcomes: Sequence[Mapping[str, Any]]) -> list[str]:
-    return [name for name in COLUMNS if any(entry[name] is not None for entry in outcomes)]
+def outcomes_markdown(outcomes: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the outcomes of one task and condition as the lines of a Markdown table."""
+    names = _known_outcomes(outcomes)
+    rows = [[entry["method"], *(_outcome_text(name, entry[name]) for name in names)] for entry in outcomes]
+    return markdown.table(["method", *(OUTCOME_TITLES[name] for name in names)], rows, align="l" + "r" * len(names))
 
 
-def _text(name: str, value: float | int | None) -> str:
+def outcomes_html(outcomes: Sequence[Mapping[str, Any]]) -> str:
+    """Return the outcomes of one task and condition as an HTML table."""
+    names = _known_outcomes(outcomes)
+    rows = [
+        [
+            html_table.row_heading(escape(entry["method"])),
+            *(html_table.number_cell(escape(_outcome_text(name, entry[name]))) for name in names),
+        ]
+        for entry in outcomes
+    ]
+    head = [html_table.column_heading(escape(title)) for title in ("method", *(OUTCOME_TITLES[n] for n in names))]
+    return html_table.table(head, rows, caption="time, verdicts and placement", kind="summary")
+
+
+def _known_outcomes(outcomes: Sequence[Mapping[str, Any]]) -> list[str]:
+    return [name for name in OUTCOME_TITLES if any(entry[name] is not None for entry in outcomes)]
+
+
+def _outcome_text(name: str, value: float | int | None) -> str:
     if value is None:
         return "–"
     if name == "count":

@@ -1,4 +1,8 @@
-"""What the baselines know of the training shapes: their signed distances on a grid, made once and kept in files."""
+"""The training shapes as the baselines know them: signed distances on a grid, computed once and kept in files.
+
+The files lie in `work/training/DIGEST` of the report's folder: grids.npy (the fields), mean.npy and basis.npy (the
+linear model), and shapes.json (the ids, in the order of the rows).
+"""
 
 import hashlib
 import io
@@ -7,7 +11,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import torch
 from jaxtyping import Float
 
 from shapeprior.completion.prior import ShapePrior
@@ -15,13 +18,18 @@ from shapeprior.completion.registry import loaded
 from shapeprior.datasets.dataset import Dataset
 from shapeprior.datasets.shape_files import read_mesh_unit
 from shapeprior.errors import CompletionError, ShapePriorError
-from shapeprior.evaluation.baselines import CELLS, CLAMP, COMPONENTS, LinearModel, stacked, upper_bound
-from shapeprior.evaluation.config import evenly
+from shapeprior.evaluation.baselines import (
+    GRID_CELLS,
+    GRID_CLAMP,
+    MAX_COMPONENTS,
+    LinearModel,
+    stack_grids,
+    upper_bound,
+)
 from shapeprior.evaluation.ground_truth import load_ground_truth, sheet_half_thickness
 from shapeprior.geometry.mesh import TriangleMesh
-from shapeprior.geometry.sampling import cell_centers
+from shapeprior.geometry.sampling import cell_centers, select_evenly
 from shapeprior.io.files import load_numpy, write_bytes
-from shapeprior.models.decoder import QUERY_POINTS
 from shapeprior.parallel.runner import JobRunner
 from shapeprior.parallel.worker import JobFailure
 from shapeprior.sdf.signed_distance import SignedDistance
@@ -29,39 +37,39 @@ from shapeprior.sdf.signed_distance import SignedDistance
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class TrainingGrids:
-    """The training shapes as the baselines see them."""
+    """The training shapes as the baselines know them."""
 
     folder: Path
-    """Where the files are."""
+    """Folder of the files."""
     data: Dataset
-    """The data set, without its shapes."""
+    """The data set, without its list of shapes."""
     prior: ShapePrior | str
-    """Whose codes the shapes are of, where the data set has no training shapes."""
+    """The prior whose codes are decoded, where the data set has no training shapes."""
     decoded: bool
-    """Whether the fields are the prior's, and not the meshes'."""
+    """Whether the fields are decoded by the prior instead of computed from meshes."""
     count: int
-    """How many there are."""
+    """Number of shapes."""
     digest: str
-    """Of all that decides them."""
+    """Hash of everything that decides the fields."""
 
     @property
     def text(self) -> str:
-        """Where they come from, in words."""
+        """Where the shapes come from, in words."""
         if self.decoded:
             return f"{self.count} training shapes as the prior decodes them (the data set has no training shapes)"
         return f"{self.count} shapes of the data set's split train"
 
     def grids(self) -> Float[np.ndarray, "shapes nodes"]:
-        """Clamped signed distances at the nodes, in half precision; out of a memory map that all processes share."""
+        """Return the fields as `stack_grids` made them, from a memory map that all processes share."""
         return load_numpy(self.folder / "grids.npy", memory_map=True)
 
     def model(self) -> LinearModel:
-        """Their principal components."""
+        """Return the mean and the principal components of the fields."""
         mean, basis = (load_numpy(self.folder / f"{name}.npy") for name in ("mean", "basis"))
         return LinearModel(mean, basis)
 
     def mesh(self, row: int, *, resolution: int) -> TriangleMesh:
-        """The closed mesh of a training shape, in the unit frame."""
+        """Return the closed mesh of the training shape in a row of `grids`, in the unit frame."""
         shape_id = json.loads((self.folder / "shapes.json").read_text(encoding="utf-8"))[row]
         if self.decoded:
             prior = loaded(self.prior)
@@ -73,12 +81,13 @@ class TrainingGrids:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class GridJob:
-    """One training shape to put on the grid."""
+    """The job to compute the field of one training shape."""
 
     path: Path
+    """File to write."""
     shape_id: str
     data: Dataset
-    """With this shape alone, or none if it is decoded."""
+    """The data set with this shape alone, or with no shape if the prior decodes it."""
     prior: ShapePrior | str
 
 
@@ -92,81 +101,92 @@ def training_grids(
     count: int,
     runner: JobRunner,
 ) -> TrainingGrids:
-    """Put at most `count` training shapes on the grid, evenly spread over the data set's split train, by `runner`.
+    """Compute the fields of training shapes, unless an earlier run has done so.
 
-    If that has no meshes, the shapes are those of the prior's training codes, decoded. `digest` is of the prior, `source` how the
-    work's processes get it. A shape that cannot be put on the grid is left out. Raises CompletionError if none is left.
+    The shapes are taken evenly from the data set's split train. If it has no meshes, the prior decodes its training
+    codes instead. Shapes whose field cannot be computed are left out.
+
+    Args:
+        work: Folder for the files.
+        data: The data set.
+        prior: The prior whose training shapes stand in for missing ones.
+        source: The prior itself, or the name by which worker processes load it.
+        digest: Hash of the prior.
+        count: Number of shapes, at most.
+        runner: Does the work.
+
+    Raises:
+        CompletionError: If no shape has a field.
     """
-    records = evenly([shape for shape in data.split("train") if shape.mesh_sha256], count)
+    records = select_evenly([shape for shape in data.split("train") if shape.mesh_sha256], count)
     decoded = not records
-    bare = replace(data, shapes=(), refused=())
+    without_shapes = replace(data, shapes=(), refused=())
     if decoded:
-        ids = evenly(prior.config.shape_ids, count)
-        parts = [bare] * len(ids)
-        seeds = [f"{digest} {shape_id}" for shape_id in ids]
+        ids = select_evenly(prior.config.shape_ids, count)
+        parts = [without_shapes] * len(ids)
+        keys = [f"{digest} {shape_id}" for shape_id in ids]
     else:
         ids = [record.id for record in records]
-        parts = [replace(bare, shapes=(record,)) for record in records]
-        seeds = [f"{record.mesh_sha256} {sheet_half_thickness(data)} {record.id}" for record in records]
-    whole = _digest([str(CELLS), str(CLAMP), str(COMPONENTS), *seeds])
-    folder = work / "training" / whole
+        parts = [replace(without_shapes, shapes=(record,)) for record in records]
+        keys = [f"{record.mesh_sha256} {sheet_half_thickness(data)} {record.id}" for record in records]
+    digest_of_all = _digest([str(GRID_CELLS), str(GRID_CLAMP), str(MAX_COMPONENTS), *keys])
+    folder = work / "training" / digest_of_all
     if not (folder / "shapes.json").is_file():
         jobs = [
-            GridJob(path=folder / f"{_digest([seed])}.npy", shape_id=shape_id, data=part, prior=source)
-            for shape_id, part, seed in zip(ids, parts, seeds, strict=True)
+            GridJob(path=folder / f"{_digest([key])}.npy", shape_id=shape_id, data=part, prior=source)
+            for shape_id, part, key in zip(ids, parts, keys, strict=True)
         ]
-        _make(folder, jobs, runner)
-    kept = len(json.loads((folder / "shapes.json").read_text(encoding="utf-8")))
-    return TrainingGrids(folder=folder, data=bare, prior=source, decoded=decoded, count=kept, digest=whole)
+        _compute(folder, jobs, runner)
+    num_shapes = len(json.loads((folder / "shapes.json").read_text(encoding="utf-8")))
+    return TrainingGrids(
+        folder=folder, data=without_shapes, prior=source, decoded=decoded, count=num_shapes, digest=digest_of_all
+    )
 
 
 def write_grid(job: GridJob) -> bool:
-    """Put a shape on the grid and write it; False if it cannot be."""
-    points = cell_centers(CELLS)
+    """Compute the field of a shape and write it; returns False if the shape has none."""
+    points = cell_centers(GRID_CELLS)
     try:
         if job.data.shapes:
             values = load_ground_truth(job.data, job.shape_id).distance(points)
         else:
-            values = _decoded(loaded(job.prior), job.shape_id, points)
+            prior = loaded(job.prior)
+            values = prior.field(prior.code(job.shape_id))(points)
     except ShapePriorError:
         return False
-    _save(job.path, stacked([values])[0])
+    _save_array(job.path, stack_grids([values])[0])
     return True
 
 
-def _make(folder: Path, jobs: list[GridJob], runner: JobRunner) -> None:
+def _compute(folder: Path, jobs: list[GridJob], runner: JobRunner) -> None:
+    """Write the files of a folder: the fields that are missing, one by one, then all of them together and their linear
+    model.
+    """
     pending = [job for job in jobs if not job.path.is_file()]
     with runner.run(write_grid, pending) as outcomes:
         for _job, outcome in outcomes:
-            # A shape that costs its process is left out, as one without a field is.
+            # A shape whose worker process died is left out like one without a field.
             assert isinstance(outcome, bool | JobFailure)
-    made = [job for job in jobs if job.path.is_file()]
-    if not made:
+    written = [job for job in jobs if job.path.is_file()]
+    if not written:
         raise CompletionError(
             f"none of {len(jobs)} training shapes has a field; expected at least one, for the baselines"
         )
-    grids = np.stack([load_numpy(job.path) for job in made])
+    grids = np.stack([load_numpy(job.path) for job in written])
     model = LinearModel.fit(grids)
-    _save(folder / "grids.npy", grids)
-    _save(folder / "mean.npy", model.mean)
-    _save(folder / "basis.npy", model.basis)
-    write_bytes(folder / "shapes.json", json.dumps([job.shape_id for job in made]).encode())
-    for job in made:
+    _save_array(folder / "grids.npy", grids)
+    _save_array(folder / "mean.npy", model.mean)
+    _save_array(folder / "basis.npy", model.basis)
+    write_bytes(folder / "shapes.json", json.dumps([job.shape_id for job in written]).encode())
+    for job in written:
         job.path.unlink()
 
 
-def _decoded(prior: ShapePrior, shape_id: str, points: Float[np.ndarray, "points 3"]) -> Float[np.ndarray, "points"]:
-    with torch.no_grad():
-        prepared = prior.decoder.prepare(prior.code(shape_id)[None])
-        chunks = torch.from_numpy(points).float().split(QUERY_POINTS)
-        return torch.cat([prior.decoder.query(prepared, chunk[None])[0] for chunk in chunks]).double().numpy()
-
-
-def _save(path: Path, values: np.ndarray) -> None:
+def _save_array(path: Path, values: np.ndarray) -> None:
     buffer = io.BytesIO()
     np.save(buffer, values, allow_pickle=False)
     write_bytes(path, buffer.getvalue())
 
 
-def _digest(parts: list[str]) -> str:
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:24]
+def _digest(keys: list[str]) -> str:
+    return hashlib.sha256("\n".join(keys).encode()).hexdigest()[:24]

@@ -1,10 +1,16 @@
 """Points to evaluate at: random points of a surface, the cells of the unit cube, and even directions on the sphere."""
 
+import hashlib
+from collections.abc import Sequence
+from typing import TypeVar
+
 import numpy as np
 from jaxtyping import Float, Int
 
 from shapeprior.errors import MeshError
 from shapeprior.geometry.mesh import TriangleMesh
+
+Item = TypeVar("Item")
 
 
 def sample_surface(
@@ -71,3 +77,28 @@ def fibonacci_directions(count: int) -> Float[np.ndarray, "count 3"]:
     height = 1.0 - (2.0 * steps + 1.0) / max(count, 1)
     ring = np.sqrt(1.0 - height * height)
     return np.stack([ring * np.cos(golden_angle * steps), height, ring * np.sin(golden_angle * steps)], axis=1)
+
+
+def shape_rng(seed: int, name: str) -> np.random.Generator:
+    """Return a generator for a seed and a name, such as a shape's id.
+
+    Its numbers depend on nothing else: not on which other shapes there are, nor on which process asks.
+    """
+    words = np.frombuffer(hashlib.sha256(name.encode()).digest(), dtype="<u4").tolist()
+    return np.random.default_rng([seed, *words])
+
+
+def evenly_spaced(count: int, limit: int, *, round_down: bool = False) -> Int[np.ndarray, "kept"]:
+    """Return at most `limit` of the indices 0 to `count` - 1, in order and evenly spaced, the first and the last included.
+
+    Positions between two indices are rounded to the nearest one, or down.
+    """
+    if count <= limit:
+        return np.arange(count)
+    places = np.linspace(0, count - 1, limit)
+    return (places if round_down else places.round()).astype(np.int64)
+
+
+def select_evenly(items: Sequence[Item], limit: int | None) -> list[Item]:
+    """Return at most `limit` of the items, in order and evenly spaced; None takes all."""
+    return list(items) if limit is None else [items[index] for index in evenly_spaced(len(items), limit)]

@@ -9,6 +9,7 @@ from typing import Any
 from shapeprior.config import config_to_json
 from shapeprior.errors import one_line
 from shapeprior.io.files import write_bytes
+from shapeprior.io.markdown import table
 from shapeprior.models.checkpoint import RunConfig
 from shapeprior.parallel.system import machine_text
 
@@ -120,12 +121,7 @@ def _flat(value: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, str
 
 
 def _table(head: tuple[str, str], rows: Iterable[tuple[str, str]]) -> str:
-    lines = [head, ("---", "---"), *((_cell(name), _cell(value)) for name, value in rows)]
-    return "".join(f"| {name} | {value} |\n" for name, value in lines)
-
-
-def _cell(text: str) -> str:
-    return one_line(text).replace("|", "\\|")
+    return "".join(f"{line}\n" for line in table(head, rows))
 
 
 def _duration(seconds: float) -> str:

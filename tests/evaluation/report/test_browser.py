@@ -1,4 +1,5 @@
-"""The page in a browser: sorting, filtering, opening the 3D view, with the mouse and the keyboard, and nothing to complain of."""
+"""The page in a browser: sorting, filtering and the 3D view work with mouse and keyboard, and the console stays
+empty."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -50,11 +51,11 @@ def click(tab: Browser, selector: str) -> None:
 
 
 def test_the_table_sorts_and_filters(browser: Browser) -> None:
-    # The prior's rows first, failures before all, then the worst.
+    # The prior's rows are shown at first: failures, then the worst.
     assert set(column(browser, 1)) == {"shapeprior"}
     assert column(browser, 4) == ["2.00", "2.00", "0.180", "0.150", "0.0600", "0.0300"]
     assert browser.evaluate("document.querySelectorAll('#rows tbody tr.failed').length") == 2
-    # By keyboard, and the focus stays where it was.
+    # Sorting by keyboard keeps the focus where it was.
     browser.evaluate("{ document.querySelector('#rows [data-key=\"metric:chamfer_l1\"]').focus(); }")
     browser.press("Enter", 13)
     browser.wait_for("document.querySelector('#rows th[aria-sort]').ariaSort === 'ascending'")
@@ -125,7 +126,7 @@ def test_without_webgl_the_page_says_so(page: Path) -> None:
 
 
 def pixels(tab: Browser) -> dict[str, int]:
-    """How many panes are drawn, in how many colours, and a sum of what is seen, after the next frame."""
+    """Return the number of panes, the number of colours, and a sum of the pixels, after the next frame."""
     return tab.evaluate(
         """new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => {
           const canvas = document.getElementById("canvas"), gl = canvas.getContext("webgl");

@@ -1,4 +1,4 @@
-"""Tables and charts of a report, against plain counts."""
+"""Tables and charts of a report, against values counted by hand."""
 
 import re
 from pathlib import Path
@@ -20,22 +20,19 @@ def test_scales_reach_from_end_to_end() -> None:
     assert logarithmic.ticks() == pytest.approx([0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0])
 
 
-@pytest.mark.parametrize("values", [[0.0, 1.0], [-3.0, 8.0], [1e-7, 2e-7], [5.0], [0.0], [], [2.0, 8000.0]])
-def test_ticks_are_few_round_and_within(values: list[float]) -> None:
-    scale = Scale.of(values, start=0.0, end=1.0)
-    ticks = scale.ticks()
-    assert 2 <= len(ticks) <= 11
-    assert min(ticks) >= scale.low - 1e-9 * abs(scale.low) - 1e-12
-    assert max(ticks) <= scale.high + 1e-9 * abs(scale.high) + 1e-12
+def test_ticks_are_few_and_within_the_scale() -> None:
+    for values in ([0.0, 1.0], [-3.0, 8.0], [1e-7, 2e-7], [5.0], [0.0], [], [2.0, 8000.0]):
+        scale = Scale.of(values, start=0.0, end=1.0)
+        ticks = scale.ticks()
+        assert 2 <= len(ticks) <= 11, values
+        assert min(ticks) >= scale.low - 1e-9 * abs(scale.low) - 1e-12, values
+        assert max(ticks) <= scale.high + 1e-9 * abs(scale.high) + 1e-12, values
 
 
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [(0.0, "0"), (0.12345, "0.123"), (0.0212, "0.0212"), (0.5, "0.500"), (12.345, "12.3"), (123.4, "123"), (8000.0, "8,000"),
-     (1e-6, "1.0e-06"), (None, "–"), (float("nan"), "–"), (-0.25, "-0.250"), (1.0, "1.00")],
-)  # fmt: skip
-def test_numbers_are_short(value: float | None, text: str) -> None:
-    assert number(value) == text
+def test_numbers_have_three_significant_digits() -> None:
+    values = [0.0, 0.12345, 0.0212, 0.5, 12.345, 123.4, 8000.0, 1e-6, None, float("nan"), -0.25, 1.0]
+    texts = ["0", "0.123", "0.0212", "0.500", "12.3", "123", "8,000", "1.0e-06", "–", "–", "-0.250", "1.00"]
+    assert [number(value) for value in values] == texts
 
 
 def test_curves_step_at_each_result_and_failures_keep_them_below_one(tmp_path: Path) -> None:
@@ -54,7 +51,7 @@ def test_curves_step_at_each_result_and_failures_keep_them_below_one(tmp_path: P
     assert [x for x, _ in points] == pytest.approx(
         [frame.x(float(value)) for value in (1, 1, 1, 2, 2, 3, 3, 3)], abs=0.06
     )
-    # A dot for each result that there is; a failure has no place on the axis.
+    # Each result has a dot, and the failure has none.
     assert re.findall(r'data-row="(\d+)"', chart) == ["0", "1", "2"]
 
 
@@ -67,7 +64,7 @@ def test_higher_is_better_counts_from_the_other_end(tmp_path: Path) -> None:
     lines = re.search(r'<polyline[^>]* points="([^"]*)"><title>shapeprior', chart)
     assert lines is not None
     ys = [float(pair.split(",")[1]) for pair in lines[1].split()]
-    # All are at least as good as the worst, half as good as the best.
+    # All results are at least as good as the worst one, and half of them as good as the best one.
     assert ys[0] == min(ys)
     assert ys == sorted(ys)
 

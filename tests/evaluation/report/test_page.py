@@ -1,4 +1,4 @@
-"""The page of a report: whole, self-contained, harmless, and telling what it leaves out."""
+"""The page of a report: it needs no other file, runs no text from files, and tells what it leaves out."""
 
 import base64
 import copy
@@ -14,9 +14,10 @@ from helpers.html_page import Reader, read_page
 from helpers.plain_geometry import sphere
 
 from shapeprior.errors import ReportError
-from shapeprior.evaluation.report.document import PRIOR, ReportConfig, companions, pictured_rows, read_evaluation
+from shapeprior.evaluation.config import PRIOR_METHOD
+from shapeprior.evaluation.report.document import ReportConfig, companions, pictured_rows, read_evaluation
 from shapeprior.evaluation.report.page import embedded_json, write_report
-from shapeprior.evaluation.report.scenes import ERROR_LIMIT, error_colors, pack_distances, pack_points, pack_surface
+from shapeprior.evaluation.report.scenes import MAX_ERROR, error_colors, pack_distances, pack_points, pack_surface
 
 SMALL = ReportConfig(pictures=2, models=4, width=48, faces=400, points=60)
 
@@ -78,10 +79,10 @@ def test_the_viewer_gets_surfaces_and_their_distances(tmp_path: Path) -> None:
         if row.mesh is None:
             assert scene["wrong"] is None
             continue
-        # Points of the flattened sphere lie inside the other by how much it was flattened; by analysis, at the poles.
+        # The distance of a point to a sphere of radius 0.9 is known.
         places = unpacked(scenes["surfaces"][row.mesh])
-        distances = np.frombuffer(base64.b64decode(scene["wrong"]), np.uint8) / 255.0 * ERROR_LIMIT
-        expected = np.minimum(np.abs(0.9 - np.linalg.norm(places, axis=1)), ERROR_LIMIT)
+        distances = np.frombuffer(base64.b64decode(scene["wrong"]), np.uint8) / 255.0 * MAX_ERROR
+        expected = np.minimum(np.abs(0.9 - np.linalg.norm(places, axis=1)), MAX_ERROR)
         assert distances == pytest.approx(expected, abs=0.02)
 
 
@@ -97,22 +98,22 @@ def test_packed_surfaces_come_back() -> None:
     assert not packed["wide"]
     assert np.array_equal(np.frombuffer(base64.b64decode(packed["faces"]), "<u2").reshape(-1, 3), mesh.faces)
     assert np.abs(unpacked(pack_points(mesh.vertices[:5])) - mesh.vertices[:5]).max() < 2e-5
-    values = np.frombuffer(base64.b64decode(pack_distances(np.array([0.0, ERROR_LIMIT / 2, 9.0]))), np.uint8)
+    values = np.frombuffer(base64.b64decode(pack_distances(np.array([0.0, MAX_ERROR / 2, 9.0]))), np.uint8)
     assert values.tolist() == [0, 128, 255]
 
 
 def test_colours_of_distances_darken_all_the_way() -> None:
-    colors = error_colors(np.linspace(0.0, 1.2 * ERROR_LIMIT, 50))
+    colors = error_colors(np.linspace(0.0, 1.2 * MAX_ERROR, 50))
     lightness = colors**2.2 @ [0.2126, 0.7152, 0.0722]
     assert (np.diff(lightness) <= 1e-12).all()
     assert lightness[0] > 5 * lightness[-1]
 
 
-@pytest.mark.parametrize("text", ["</script>", "<!--<script>", "]]>", "\u2028", "\ud800", "&lt;", "{{title}}"])
-def test_embedded_json_ends_no_element_and_comes_back(text: str) -> None:
-    embedded = embedded_json({text: [text]})
-    assert not re.search("[<>&\u2028\u2029\ud800-\udfff]", embedded)
-    assert json.loads(embedded) == {text: [text]}
+def test_embedded_json_ends_no_element_and_comes_back() -> None:
+    for text in ("</script>", "<!--<script>", "]]>", "\u2028", "\ud800", "&lt;", "{{title}}"):
+        embedded = embedded_json({text: [text]})
+        assert not re.search("[<>&\u2028\u2029\ud800-\udfff]", embedded)
+        assert json.loads(embedded) == {text: [text]}
 
 
 def test_the_same_evaluation_gives_the_same_bytes(tmp_path: Path) -> None:
@@ -132,7 +133,7 @@ def test_thousands_of_rows_fit_and_what_is_left_out_is_said(tmp_path: Path) -> N
     config = ReportConfig(pictures=50, models=60, width=32, faces=100, points=20, max_bytes=1)
     path = write_report(tmp_path, config=config)
     reader = read_page(path)
-    # The figures are there whatever there is room for; pictures are not.
+    # The figures are always there; pictures only as far as there is room.
     assert json.loads(reader.texts["metrics"]) == document
     assert "0 of 1000 results of the prior have pictures" in reader.shown
     assert "50 more were chosen" in reader.shown
@@ -158,7 +159,7 @@ def test_each_condition_has_its_share_of_the_pictures_and_other_methods_come_alo
     document = read_evaluation(tmp_path)
     chosen = pictured_rows(document, 4)
     assert sorted(row.condition for row in chosen) == ["1 view, sensor ideal"] * 2 + ["1 view, sensor noise 0.01"] * 2
-    assert {row.method for row in chosen} == {PRIOR}
+    assert {row.method for row in chosen} == {PRIOR_METHOD}
     others = companions(document, chosen)
     assert len(others) == 8
     assert {(row.id, row.condition) for row in others} == {(row.id, row.condition) for row in chosen}

@@ -1,4 +1,4 @@
-"""Turns metrics.json and its meshes into one self-contained HTML page.
+"""Turns metrics.json and the meshes of an evaluation into one self-contained HTML page.
 
 Entry: page.write_report. May import: everything but cli.
 """

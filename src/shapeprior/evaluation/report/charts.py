@@ -1,4 +1,5 @@
-"""The charts of a report: how a metric is distributed, how it changes with the conditions, and how training went."""
+"""The charts of a report: the distribution of each metric, its change with the conditions, and the course of the
+training."""
 
 from collections.abc import Sequence
 from html import escape
@@ -6,32 +7,41 @@ from typing import Any
 
 from shapeprior.evaluation.report.document import EvaluationDocument, Row, SummaryCell, condition_text, group_text
 from shapeprior.evaluation.report.svg import Frame, figure, legend, number, tick_text
+from shapeprior.geometry.sampling import select_evenly
 
 MAX_DOTS = 80
-"""Dots in the strip of a method; of more results, so many evenly spaced ones of their order are drawn."""
-MAX_STEPS = 160
-"""Points along the curve of a distribution."""
-_LANE = 13.0
-"""Pixels of a method's strip."""
+"""Dots in the strip of a method, at most. Of more results, evenly spaced ones of the sorted list are drawn."""
+MAX_CURVE_POINTS = 320
+"""Points along the curve of a distribution, at most."""
+MAX_LOG_POINTS = 600
+"""Points along a curve of the training log, at most."""
+_STRIP_HEIGHT = 13.0
+"""Height of a method's strip of dots, in pixels."""
+_STRIP_MARGIN = 4.0
+"""Pixels below the strips of all methods."""
 
 
 def distribution_charts(document: EvaluationDocument) -> str:
-    """For each group of rows and each metric: the share of results up to a value, and under it every result as a dot."""
+    """Return one chart for each group of rows and each metric.
+
+    The curves show the share of results that are at least as good as a value. Below them, each method has a strip with
+    its results as dots.
+    """
     sections = []
-    for place, (task, condition) in enumerate(document.groups):
+    for index, (task, condition) in enumerate(document.groups):
         rows = [row for row in document.rows if (row.task, row.condition) == (task, condition)]
         charts = [_distribution(document, rows, metric) for metric in document.definitions]
         if any(charts):
             methods = [name for name in document.methods if any(row.method == name for row in rows)]
             sections.append(
-                f"<details{'' if place else ' open'}><summary>{escape(group_text(task, condition))}</summary>"
+                f"<details{'' if index else ' open'}><summary>{escape(group_text(task, condition))}</summary>"
                 f'{_legend(document, methods)}<div class="charts">{"".join(charts)}</div></details>'
             )
     return "".join(sections)
 
 
 def condition_charts(document: EvaluationDocument) -> str:
-    """Means over the number of views for each sensor, and over the sensors for each number of views."""
+    """Return charts of the means over the number of views and over the sensors."""
     sections = []
     for task in dict.fromkeys(task for task, _ in document.groups):
         conditions = document.conditions(task)
@@ -44,12 +54,12 @@ def condition_charts(document: EvaluationDocument) -> str:
             for others, group in rest.items():
                 values = list(dict.fromkeys(condition[axis] for condition in group))
                 if len(values) > 1:
-                    sections.append(_curves(document, task, axis, others, group))
+                    sections.append(_charts_over(document, task, axis, others, group))
     return "".join(sections)
 
 
 def training_charts(training: Sequence[dict[str, Any]]) -> str:
-    """Loss, objective, code length and rate of a run's log over epochs and seconds."""
+    """Return charts of a training log: loss and objective over epochs and seconds, code length and rate over epochs."""
     charts = []
     for name, logarithmic in (("loss", True), ("objective", True), ("code_length", False), ("rate", False)):
         for axis in ("epoch", "seconds"):
@@ -60,7 +70,7 @@ def training_charts(training: Sequence[dict[str, Any]]) -> str:
             ]
             if len(points) < 2 or (axis == "seconds" and name not in ("loss", "objective")):
                 continue
-            points = _thinned(points, 600)
+            points = select_evenly(points, MAX_LOG_POINTS)
             frame = Frame.of(
                 [x for x, _ in points],
                 [y for _, y in points],
@@ -75,39 +85,42 @@ def training_charts(training: Sequence[dict[str, Any]]) -> str:
 
 def _distribution(document: EvaluationDocument, rows: Sequence[Row], metric: str) -> str:
     definition = document.definitions[metric]
-    # Failures score the worst, which may lie so far off that nothing else could be told apart: they are counted instead.
-    lanes: dict[str, list[tuple[float, Row]]] = {}
+    # Failures count in the shares and have no dots: their worst scores would stretch the axis so far that nothing else
+    # is seen.
+    strips: dict[str, list[tuple[float, Row]]] = {}
     for row in rows:
         value = row.metrics.get(metric)
         if value is not None:
-            lanes.setdefault(row.method, [])
+            strips.setdefault(row.method, [])
             if row.failure is None:
-                lanes[row.method].append((value, row))
-    values = [value for lane in lanes.values() for value, _ in lane]
+                strips[row.method].append((value, row))
+    values = [value for strip in strips.values() for value, _ in strip]
     if not values:
         return ""
-    spread = min(values) > 0 and max(values) > 20 * min(values) and not definition.higher_is_better
-    height = 230.0 + _LANE * len(lanes)
-    frame = Frame.of(values, (0.0, 1.0), height=height, below=_LANE * len(lanes) + 4.0, logarithmic=(spread, False))
-    totals = {name: sum(row.method == name and row.metrics.get(metric) is not None for row in rows) for name in lanes}
-    parts = [_below(frame, len(lanes), f"{metric} ({definition.unit})")]
-    for lane, name in enumerate(lanes):
-        series, results = document.methods.index(name), sorted(lanes[name], key=lambda result: result[0])
-        parts.append(_curve(frame, results, totals[name], series, definition.higher_is_better, name))
-        y = frame.y.start + _LANE * (lane + 1)
+    logarithmic = min(values) > 0 and max(values) > 20 * min(values) and not definition.higher_is_better
+    below = _STRIP_HEIGHT * len(strips)
+    frame = Frame.of(
+        values, (0.0, 1.0), height=230.0 + below, below=below + _STRIP_MARGIN, logarithmic=(logarithmic, False)
+    )
+    totals = {name: sum(row.method == name and row.metrics.get(metric) is not None for row in rows) for name in strips}
+    parts = [_axes_below_strips(frame, len(strips), f"{metric} ({definition.unit})")]
+    for strip, name in enumerate(strips):
+        series, results = document.methods.index(name), sorted(strips[name], key=lambda result: result[0])
+        parts.append(_distribution_curve(frame, results, totals[name], series, definition.higher_is_better, name))
+        y = frame.y.start + _STRIP_HEIGHT * (strip + 1)
         parts += [
             frame.dot(value, y, series, f"{row.id}, {name}: {number(value)}", row=row.number)
-            for value, row in _thinned(results, MAX_DOTS)
+            for value, row in select_evenly(results, MAX_DOTS)
         ]
     return figure(
         frame.svg(f"Distribution of {metric}", *parts), f"{metric}: {_direction(definition.higher_is_better)}"
     )
 
 
-def _curve(
+def _distribution_curve(
     frame: Frame, results: Sequence[tuple[float, Row]], total: int, series: int, higher_is_better: bool, name: str
 ) -> str:
-    """Share of all results, failures included, that are at least as good as a value."""
+    """Return the curve of the share of all results, failures included, that are at least as good as a value."""
     ordered = [value for value, _ in results]
     if not ordered:
         return ""
@@ -123,12 +136,12 @@ def _curve(
         points.append((frame.x.high, len(ordered) / total))
     if higher_is_better:
         points.insert(0, (frame.x.low, len(ordered) / total))
-    return frame.line(_thinned(points, 2 * MAX_STEPS), series, name)
+    return frame.line(select_evenly(points, MAX_CURVE_POINTS), series, name)
 
 
-def _below(frame: Frame, lanes: int, label: str) -> str:
-    """Axes whose horizontal labels stand below the strips."""
-    shift = _LANE * lanes + 4.0
+def _axes_below_strips(frame: Frame, num_strips: int, label: str) -> str:
+    """Return axes whose horizontal labels stand below the strips."""
+    shift = _STRIP_HEIGHT * num_strips + _STRIP_MARGIN
     parts = [frame.axes("", "share at least as good", x_ticks=())]
     for value in frame.x.ticks():
         x = frame.x(value)
@@ -142,7 +155,7 @@ def _below(frame: Frame, lanes: int, label: str) -> str:
     return "".join([*parts, text])
 
 
-def _curves(
+def _charts_over(
     document: EvaluationDocument, task: str, axis: str, others: str, conditions: Sequence[dict[str, Any]]
 ) -> str:
     numeric = all(_is_number(condition[axis]) for condition in conditions)
@@ -182,14 +195,14 @@ def _condition_chart(
     for name in document.methods:
         mine = sorted((cell for cell in cells if cell.method == name), key=lambda cell: places[cell.condition])
         series = document.methods.index(name)
-        # Beside each other, so that intervals do not hide each other.
-        aside = 0.012 * span * (series - 0.5 * (len(document.methods) - 1))
-        points = [(places[cell.condition] + aside, cell.mean) for cell in mine if cell.mean is not None]
+        # The methods stand beside each other, so that their intervals do not overlap.
+        offset = 0.012 * span * (series - 0.5 * (len(document.methods) - 1))
+        points = [(places[cell.condition] + offset, cell.mean) for cell in mine if cell.mean is not None]
         if not points:
             continue
         parts.append(frame.line(points, series, name))
         for cell in mine:
-            x = places[cell.condition] + aside
+            x = places[cell.condition] + offset
             if cell.low is not None and cell.high is not None:
                 parts.append(frame.interval(x, cell.low, cell.high, series))
             if cell.mean is not None:
@@ -200,19 +213,12 @@ def _condition_chart(
 
 
 def _legend(document: EvaluationDocument, methods: Sequence[str]) -> str:
-    """A legend whose strokes are those of the methods' places among all."""
+    """Return a legend with the strokes that the methods have in all charts."""
     return legend([(place, name) for place, name in enumerate(document.methods) if name in methods])
 
 
 def _direction(higher_is_better: bool) -> str:
     return "higher is better" if higher_is_better else "lower is better"
-
-
-def _thinned(items: Sequence[Any], count: int) -> list[Any]:
-    """At most `count` items, evenly spaced, the first and the last included."""
-    if len(items) <= count:
-        return list(items)
-    return [items[round(step * (len(items) - 1) / (count - 1))] for step in range(count)]
 
 
 def _is_number(value: object) -> bool:

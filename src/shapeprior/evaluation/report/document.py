@@ -1,6 +1,6 @@
-"""What an evaluation wrote: metrics.json, read and checked, with the paths of its meshes.
+"""metrics.json of an evaluation, read and checked, and the rows of it that a report shows in pictures and in 3D.
 
-Which rows of an evaluation a report shows in pictures and in 3D: all would make it too large to open.
+Pictures and surfaces of all rows would make the page too large to open.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,10 +11,11 @@ from typing import Any
 
 from shapeprior.config import check_numbers
 from shapeprior.errors import ReportError
-from shapeprior.evaluation.summary import COLUMNS
+from shapeprior.evaluation.config import PRIOR_METHOD
+from shapeprior.evaluation.result_files import FORMAT_VERSION
+from shapeprior.evaluation.summary import OUTCOME_TITLES
 from shapeprior.io.files import MAX_LIST_BYTES, FileSpec
 
-VERSION = 1
 _METRICS_FILE = FileSpec(
     error=ReportError,
     expected="an evaluation's metrics",
@@ -22,18 +23,12 @@ _METRICS_FILE = FileSpec(
     max_bytes=MAX_LIST_BYTES,
     advice_if_large="evaluate fewer shapes",
 )
-PARTS = ("all", "seen", "unseen")
-"""Parts of the surface that metrics are taken on."""
-TASKS = {
+TASK_TITLES = {
     "codes": "Training shapes, from their own codes",
     "full": "Unseen shapes, encoded whole",
     "view": "Unseen shapes, completed from partial views",
 }
-"""What each task is called."""
-PRIOR = "shapeprior"
-"""The method that is the prior itself."""
-CEILING = "upper bound"
-"""The method that knows the truth: it is shown, and is never the best."""
+"""The title of each task on the page."""
 _ROW_TEXTS = ("id", "method", "task")
 _ROW_OPTIONAL_TEXTS = ("verdict", "failure", "mesh", "truth", "observation")
 _NUMBERS = ("mean", "median", "p90", "low", "high", "count", "failures")
@@ -41,7 +36,7 @@ _NUMBERS = ("mean", "median", "p90", "low", "high", "count", "failures")
 
 @dataclass(frozen=True, kw_only=True)
 class Definition:
-    """What a metric means."""
+    """The definition of a metric."""
 
     text: str
     higher_is_better: bool
@@ -51,28 +46,28 @@ class Definition:
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One method's result on one shape under one condition."""
+    """The result of one method on one shape under one condition."""
 
     number: int
-    """Its place in the document."""
+    """Index of the row in the document."""
     id: str
     method: str
     task: str
     condition: str
-    """In words; empty if there is only one."""
+    """The condition in words; empty for tasks without conditions."""
     metrics: Mapping[str, float | None]
     seconds: float | None
     verdict: str | None
     failure: str | None
     mesh: str | None
-    """The completion, the truth and the observation, as paths below the report's folder."""
+    """File of the predicted mesh, below the report's folder. `truth` and `observation` are such files, too."""
     truth: str | None
     observation: str | None
 
 
 @dataclass(frozen=True, kw_only=True)
 class SummaryCell:
-    """One metric of one method over all shapes of a condition."""
+    """The statistics of one metric of one method over all shapes of a condition."""
 
     method: str
     task: str
@@ -83,7 +78,7 @@ class SummaryCell:
     median: float | None
     p90: float | None
     low: float | None
-    """From here to `high`: the interval of the mean."""
+    """Lower end of the mean's interval; `high` is the upper end."""
     high: float | None
     count: int
     failures: int
@@ -91,48 +86,48 @@ class SummaryCell:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class EvaluationDocument:
-    """metrics.json of an evaluation."""
+    """The content of an evaluation's metrics.json."""
 
     folder: Path
     raw: dict[str, Any]
-    """As the file holds it."""
+    """The JSON of the file."""
     definitions: dict[str, Definition]
     rows: tuple[Row, ...]
     summary: tuple[SummaryCell, ...]
     outcomes: tuple[dict[str, Any], ...]
-    """What else the rows say (`shapeprior.evaluation.summary`); conditions in words."""
+    """The entries of `shapeprior.evaluation.summary.summarize_outcomes`, with conditions in words."""
 
     @cached_property
     def methods(self) -> tuple[str, ...]:
-        """Names of the methods that were run, the prior first, in the document's order."""
+        """Names of the methods that were run: the prior first, then in the document's order."""
         found = list(dict.fromkeys([*self.raw["methods"], *(row.method for row in self.rows)]))
         ran = {row.method for row in self.rows} | {cell.method for cell in self.summary}
-        return tuple(sorted((name for name in found if name in ran), key=lambda name: name != PRIOR))
+        return tuple(sorted((name for name in found if name in ran), key=lambda name: name != PRIOR_METHOD))
 
     @cached_property
     def groups(self) -> tuple[tuple[str, str], ...]:
-        """Task and condition of each group of rows that can be compared: partial views first, then in the document's order."""
+        """Tasks and conditions whose rows can be compared: partial views first, then in the document's order."""
         keys = dict.fromkeys((cell.task, cell.condition) for cell in (*self.summary, *self.rows))
         return tuple(sorted(keys, key=lambda key: key[0] != "view"))
 
     @property
     def main_metric(self) -> str:
-        """The metric that rows are ordered by."""
+        """Name of the metric that orders the rows."""
         return next(iter(self.definitions))
 
     def conditions(self, task: str) -> dict[str, dict[str, Any]]:
-        """The conditions of a task as the document holds them, by their words."""
+        """Return the conditions of a task as the document holds them, by their words."""
         found = [entry["condition"] for entry in self.raw["summary"] if entry["task"] == task]
         return {condition_text(condition): condition for condition in found}
 
-    def badness(self, row: Row) -> tuple[bool, float]:
-        """Sorts rows: the largest is the worst, failures before all."""
+    def error_key(self, row: Row) -> tuple[bool, float]:
+        """Return a key that sorts rows from the best to the worst, with failures last."""
         definition, value = self.definitions[self.main_metric], row.metrics.get(self.main_metric)
         value = definition.worst if value is None else value
         return row.failure is not None, -value if definition.higher_is_better else value
 
     def path(self, name: str) -> Path | None:
-        """Where a mesh of a row lies; None if the name leads out of the folder or there is no such file."""
+        """Return the path of a file that a row names, or None if it is missing or outside the folder."""
         parts = PurePosixPath(name.replace("\\", "/"))
         if not parts.parts or parts.is_absolute() or ".." in parts.parts or ":" in parts.parts[0]:
             return None
@@ -145,15 +140,16 @@ class EvaluationDocument:
 
 
 def read_evaluation(folder: Path) -> EvaluationDocument:
-    """Read metrics.json of an evaluation's folder.
+    """Read the metrics.json of an evaluation's folder.
 
-    Raises ReportError if it is missing, too large, not JSON, of another version or lacks what a report shows.
+    Raises ReportError if it is missing, too large, not JSON, of another version, or lacks something that a report
+    shows.
     """
     path = folder / "metrics.json"
     raw = _METRICS_FILE.read_json(path, dict, strict=True)
     try:
-        if raw["version"] != VERSION:
-            raise ReportError(f"{path}: version {raw['version']!r}; expected {VERSION}; evaluate again")
+        if raw["version"] != FORMAT_VERSION:
+            raise ReportError(f"{path}: version {raw['version']!r}; expected {FORMAT_VERSION}; evaluate again")
         definitions = {
             _text(name): Definition(
                 text=_text(entry["text"]),
@@ -185,12 +181,13 @@ def read_evaluation(folder: Path) -> EvaluationDocument:
         )
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise ReportError(
-            f"{path}: broken at {type(error).__name__} {error}; expected what `shapeprior evaluate` writes; evaluate again"
+            f"{path}: broken at {type(error).__name__} {error}; expected what `shapeprior evaluate` writes; "
+            "evaluate again"
         ) from None
 
 
 def condition_text(condition: Mapping[str, Any]) -> str:
-    """A condition in words, such as "2 views, sensor kinect"."""
+    """Return a condition in words, such as "2 views, sensor poor"."""
     words = []
     for name, value in condition.items():
         if name == "views":
@@ -201,8 +198,8 @@ def condition_text(condition: Mapping[str, Any]) -> str:
 
 
 def group_text(task: str, condition: str) -> str:
-    """A heading for a task and a condition."""
-    return ": ".join(word for word in (TASKS.get(task, task), condition) if word)
+    """Return a title for a task and a condition in words."""
+    return ": ".join(word for word in (TASK_TITLES.get(task, task), condition) if word)
 
 
 def _row(number: int, entry: dict[str, Any]) -> Row:
@@ -231,7 +228,7 @@ def _summary_cell(entry: dict[str, Any]) -> SummaryCell:
 
 
 def _outcome(entry: dict[str, Any]) -> dict[str, Any]:
-    numbers = {name: _optional(int if name == "count" else float, entry[name]) for name in COLUMNS}
+    numbers = {name: _optional(int if name == "count" else float, entry[name]) for name in OUTCOME_TITLES}
     texts = {name: _text(entry[name]) for name in ("method", "task")}
     return {**texts, "condition": condition_text(entry["condition"]), **numbers}
 
@@ -243,7 +240,7 @@ def _text(value: object) -> str:
 
 
 def _optional(kind: type[Any], value: object) -> Any:
-    """A number or a text, or None."""
+    """Return None or a value of a kind: float (of any JSON number), int or str. Raises TypeError for others."""
     if value is None:
         return None
     if kind is float and isinstance(value, int | float) and not isinstance(value, bool):
@@ -255,20 +252,20 @@ def _optional(kind: type[Any], value: object) -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class ReportConfig:
-    """How much a report shows."""
+    """How much a report shows, at most."""
 
     pictures: int = 40
-    """Results of the prior with pictures and 3D, at most: half of them the worst, the others spread evenly over the rest."""
+    """Results of the prior with pictures and 3D: half of them the worst, the others evenly spread over the rest."""
     models: int = 160
-    """Results with 3D, at most: those of the prior with pictures, then other methods on the same views."""
+    """Results with 3D: those of the prior that have pictures, then other methods on the same views."""
     faces: int = 6000
-    """Faces of each surface in 3D, at most."""
+    """Faces of each surface in 3D."""
     points: int = 2500
-    """Observed points shown, at most."""
+    """Observed points in each picture and 3D view."""
     width: int = 260
-    """Pixels across each picture."""
+    """Width of each picture, in pixels."""
     max_bytes: int = 30_000_000
-    """Size of the page that pictures and models may fill it to; what does not fit is left out, and the page says so."""
+    """Size of the page, in bytes, at which no more pictures and surfaces are added; the page tells what is left out."""
 
     def __post_init__(self) -> None:
         check_numbers(
@@ -279,35 +276,36 @@ class ReportConfig:
 
 
 def pictured_rows(document: EvaluationDocument, count: int) -> list[Row]:
-    """Rows to show in pictures, the worst first.
+    """Return the prior's rows to show in pictures, the worst first.
 
-    Of each group (task and condition) an equal number is taken: those without a mesh are not counted, since their pictures show
-    the view and the truth alone, but they are among the worst.
+    Every group (task and condition) gets an equal number. Failed rows are among the worst; their pictures show the view
+    and the truth alone.
     """
     groups: list[list[Row]] = []
-    main = _main_method(document)
+    main = main_method(document)
     for task, condition in document.groups:
         rows = [row for row in document.rows if (row.task, row.condition, row.method) == (task, condition, main)]
-        groups.append(sorted(rows, key=document.badness, reverse=True))
-    share = _shares([len(rows) for rows in groups], count)
-    chosen = [row for rows, some in zip(groups, share, strict=True) for row in _worst_and_spread(rows, some)]
-    return sorted(chosen, key=document.badness, reverse=True)
+        groups.append(sorted(rows, key=document.error_key, reverse=True))
+    shares = _equal_shares([len(rows) for rows in groups], count)
+    selected = [row for rows, some in zip(groups, shares, strict=True) for row in _worst_and_spread(rows, some)]
+    return sorted(selected, key=document.error_key, reverse=True)
 
 
 def companions(document: EvaluationDocument, rows: Sequence[Row]) -> list[Row]:
-    """Results of other methods on the views of these rows, in their order."""
+    """Return the results of other methods on the views of these rows, in the order of the rows."""
     wanted = {(row.id, row.task, row.condition): place for place, row in enumerate(rows)}
     numbers = {row.number for row in rows}
     found = [row for row in document.rows if (row.id, row.task, row.condition) in wanted and row.number not in numbers]
     return sorted(found, key=lambda row: wanted[row.id, row.task, row.condition])
 
 
-def _main_method(document: EvaluationDocument) -> str:
-    return PRIOR if PRIOR in document.methods else next(iter(document.methods), PRIOR)
+def main_method(document: EvaluationDocument) -> str:
+    """Return the method that the report is about: the prior, or the first method of a document without it."""
+    return PRIOR_METHOD if PRIOR_METHOD in document.methods else next(iter(document.methods), PRIOR_METHOD)
 
 
-def _shares(sizes: Sequence[int], count: int) -> list[int]:
-    """How many of each group, so that no group gets more than another that could use it."""
+def _equal_shares(sizes: Sequence[int], count: int) -> list[int]:
+    """Distribute `count` over groups of some sizes, so that no group gets more than another that still has members."""
     shares = [0] * len(sizes)
     while count > 0 and any(share < size for share, size in zip(shares, sizes, strict=True)):
         for group, size in enumerate(sizes):
@@ -318,9 +316,9 @@ def _shares(sizes: Sequence[int], count: int) -> list[int]:
 
 
 def _worst_and_spread(rows: Sequence[Row], count: int) -> list[Row]:
-    """The first half of `count` from the beginning, the others evenly from what is left, its last one included."""
+    """Return `count` rows: one half from the beginning, the others as the last ones of equal parts of the rest."""
     if count >= len(rows):
         return list(rows)
-    worst = -(-count // 2)
-    rest, more = rows[worst:], count - worst
-    return [*rows[:worst], *(rest[((step + 1) * len(rest)) // more - 1] for step in range(more))]
+    num_worst = -(-count // 2)
+    rest, num_parts = rows[num_worst:], count - num_worst
+    return [*rows[:num_worst], *(rest[((part + 1) * len(rest)) // num_parts - 1] for part in range(num_parts))]

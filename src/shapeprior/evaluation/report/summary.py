@@ -1,13 +1,21 @@
-"""The head of a report: what was evaluated, the figures that matter most, and a table of all methods for each condition."""
+"""The summary of a report: cards with the prior's means, and a table of all methods for each task and condition."""
 
 from collections.abc import Iterable, Sequence
 from html import escape
 
-from shapeprior.evaluation.report.document import CEILING, PARTS, PRIOR, EvaluationDocument, SummaryCell, group_text
-from shapeprior.evaluation.report.svg import number
-from shapeprior.evaluation.summary import outcomes_html
+from shapeprior.evaluation import html_table
+from shapeprior.evaluation.config import UPPER_BOUND_METHOD
+from shapeprior.evaluation.report.document import (
+    Definition,
+    EvaluationDocument,
+    SummaryCell,
+    group_text,
+    main_method,
+)
+from shapeprior.evaluation.report.svg import NUM_COLORS, number
+from shapeprior.evaluation.summary import PARTS, outcomes_html
 
-_PART_TEXTS = {
+_PART_TITLES = {
     "all": "whole surface",
     "seen": "where the sensor saw the surface",
     "unseen": "where it did not",
@@ -15,11 +23,11 @@ _PART_TEXTS = {
 
 
 def headline(document: EvaluationDocument) -> str:
-    """Cards: the prior's mean on each metric under the first condition, beside the best of the other methods."""
+    """Return cards with the prior's means under the first condition, beside the best of the other methods."""
     if not document.groups:
         return '<p class="lead">No result.</p>'
     task, condition = document.groups[0]
-    main = PRIOR if PRIOR in document.methods else next(iter(document.methods), "")
+    main = main_method(document)
     cells = {
         (cell.method, cell.metric): cell
         for cell in document.summary
@@ -33,7 +41,7 @@ def headline(document: EvaluationDocument) -> str:
         others = [
             cell
             for (method, name), cell in cells.items()
-            if name == metric and method not in (main, CEILING) and cell.mean is not None
+            if name == metric and method not in (main, UPPER_BOUND_METHOD) and cell.mean is not None
         ]
         best = _best(others, definition.higher_is_better)
         versus = "" if best is None else f"best other: {number(best.mean)}, {best.method}"
@@ -48,49 +56,51 @@ def headline(document: EvaluationDocument) -> str:
     failed = sum(row.failure is not None for row in document.rows if row.method == main)
     total = sum(row.method == main for row in document.rows)
     return (
-        f'<p class="lead">{escape(main)}, {escape(group_text(task, condition))}: means with their intervals, failures scored '
-        f"worst and counted. {failed} of its {total} results under all conditions failed.</p>"
+        f'<p class="lead">{escape(main)}, {escape(group_text(task, condition))}: means with their intervals, '
+        f"failures scored worst and counted. {failed} of its {total} results under all conditions failed.</p>"
         f'<ul class="cards">{"".join(cards)}</ul>'
     )
 
 
 def summary_tables(document: EvaluationDocument) -> str:
-    """A table of methods by metrics for each task and condition, the whole surface first, then its seen and unseen parts."""
+    """Return tables of methods by metrics for each task and condition, and for each part of the surface."""
     sections = []
-    for place, (task, condition) in enumerate(document.groups):
+    for index, (task, condition) in enumerate(document.groups):
         cells = [cell for cell in document.summary if (cell.task, cell.condition) == (task, condition)]
         tables = []
         for part in dict.fromkeys([*PARTS, *(cell.part for cell in cells)]):
             mine = [cell for cell in cells if cell.part == part and cell.mean is not None]
             if mine:
-                tables.append(_table(document, mine, part))
-        told = [each for each in document.outcomes if (each["task"], each["condition"]) == (task, condition)]
-        if told:
-            tables.append(outcomes_html(told))
+                tables.append(_method_table(document, mine, part))
+        outcomes = [entry for entry in document.outcomes if (entry["task"], entry["condition"]) == (task, condition)]
+        if outcomes:
+            tables.append(outcomes_html(outcomes))
         if tables:
             sections.append(
-                f"<details{'' if place else ' open'}><summary>{escape(group_text(task, condition))}</summary>"
+                f"<details{'' if index else ' open'}><summary>{escape(group_text(task, condition))}</summary>"
                 f"{''.join(tables)}</details>"
             )
     return "".join(sections) + _not_run(document)
 
 
 def definitions_table(document: EvaluationDocument) -> str:
-    """What each metric means."""
+    """Return a table of the metrics' definitions."""
+    titles = ("metric", "definition", "better", "unit", "score of a failure")
     rows = [
-        f"<tr><th scope=row>{escape(name)}</th><td>{escape(definition.text)}</td>"
-        f"<td>{'higher' if definition.higher_is_better else 'lower'}</td><td>{escape(definition.unit)}</td>"
-        f"<td class=n>{number(definition.worst)}</td></tr>"
+        [
+            html_table.row_heading(escape(name)),
+            html_table.cell(escape(definition.text)),
+            html_table.cell("higher" if definition.higher_is_better else "lower"),
+            html_table.cell(escape(definition.unit)),
+            html_table.cell(number(definition.worst), "class=n"),
+        ]
         for name, definition in document.definitions.items()
     ]
-    return (
-        '<div class="scroll"><table><thead><tr><th>metric</th><th>definition</th><th>better</th><th>unit</th>'
-        f"<th>score of a failure</th></tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
-    )
+    return html_table.table([html_table.cell(title, tag="th") for title in titles], rows)
 
 
 def methods_list(document: EvaluationDocument) -> str:
-    """What each method is."""
+    """Return a list of the methods with their descriptions."""
     items = [
         f"<dt>{escape(name)}</dt><dd>{escape(entry['text'])}"
         + (f" <em>Not run: {escape(entry['not_run'])}</em>" if entry["not_run"] else "")
@@ -100,52 +110,56 @@ def methods_list(document: EvaluationDocument) -> str:
     return f"<dl>{''.join(items)}</dl>"
 
 
-def _table(document: EvaluationDocument, cells: Sequence[SummaryCell], part: str) -> str:
+def _method_table(document: EvaluationDocument, cells: Sequence[SummaryCell], part: str) -> str:
     metrics = [name for name in document.definitions if any(cell.metric == name for cell in cells)]
     methods = [name for name in document.methods if any(cell.method == name for cell in cells)]
     by_key = {(cell.method, cell.metric): cell for cell in cells}
     compared = {
-        metric: [cell for cell in cells if cell.metric == metric and cell.method != CEILING] for metric in metrics
+        metric: [cell for cell in cells if cell.metric == metric and cell.method != UPPER_BOUND_METHOD]
+        for metric in metrics
     }
-    # One alone is not the best of anything.
+    # With one method alone, there is no best one.
     best = {
-        metric: _best(some, document.definitions[metric].higher_is_better) if len(some) > 1 else None
-        for metric, some in compared.items()
+        metric: _best(rivals, document.definitions[metric].higher_is_better) if len(rivals) > 1 else None
+        for metric, rivals in compared.items()
     }
-    head = "".join(
-        f'<th scope=col title="{escape(document.definitions[name].text)}">{escape(name)} '
-        f"{'↑' if document.definitions[name].higher_is_better else '↓'}</th>"
-        for name in metrics
-    )
-    body = []
+    head = [
+        html_table.column_heading("method"),
+        *(_metric_heading(name, document.definitions[name]) for name in metrics),
+        html_table.column_heading("failures"),
+    ]
+    rows = []
     for name in methods:
         mine = [by_key[name, metric] for metric in metrics if (name, metric) in by_key]
         failures, count = max(cell.failures for cell in mine), max(cell.count for cell in mine)
-        marks = f'<td class="n{" failed" if failures else ""}">{failures} of {count}</td>'
-        row = "".join(_cell(by_key.get((name, metric)), best[metric]) for metric in metrics)
-        swatch = f'<span class="swatch s{document.methods.index(name) % 8}"></span>'
-        body.append(f"<tr><th scope=row>{swatch}{escape(name)}</th>{row}{marks}</tr>")
-    caption = _PART_TEXTS.get(part, part)
-    return (
-        f'<div class="scroll"><table class="summary"><caption>{escape(caption)}</caption><thead><tr><th scope=col>method</th>'
-        f"{head}<th scope=col>failures</th></tr></thead><tbody>{''.join(body)}</tbody></table></div>"
-    )
+        swatch = f'<span class="swatch s{document.methods.index(name) % NUM_COLORS}"></span>'
+        rows.append(
+            [
+                html_table.row_heading(swatch + escape(name)),
+                *(_mean_cell(by_key.get((name, metric)), best[metric]) for metric in metrics),
+                html_table.number_cell(f"{failures} of {count}", kind="n failed" if failures else "n"),
+            ]
+        )
+    return html_table.table(head, rows, caption=_PART_TITLES.get(part, part), kind="summary")
 
 
-def _cell(cell: SummaryCell | None, best: SummaryCell | None) -> str:
+def _metric_heading(name: str, definition: Definition) -> str:
+    arrow = "↑" if definition.higher_is_better else "↓"
+    return html_table.column_heading(f"{escape(name)} {arrow}", f'title="{escape(definition.text)}"')
+
+
+def _mean_cell(cell: SummaryCell | None, best: SummaryCell | None) -> str:
     if cell is None:
-        return '<td class="n">–</td>'
-    is_best = best is not None and cell.mean == best.mean and cell.method != CEILING
-    tie = not is_best and cell.method != CEILING and best is not None and _overlap(cell, best)
+        return html_table.number_cell("–")
+    is_best = best is not None and cell.mean == best.mean and cell.method != UPPER_BOUND_METHOD
+    tie = not is_best and cell.method != UPPER_BOUND_METHOD and best is not None and _overlap(cell, best)
     mean = f"<b>{number(cell.mean)}</b>" if is_best else f"<span>{number(cell.mean)}</span>"
     kind = "best" if is_best else "tie" if tie else ""
     title = f"median {number(cell.median)}, p90 {number(cell.p90)}, {cell.count} results"
     if tie:
         title += "; its interval and the best's overlap"
-    return (
-        f'<td class="n {kind}" title="{escape(title)}">{mean}<small>{_interval(cell)}</small>'
-        f"<small>median {number(cell.median)}</small></td>"
-    )
+    content = f"{mean}<small>{_interval(cell)}</small><small>median {number(cell.median)}</small>"
+    return html_table.number_cell(content, f'title="{escape(title)}"', kind=f"n {kind}")
 
 
 def _not_run(document: EvaluationDocument) -> str:

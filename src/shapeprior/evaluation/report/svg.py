@@ -1,4 +1,4 @@
-"""Charts as inline SVG: scales, axes, and marks whose colours the page's style sheet gives by series."""
+"""Charts as inline SVG: scales, axes, and marks. The page's style sheet colours the marks by their series."""
 
 import math
 from collections.abc import Sequence
@@ -6,12 +6,14 @@ from dataclasses import dataclass
 from html import escape
 
 DASHES = ("", "6 3", "2 3", "8 3 2 3", "1 4", "10 4")
-"""Strokes of the series, so that they can be told apart without colour."""
+"""Dash patterns of the series, so that lines can be told apart without colour."""
+NUM_COLORS = 8
+"""Colours of series in the style sheet; further series begin again with the first."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scale:
-    """From values to pixels, straight or by logarithms."""
+    """Maps values to pixels, linearly or logarithmically."""
 
     low: float
     high: float
@@ -21,7 +23,7 @@ class Scale:
 
     @classmethod
     def of(cls, values: Sequence[float], *, start: float, end: float, logarithmic: bool = False) -> "Scale":
-        """The scale that shows all values."""
+        """Return the scale that reaches from the smallest to the largest value."""
         low, high = min(values, default=0.0), max(values, default=1.0)
         if high - low < 1e-12 * max(abs(low), abs(high), 1e-12):
             low, high = low - 0.5 * (abs(low) or 1.0), high + 0.5 * (abs(high) or 1.0)
@@ -29,7 +31,7 @@ class Scale:
         return cls(low=low, high=high, start=start, end=end, logarithmic=logarithmic and low > 0.0)
 
     def __call__(self, value: float) -> float:
-        """The pixel of a value."""
+        """Return the pixel of a value."""
         if self.logarithmic:
             share = math.log(max(value, self.low) / self.low) / math.log(self.high / self.low)
         else:
@@ -37,15 +39,15 @@ class Scale:
         return self.start + share * (self.end - self.start)
 
     def ticks(self, count: int = 5) -> list[float]:
-        """Round values along the scale."""
+        """Return round values along the scale, about `count` of them on a linear one."""
         if self.logarithmic:
             decades = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
             factors = (1, 2, 5) if len(decades) <= 3 else (1,)
             found = [factor * 10.0**decade for decade in decades for factor in factors]
         else:
-            rough = (self.high - self.low) / count
-            unit = 10.0 ** math.floor(math.log10(rough))
-            step = next(factor * unit for factor in (1, 2, 5, 10) if factor * unit >= rough * 0.999)
+            smallest_step = (self.high - self.low) / count
+            unit = 10.0 ** math.floor(math.log10(smallest_step))
+            step = next(factor * unit for factor in (1, 2, 5, 10) if factor * unit >= smallest_step * 0.999)
             first, last = math.ceil(self.low / step - 1e-9), math.floor(self.high / step + 1e-9)
             found = [index * step for index in range(first, last + 1)]
         return [value for value in found if self.low * (1 - 1e-9) - 1e-12 <= value <= self.high * (1 + 1e-9) + 1e-12]
@@ -53,7 +55,7 @@ class Scale:
 
 @dataclass(frozen=True, kw_only=True)
 class Frame:
-    """The box of a chart, in pixels, and its scales; the vertical one grows upwards."""
+    """The box of a chart, in pixels, with its two scales. The vertical one grows upwards."""
 
     x: Scale
     y: Scale
@@ -71,13 +73,13 @@ class Frame:
         below: float = 0.0,
         logarithmic: tuple[bool, bool] = (False, False),
     ) -> "Frame":
-        """A frame around values, with so many pixels left free below its horizontal axis."""
+        """Return a frame around values. `below` are pixels to leave free between the horizontal axis and its labels."""
         x = Scale.of(x_values, start=60.0, end=width - 12.0, logarithmic=logarithmic[0])
         y = Scale.of(y_values, start=height - 40.0 - below, end=10.0, logarithmic=logarithmic[1])
         return cls(x=x, y=y, width=width, height=height)
 
     def axes(self, x_label: str, y_label: str, *, x_ticks: Sequence[tuple[float, str]] | None = None) -> str:
-        """Grid, ticks and labels."""
+        """Return grid, ticks and labels. `x_ticks` are values and texts that replace the round values."""
         left, right, bottom, top = self.x.start, self.x.end, self.y.start, self.y.end
         parts = []
         for value in self.y.ticks():
@@ -103,32 +105,32 @@ class Frame:
         return "".join(parts)
 
     def line(self, points: Sequence[tuple[float, float]], series: int, title: str) -> str:
-        """A polyline of a series."""
+        """Return the line of a series."""
         path = " ".join(f"{self.x(x):.1f},{self.y(y):.1f}" for x, y in points)
-        dash = DASHES[series % len(DASHES)]
-        stroke = f' stroke-dasharray="{dash}"' if dash else ""
+        stroke = _dash_attribute(series)
         return (
-            f'<polyline class="series s{series % 8}"{stroke} points="{path}"><title>{escape(title)}</title></polyline>'
+            f'<polyline class="series s{series % NUM_COLORS}"{stroke} points="{path}">'
+            f"<title>{escape(title)}</title></polyline>"
         )
 
     def dot(self, x: float, y_pixel: float, series: int, title: str, *, row: int | None = None) -> str:
-        """A mark of a series; with `row`, a click opens that row."""
+        """Return a dot of a series. With `row`, a click opens that row."""
         link = "" if row is None else f' data-row="{row}"'
         return (
-            f'<circle class="dot s{series % 8}" cx="{self.x(x):.1f}" cy="{y_pixel:.1f}" r="3.2"{link}>'
+            f'<circle class="dot s{series % NUM_COLORS}" cx="{self.x(x):.1f}" cy="{y_pixel:.1f}" r="3.2"{link}>'
             f"<title>{escape(title)}</title></circle>"
         )
 
     def interval(self, x: float, low: float, high: float, series: int) -> str:
-        """A vertical bar from `low` to `high`."""
+        """Return a vertical bar from `low` to `high`."""
         place = self.x(x)
         return (
-            f'<line class="bar s{series % 8}" x1="{place:.1f}" x2="{place:.1f}" '
+            f'<line class="bar s{series % NUM_COLORS}" x1="{place:.1f}" x2="{place:.1f}" '
             f'y1="{self.y(low):.1f}" y2="{self.y(high):.1f}"/>'
         )
 
     def svg(self, title: str, *parts: str) -> str:
-        """The whole chart, named for those who cannot see it."""
+        """Return the chart of some parts, with a title for screen readers."""
         return (
             f'<svg class="chart" viewBox="0 0 {self.width:g} {self.height:g}" role="img" aria-label="{escape(title)}">'
             + "".join(parts)
@@ -137,7 +139,7 @@ class Frame:
 
 
 def number(value: float | None) -> str:
-    """A number with three digits that count; a dash for none."""
+    """Return a number with three significant digits, or a dash for None and values that are not finite."""
     if value is None or not math.isfinite(value):
         return "–"
     if value == 0.0:
@@ -151,24 +153,29 @@ def number(value: float | None) -> str:
 
 
 def tick_text(value: float) -> str:
-    """A round number on an axis."""
+    """Return the text of a round number on an axis."""
     text = number(value)
     return text.rstrip("0").rstrip(".") if "." in text and "e" not in text else text
 
 
 def figure(svg: str, caption: str) -> str:
-    """A chart with its caption."""
+    """Return a chart with its caption."""
     return f"<figure>{svg}<figcaption>{escape(caption)}</figcaption></figure>"
 
 
 def legend(series: Sequence[tuple[int, str]]) -> str:
-    """Which stroke is which series: number and name of each."""
+    """Return a legend for series, given by number and name."""
     items = []
-    for place, name in series:
-        dash = DASHES[place % len(DASHES)]
-        stroke = f' stroke-dasharray="{dash}"' if dash else ""
+    for number_of_series, name in series:
+        stroke = _dash_attribute(number_of_series)
         items.append(
             '<li><svg viewBox="0 0 28 10" width="28" height="10" aria-hidden="true">'
-            f'<line class="series s{place % 8}"{stroke} x1="1" x2="27" y1="5" y2="5"/></svg>{escape(name)}</li>'
+            f'<line class="series s{number_of_series % NUM_COLORS}"{stroke} x1="1" x2="27" y1="5" y2="5"/>'
+            f"</svg>{escape(name)}</li>"
         )
     return f'<ul class="legend">{"".join(items)}</ul>'
+
+
+def _dash_attribute(series: int) -> str:
+    dash = DASHES[series % len(DASHES)]
+    return f' stroke-dasharray="{dash}"' if dash else ""

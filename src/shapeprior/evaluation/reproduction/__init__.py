@@ -1,4 +1,4 @@
-"""Measures the tables of the re-implemented work anew and sets them beside the published figures.
+"""Measures the figures of the re-implemented work with this package and sets them beside the published ones.
 
-Entry: tables.write_original_tables. May import: everything but cli.
+Entry: tables.write_reproduction_tables. May import: everything but cli.
 """

@@ -1,4 +1,8 @@
-"""Measuring the bundled priors as the re-implemented work measured itself: seconds an object, on shapes nobody trained on."""
+"""Measures the bundled priors as the re-implemented work measured itself: seconds for each object, and Chamfer
+distances.
+
+The objects are generated shapes that no prior was trained on.
+"""
 
 import re
 import time
@@ -13,13 +17,13 @@ import torch
 from shapeprior.completion.prior import Code, ShapePrior
 from shapeprior.completion.registry import bundled_prior_path, load
 from shapeprior.config import check_numbers
-from shapeprior.datasets.prepare_mesh import prepare_mesh, shape_rng
+from shapeprior.datasets.prepare_mesh import prepare_mesh
 from shapeprior.datasets.procedural import synthesize
 from shapeprior.errors import CheckpointError, CompletionError, ConfigError
 from shapeprior.evaluation.point_metrics import chamfer_l1
 from shapeprior.evaluation.reproduction.published import CATEGORIES
 from shapeprior.geometry.mesh import TriangleMesh
-from shapeprior.geometry.sampling import sample_surface
+from shapeprior.geometry.sampling import sample_surface, shape_rng
 from shapeprior.geometry.transforms import Similarity
 from shapeprior.io.files import FileSpec
 from shapeprior.scans.observation import Observation
@@ -27,15 +31,16 @@ from shapeprior.scans.simulation import camera_around, render_depth, sample_view
 from shapeprior.sdf.sampling import SamplingConfig, sample_sdf
 from shapeprior.sdf.signed_distance import SHEET_HALF_THICKNESS
 
-SAMPLES = 10_000
-"""SDF samples of an object, as published."""
-POINTS = 10_000
-"""Points a surface for its Chamfer distance, as published."""
+NUM_SAMPLES = 10_000
+"""SDF samples of each object, as published."""
+NUM_CHAMFER_POINTS = 10_000
+"""Points on each surface for the Chamfer distance, as published."""
 WORST_CHAMFER_X1000 = 2000.0
-"""The score of a shape without a completion: the diameter of the unit sphere."""
+"""The score of a shape without a completion: 1000 times the diameter of the unit sphere."""
 PUBLISHED_RESOLUTION = 512
-"""Cells along each axis that the published times are of."""
+"""Cells along each axis in the published times."""
 _VIEW_PIXELS = 256
+"""Pixels along each side of the depth image that a shape is completed from."""
 _MADE_BY_FILE = FileSpec(
     error=CheckpointError,
     expected="the record of a bundled prior",
@@ -48,40 +53,42 @@ class ReproductionConfig:
     """What is measured."""
 
     categories: tuple[str, ...] = CATEGORIES
-    """Bundled priors, which are called as the families that they were trained on."""
+    """Names of bundled priors, which are those of the families that they were trained on."""
     count: int = 3
-    """Unseen shapes of each."""
+    """Unseen shapes of each category."""
     seed: int = 1
-    """What the shapes are generated from, and the views drawn from."""
+    """Seed of the shapes and their views."""
     resolutions: tuple[int, ...] = (256, PUBLISHED_RESOLUTION)
-    """Cells along each axis at which codes become meshes; partial views at the first of them."""
+    """Cells along each axis at which codes are meshed. Completions of partial views use the first."""
 
     def __post_init__(self) -> None:
         check_numbers(self, at_least_one=("count",), not_negative=("seed",))
         if not self.categories or not self.resolutions or min(self.resolutions) < 2:
             raise ConfigError(
-                f"categories {self.categories}, resolutions {self.resolutions}; expected at least one of each, and 2 cells"
+                f"categories {self.categories}, resolutions {self.resolutions}; expected at least one of "
+                "each, and 2 cells"
             )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class MeasuredShape:
-    """What became of one unseen shape."""
+    """The measurements of one unseen shape."""
 
     id: str
     truth_unit: TriangleMesh
     view_unit: Observation
     completion_unit: TriangleMesh | None
-    """None if the solver found none."""
+    """None if the completion failed."""
     failure: str | None
+    """Why the completion failed; None if it did not."""
     sampling_seconds: float
-    """Mesh to `SAMPLES` samples with signed distances."""
+    """Time from the mesh to `NUM_SAMPLES` samples with signed distances."""
     completion_seconds: float | None
-    """Partial view to mesh."""
+    """Time from the partial view to the mesh."""
     decoding_seconds: dict[tuple[str, int], float]
-    """Code to mesh, by device and resolution."""
+    """Time from the code to the mesh, by device and resolution."""
     chamfer_x1000: float
-    """The published definition, of the completion of the partial view; `WORST_CHAMFER_X1000` where there is none."""
+    """Chamfer distance of the completion, by the published definition; `WORST_CHAMFER_X1000` if it failed."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -91,26 +98,27 @@ class MeasuredPrior:
     category: str
     prior: ShapePrior
     made_by: dict[str, Any]
-    """How it was trained: commands, seconds, threads."""
+    """The record of its training: commands, seconds, threads."""
     shapes: tuple[MeasuredShape, ...]
 
     def median(self, value: Callable[[MeasuredShape], float | None]) -> float | None:
-        """Median of a figure over the shapes that have it; None if none has."""
+        """Return the median of a figure over the shapes that have it; None if no shape has it."""
         found = [number for shape in self.shapes if (number := value(shape)) is not None]
         return float(np.median(found)) if found else None
 
 
 def devices() -> list[str]:
-    """Where decoding is measured: the CPU, and the first GPU if there is one that PyTorch can use."""
+    """Return the devices that decoding is measured on: the CPU, and the first GPU if PyTorch can use one."""
     return ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
 
 
 def measure_prior(
     category: str, config: ReproductionConfig, *, progress: Callable[[str], None] | None = None
 ) -> MeasuredPrior:
-    """Complete shapes of a family that its bundled prior was not trained on, each from one depth view.
+    """Complete new shapes of a family by its bundled prior, each from one depth view, and measure times and distances.
 
-    Raises ConfigError for a seed that the training shapes were generated from, CheckpointError if there is no such prior.
+    Raises ConfigError for a seed that the training shapes were generated from, and CheckpointError if there is no such
+    prior.
     """
     made_by = read_made_by(category)
     if config.seed in training_seeds(made_by):
@@ -118,7 +126,7 @@ def measure_prior(
             f"seed {config.seed}: the prior {category} was trained on its shapes; expected another; say --seed"
         )
     prior = load(category)
-    _ = prior.solver  # Loading is not part of an object's time.
+    _ = prior.solver  # Built before the first shape, so that it is not part of that shape's time.
     shapes = []
     for index in range(config.count):
         shapes.append(_measure_shape(prior, category, index, config))
@@ -128,13 +136,13 @@ def measure_prior(
 
 
 def read_made_by(category: str) -> dict[str, Any]:
-    """What a bundled prior's made_by.json says. Raises CheckpointError if there is no such prior or file."""
+    """Read a bundled prior's made_by.json. Raises CheckpointError if there is no such prior or file."""
     path = (bundled_prior_path(category) or Path(category)) / "made_by.json"
     return _MADE_BY_FILE.read_json(path, dict)
 
 
 def training_seeds(made_by: dict[str, Any]) -> set[int]:
-    """The seeds that a bundled prior's shapes were generated from."""
+    """Return the seeds that the training shapes of a bundled prior were generated from."""
     commands = [command for command in made_by.get("commands", ()) if command.startswith("shapeprior synthesize")]
     return {int(seed) for command in commands for seed in re.findall(r"--seed (\d+)", command)}
 
@@ -145,7 +153,7 @@ def _measure_shape(prior: ShapePrior, category: str, index: int, config: Reprodu
     rng = shape_rng(seed, shape_id)
     started = time.perf_counter()
     prepared = prepare_mesh(mesh_world, name=shape_id, up="y", sheet_half_thickness=SHEET_HALF_THICKNESS)
-    sample_sdf(prepared.distance, SamplingConfig.deepsdf(SAMPLES), rng=rng)
+    sample_sdf(prepared.distance, SamplingConfig.deepsdf(NUM_SAMPLES), rng=rng)
     sampling_seconds = time.perf_counter() - started
     truth = prepared.distance.surface
     azimuth, elevation = sample_view(rng)
@@ -176,17 +184,19 @@ def _measure_shape(prior: ShapePrior, category: str, index: int, config: Reprodu
 def _decoding_seconds(prior: ShapePrior, code: Code, resolutions: Sequence[int]) -> dict[tuple[str, int], float]:
     found = {}
     for device in devices():
-        there = prior.to(device)
+        prior_there = prior.to(device)
         if device != "cpu":
-            # The first call loads kernels.
-            there.extract(code, resolution=32)
+            # The first call loads kernels and is not timed.
+            prior_there.extract(code, resolution=32)
         for resolution in resolutions:
             started = time.perf_counter()
-            there.extract(code, resolution=resolution)
+            prior_there.extract(code, resolution=resolution)
             found[device, resolution] = time.perf_counter() - started
     return found
 
 
 def _chamfer_x1000(a: TriangleMesh, b: TriangleMesh, *, seed: int) -> float:
     first, second = (np.random.default_rng(stream) for stream in np.random.SeedSequence(seed).spawn(2))
-    return 1000.0 * chamfer_l1(sample_surface(a, POINTS, rng=first)[0], sample_surface(b, POINTS, rng=second)[0])
+    return 1000.0 * chamfer_l1(
+        sample_surface(a, NUM_CHAMFER_POINTS, rng=first)[0], sample_surface(b, NUM_CHAMFER_POINTS, rng=second)[0]
+    )

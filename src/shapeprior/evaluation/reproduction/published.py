@@ -1,7 +1,8 @@
-"""What "Learning Shape representations for 3D Reconstruction", the work that this project re-implements, says of itself.
+"""The published figures of "Learning Shape representations for 3D Reconstruction", the work that this project
+re-implements.
 
-Each figure is quoted with the file where it stands in that work's repository
-(JemuelStanley47/Learning-Shape-representations-DeepSDF-, commit afa8126). Nothing here is ours.
+Each figure is quoted with the file that states it in that work's repository
+(JemuelStanley47/Learning-Shape-representations-DeepSDF-, commit afa8126). No figure here was measured by this project.
 """
 
 from dataclasses import dataclass
@@ -9,14 +10,15 @@ from dataclasses import dataclass
 WORK = "Learning Shape representations for 3D Reconstruction"
 NOT_STATED = "not stated"
 CATEGORIES = ("can", "mug", "bowl", "camera", "airplane")
-"""The categories of its figure; it trained on bottles, too."""
+"""The categories of the published figure; the work was also trained on bottles."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Published:
-    """One figure as it was published."""
+    """A published figure."""
 
     value: str
+    """The figure with its unit, as text."""
     source: str
     """The file that states it."""
 
@@ -33,16 +35,16 @@ PARAMETERS: dict[str, Published] = {
     "SDF samples a shape": Published(value="10,000", source="README.md"),
     "training time": Published(value="18 h: 886.5 min on an A100 and 188.4 min on a V100", source="README.md"),
 }
-"""By our name of the parameter; those it does not state are missing."""
+"""Training parameters by this project's names. Those that the work does not state are missing."""
 
 SHAPES: dict[str, Published] = {
     name: Published(value=str(count), source="data/extract_sdf.ipynb")
     for name, count in {"can": 108, "mug": 214, "bowl": 186, "camera": 113, "airplane": 200}.items()
 }
-"""Shapes of each category."""
+"""Number of training shapes of each category."""
 
 DATA_COLLECTION_SECONDS = Published(value="16.5 s (0.275 min)", source="its table of times")
-"""SDF samples of one object."""
+"""Time to compute the SDF samples of one object."""
 
 INFERENCE: dict[str, Published] = {
     "Xeon CPU": Published(value="67.7 min", source="img/inference_time.png"),
@@ -50,9 +52,10 @@ INFERENCE: dict[str, Published] = {
     "V100": Published(value="18 s (0.3 min)", source="img/inference_time.png"),
     "A100": Published(value="14 s (0.24 min)", source="img/inference_time.png"),
 }
-"""From the code of a training shape to its mesh, an object; its "resolution 256" asks for 512³ points."""
+"""Time from the code of a training shape to its mesh, for one object. The work's "resolution 256" evaluates 512³
+points."""
 
 CHAMFER_X1000: dict[str, Published] = {
     "mug": Published(value="51.05, 9 training shapes", source="eval/evaluate_results.ipynb")
 }
-"""1000 times the half sum of mean distances, 10,000 points a surface, of shapes it was trained on."""
+"""1000 times half the sum of the two mean distances, with 10,000 points on each surface, for training shapes."""

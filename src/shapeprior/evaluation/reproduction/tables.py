@@ -1,4 +1,4 @@
-"""The tables and the figure of the re-implemented work, made anew: our own figures, measured here, beside those it published."""
+"""The tables and the figure of the re-implemented work: figures measured by this package beside the published ones."""
 
 import base64
 import io
@@ -14,10 +14,11 @@ from typing import Any
 from PIL import Image
 
 from shapeprior.config import config_to_json
+from shapeprior.evaluation import html_table
 from shapeprior.evaluation.report.svg import number
 from shapeprior.evaluation.reproduction.measure import (
+    NUM_SAMPLES,
     PUBLISHED_RESOLUTION,
-    SAMPLES,
     MeasuredPrior,
     MeasuredShape,
     ReproductionConfig,
@@ -33,22 +34,27 @@ from shapeprior.evaluation.reproduction.published import (
     SHAPES,
     WORK,
 )
+from shapeprior.io import markdown
 from shapeprior.io.files import write_bytes
 from shapeprior.models.presets import TrainConfig
 from shapeprior.models.triplane import TriplaneConfig
 from shapeprior.parallel.system import machine_text
 from shapeprior.visualization.pictures import Panel, contact_sheet, save_picture
 
-_FIGURE_POINTS = 2500
+MAX_FIGURE_POINTS = 2500
+"""Points of a partial view in the figure, at most."""
 NO_GPU = "no GPU here"
 _NOTES = (
-    "Published figures are quoted, with the file of that work's repository that states them; ours are measured on this machine by "
-    "this command or read from the priors' own records.",
-    "Our shapes are generated from a seed that no prior was trained on, and each is completed from one rendered depth view whose "
-    "placement is known. The published meshes are decoded from codes of training shapes: code to mesh is what compares.",
-    "The published times are of a grid of 512³ points, all of which are evaluated; ours evaluates those near the surface.",
-    "Chamfer here is the published definition, 1000 times the half sum of mean distances on 10,000 points a surface, ours in "
-    "radii of the unit sphere; a shape without a completion counts with 2000. The published frame is not stated.",
+    "Published figures are quoted, with the file of that work's repository that states them; ours are measured on this "
+    "machine by this command or read from the priors' own records.",
+    "Our shapes are generated from a seed that no prior was trained on, and each is completed from one rendered depth "
+    "view whose placement is known. The published meshes are decoded from codes of training shapes: "
+    "code to mesh is what compares.",
+    "The published times are of a grid of 512³ points, all of which are evaluated; ours evaluates those near the "
+    "surface.",
+    "Chamfer here is the published definition, 1000 times the half sum of mean distances on 10,000 points a surface, "
+    "ours in radii of the unit sphere; a shape without a completion counts with 2000. "
+    "The published frame is not stated.",
 )
 
 
@@ -67,24 +73,25 @@ def write_reproduction_tables(
     config: ReproductionConfig | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> Path:
-    """Measure the bundled priors and write original.md, original.html, original.png and original.json; returns the page.
+    """Measure the bundled priors and write original.md, original.html, original.png and original.json; returns the
+    page's path.
 
-    The figure shows the first unseen shape of each category, whatever became of it.
-    Raises ConfigError for a seed that a prior was trained on, OutputError if `out` cannot be written.
+    The figure shows the first unseen shape of each category, even if its completion failed. Raises ConfigError for a
+    seed that a prior was trained on, and OutputError if `out` cannot be written.
     """
     config, out = config or ReproductionConfig(), Path(out)
     measured = [measure_prior(name, config, progress=progress) for name in config.categories]
     tables = (training_table(measured), times_table(measured, config), chamfer_table(measured))
     figure = reproduction_figure(measured)
     save_picture(out / "original.png", figure)
-    write_bytes(out / "original.json", (json.dumps(_figures(measured, config.seed), indent=1) + "\n").encode())
+    write_bytes(out / "original.json", (json.dumps(_measurements(measured, config.seed), indent=1) + "\n").encode())
     write_bytes(out / "original.md", _markdown(tables, measured).encode())
     write_bytes(out / "original.html", _html(tables, measured, figure).encode())
     return out / "original.html"
 
 
 def training_table(measured: Sequence[MeasuredPrior]) -> Table:
-    """Parameters of training: the published ones beside those of each bundled prior."""
+    """Return the parameters of training: the published ones beside those of each bundled prior."""
     ours = [_parameters(item) for item in measured]
     rows = []
     for name in dict.fromkeys(name for parameters in ours for name in parameters):
@@ -100,13 +107,13 @@ def training_table(measured: Sequence[MeasuredPrior]) -> Table:
 
 
 def times_table(measured: Sequence[MeasuredPrior], config: ReproductionConfig) -> Table:
-    """Time an object: medians over the unseen shapes."""
+    """Return the times for each object, as medians over the unseen shapes."""
 
     def row(name: str, published: str, value: Callable[[MeasuredShape], float | None]) -> tuple[str, ...]:
         return (name, published, *(_seconds(item.median(value)) for item in measured))
 
     rows = [
-        row(f"data collection: {SAMPLES:,} SDF samples", str(DATA_COLLECTION_SECONDS), lambda s: s.sampling_seconds)
+        row(f"data collection: {NUM_SAMPLES:,} SDF samples", str(DATA_COLLECTION_SECONDS), lambda s: s.sampling_seconds)
     ]
     for device in ("cpu", "cuda"):
         for resolution in config.resolutions:
@@ -119,15 +126,14 @@ def times_table(measured: Sequence[MeasuredPrior], config: ReproductionConfig) -
                 rows.append(row(name, published, lambda s, key=(device, resolution): s.decoding_seconds.get(key)))
             else:
                 rows.append((name, published, *(NO_GPU for _ in measured)))
-    rows.append(
-        row(f"partial view to mesh at {config.resolutions[0]}³, {_device_name('cpu')}", NOT_STATED, lambda s: s.completion_seconds)
-    )  # fmt: skip
+    name = f"partial view to mesh at {config.resolutions[0]}³, {_device_name('cpu')}"
+    rows.append(row(name, NOT_STATED, lambda s: s.completion_seconds))
     head = ("time an object", "published", *(item.category for item in measured))
     return Table(title="Time an object", head=head, rows=tuple(rows))
 
 
 def chamfer_table(measured: Sequence[MeasuredPrior]) -> Table:
-    """Chamfer distances in the published definition, failures counted."""
+    """Return the Chamfer distances by the published definition. Failures count with the worst score."""
     rows = []
     for item in measured:
         published = str(CHAMFER_X1000[item.category]) if item.category in CHAMFER_X1000 else NOT_STATED
@@ -140,12 +146,12 @@ def chamfer_table(measured: Sequence[MeasuredPrior]) -> Table:
 
 
 def reproduction_figure(measured: Sequence[MeasuredPrior]) -> Image.Image:
-    """Truth, partial view and reconstruction of the first unseen shape of each category."""
+    """Return the figure: truth, partial view and reconstruction of the first unseen shape of each category."""
     rows = []
     for place, item in enumerate(measured):
         shape = item.shapes[0]
         titles = ("truth", "partial view", "reconstruction") if place == 0 else ("", "", "")
-        points = shape.view_unit.subsampled(_FIGURE_POINTS, seed=0).points_world
+        points = shape.view_unit.subsampled(MAX_FIGURE_POINTS, seed=0).points_world
         row = [Panel(title=titles[0], mesh=shape.truth_unit), Panel(title=titles[1], points=points)]
         if shape.completion_unit is not None:
             row.append(Panel(title=titles[2], mesh=shape.completion_unit))
@@ -154,7 +160,7 @@ def reproduction_figure(measured: Sequence[MeasuredPrior]) -> Image.Image:
 
 
 def _parameters(item: MeasuredPrior) -> dict[str, str]:
-    """A prior's own record, in words."""
+    """Return the parameters of a prior's training, in words, from its own record."""
     config, train = item.prior.config, item.prior.config.train
     weights = sum(parameter.numel() for parameter in item.prior.decoder.parameters())
     sampling = config.dataset.get("settings", {}).get("prepare", {}).get("sampling", {})
@@ -206,8 +212,8 @@ def _device_name(device: str) -> str:
     return torch.cuda.get_device_name(0)
 
 
-def _figures(measured: Sequence[MeasuredPrior], seed: int) -> dict[str, Any]:
-    """All that was measured, for other programs."""
+def _measurements(measured: Sequence[MeasuredPrior], seed: int) -> dict[str, Any]:
+    """Return the content of original.json: everything that was measured, for other programs."""
     return {
         "format": "shapeprior-original",
         "version": 1,
@@ -245,9 +251,7 @@ def _intro(measured: Sequence[MeasuredPrior]) -> str:
 def _markdown(tables: Sequence[Table], measured: Sequence[MeasuredPrior]) -> str:
     lines = ["# The original's tables and figure, made anew", "", _intro(measured), ""]
     for table in tables:
-        lines += [f"## {table.title}", "", "| " + " | ".join(table.head) + " |", "|" + " --- |" * len(table.head)]
-        lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in table.rows]
-        lines.append("")
+        lines += [f"## {table.title}", "", *markdown.table(table.head, table.rows), ""]
     lines += ["## Truth, partial view, reconstruction", "", f"![{_alt(measured)}](original.png)", ""]
     return "\n".join([*lines, *(f"- {note}" for note in _NOTES)]) + "\n"
 
@@ -259,19 +263,17 @@ def _html(tables: Sequence[Table], measured: Sequence[MeasuredPrior], figure: Im
     picture = base64.b64encode(buffer.getvalue()).decode("ascii")
     sections = []
     for table in tables:
-        head = "".join(f"<th scope=col>{escape(cell)}</th>" for cell in table.head)
-        rows = "".join(
-            f"<tr><th scope=row>{escape(row[0])}</th>{''.join(f'<td>{escape(cell)}</td>' for cell in row[1:])}</tr>"
+        head = [html_table.column_heading(escape(title)) for title in table.head]
+        rows = [
+            [html_table.row_heading(escape(row[0])), *(html_table.cell(escape(text)) for text in row[1:])]
             for row in table.rows
-        )
-        sections.append(
-            f'<section><h2>{escape(table.title)}</h2><div class="scroll"><table><thead><tr>{head}</tr></thead>'
-            f"<tbody>{rows}</tbody></table></div></section>"
-        )
+        ]
+        sections.append(f"<section><h2>{escape(table.title)}</h2>{html_table.table(head, rows)}</section>")
     notes = "".join(f"<li>{escape(note)}</li>" for note in _NOTES)
     return (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1"><meta name="color-scheme" content="light dark">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        '<meta name="color-scheme" content="light dark">'
         f"<title>The original’s tables and figure, made anew</title><style>{style}</style></head><body>"
         '<header><p class="kicker">shapeprior</p><h1>The original’s tables and figure, made anew</h1>'
         f'<p class="lead">{escape(_intro(measured))}</p></header><main>{"".join(sections)}'

@@ -1,11 +1,10 @@
-"""Views of true shapes as an evaluation takes them."""
+"""Views of true shapes, as an evaluation takes them."""
 
 import numpy as np
 import pytest
 from helpers.plain_geometry import sphere
 
-from shapeprior.evaluation.ground_truth import joined, shape_view
-from shapeprior.scans.observation import Observation
+from shapeprior.evaluation.ground_truth import shape_view
 from shapeprior.scans.simulation import SensorModel, camera_around
 
 SURFACE = sphere(radius=0.7, subdivisions=4)
@@ -16,7 +15,7 @@ def test_views_are_decided_by_seed_and_shape() -> None:
     np.testing.assert_array_equal(first.observation.points_world, again.observation.points_world)
     assert shape_view(SURFACE, "a", resolution=32, seed=1).azimuths_deg != first.azimuths_deg
     assert shape_view(SURFACE, "b", resolution=32, seed=0).azimuths_deg != first.azimuths_deg
-    # In the unit frame of the shape, where the evaluation says the placement is known.
+    # The view is in the unit frame of the shape: its points lie on the sphere of radius 0.7.
     assert np.abs(np.linalg.norm(first.observation.points_world, axis=1) - 0.7).max() < 5e-3
 
 
@@ -60,10 +59,3 @@ def test_a_moved_view_is_undone_by_its_placement(mode: str) -> None:
     up = rotation @ [0.0, 1.0, 0.0]
     assert (up[1] > 0.999) == (mode != "free")
     assert np.allclose(rotation, np.eye(3)) == (mode == "aligned")
-
-
-def test_joining_asks_for_views_with_sensors() -> None:
-    with pytest.raises(ValueError, match="at least one view"):
-        joined([])
-    with pytest.raises(ValueError, match="places of its sensor"):
-        joined([Observation.from_points(np.zeros((3, 3)))])
