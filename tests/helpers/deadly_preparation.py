@@ -10,11 +10,13 @@ from shapeprior.datasets.prepare_shape import PrepareJob, prepare_shape
 LARGE_GIB = 0.5
 """How much memory a large file takes, besides what others do."""
 TIGHT_MARK = "tight"
-"""While this file is beside the folder of meshes, slow and large files take what they take until their process is ended."""
+"""While this file is beside the folder of meshes, slow and large files take what they take until their process is
+ended."""
 
 
 def prepare_or_die(job: PrepareJob) -> Record:
-    """Prepare a shape, but first do to the process what the file's name says; each try leaves a byte beside the file."""
+    """Prepare a shape, but first do to the process what the file's name says; each try leaves a byte beside the
+    file."""
     path = job.source.path
     tight = (path.parents[1] / TIGHT_MARK).exists()
     with open(path.with_suffix(".tries"), "ab") as file:

@@ -1,7 +1,7 @@
 """Starting, watching and killing processes: by /proc, since no part of the package helps to count or to kill them.
 
-Tests wait here for events (a file, a line, the end of a process), never for a time. `CEILING_SECONDS` is how long an event may take
-on the busiest machine; only a hang takes longer.
+Tests wait here for events (a file, a line, the end of a process), never for a time. `CEILING_SECONDS` is how long an
+event may take on the busiest machine; only a hang takes longer.
 """
 
 import os
@@ -22,7 +22,8 @@ CEILING_SECONDS = 300.0
 
 
 class WatchClock:
-    """Stands for the module `time` where the package watches the time limit of jobs: the limit passes when a test says so."""
+    """Stands for the module `time` where the package watches the time limit of jobs: the limit passes when a test says
+    so."""
 
     def __init__(self, limit_passes: Callable[[], bool]) -> None:
         self.now = 0.0
@@ -49,7 +50,8 @@ def watch_by(monkeypatch: pytest.MonkeyPatch, limit_passes: Callable[[], bool]) 
 
 
 def environment(**variables: str) -> dict[str, str]:
-    """The environment of a Python program that imports the package that is tested, and `helpers`; with these variables set."""
+    """The environment of a Python program that imports the package that is tested, and `helpers`; with these variables
+    set."""
     paths = [str(Path(__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), **variables}
 
@@ -74,7 +76,8 @@ def kill(pid: int) -> None:
 
 
 def wait_until(condition: Callable[[], bool], *, process: "subprocess.Popen[str] | None" = None) -> None:
-    """Wait for something that other processes bring about; not beyond the end of the one that should, if it is given."""
+    """Wait for something that other processes bring about; not beyond the end of the one that should, if it is
+    given."""
     deadline = time.monotonic() + CEILING_SECONDS
     while not condition():
         assert time.monotonic() < deadline, "it never happened"
@@ -84,7 +87,8 @@ def wait_until(condition: Callable[[], bool], *, process: "subprocess.Popen[str]
 
 
 def _is_tracker(pid: str) -> bool:
-    """Whether it is the process that cleans up after multiprocessing, of which there is one, for as long as this one lives."""
+    """Whether it is the process that cleans up after multiprocessing, of which there is one, for as long as this one
+    lives."""
     try:
         with open(f"/proc/{pid}/cmdline", "rb") as file:
             return b"resource_tracker" in file.read()

@@ -1,4 +1,5 @@
-"""Training in processes of its own: as a program, the command line with tiny presets; as a module, what starts and watches it."""
+"""Training in processes of its own: as a program, the command line with tiny presets; as a module, what starts and
+watches it."""
 
 import functools
 import json
@@ -32,7 +33,8 @@ PRESETS = {
     ),
 }
 HOLD_EPOCH = 100
-"""Where a process is held, if it is told to be: beyond all epochs that tests wait for, and before the end of the preset "long"."""
+"""Where a process is held, if it is told to be: beyond all epochs that tests wait for, and before the end of the preset
+"long"."""
 LEFT_BY_TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 
 
@@ -51,8 +53,8 @@ def start(
 ) -> subprocess.Popen[str]:
     """`shapeprior train` of a tiny preset with seed 1; one of several processes if size > 1.
 
-    With `hold`, the process waits after `HOLD_EPOCH` epochs until that file exists, so that a test that is slow to act still finds
-    it training.
+    With `hold`, the process waits after `HOLD_EPOCH` epochs until that file exists, so that a test that is slow to act
+    still finds it training.
     """
     inherited = environment(OMP_NUM_THREADS="1").items()
     own = {name: value for name, value in inherited if name not in LEFT_BY_TORCHRUN}

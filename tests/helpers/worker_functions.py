@@ -79,7 +79,8 @@ def prepare_or_hang(job: "PrepareJob") -> "Record":
 
 
 def let_limits_pass_by(folder: str) -> None:
-    """In a process that starts workers: let the time limit pass for jobs that a file in the folder says to hang here."""
+    """In a process that starts workers: let the time limit pass for jobs that a file in the folder says to hang
+    here."""
     from helpers.processes import WatchClock
 
     from shapeprior.parallel import worker

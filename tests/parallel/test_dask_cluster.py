@@ -41,7 +41,8 @@ def cluster() -> Iterator[Any]:
 
 @pytest.fixture
 def scheduler(tmp_path: Path) -> Iterator[tuple[str, int]]:
-    """A scheduler with one worker of two threads, both processes started as a user starts them: its address and its id."""
+    """A scheduler with one worker of two threads, both processes started as a user starts them: its address and its
+    id."""
     place = tmp_path / "scheduler.json"
     programs = (
         ("scheduler", "--host", "127.0.0.1", "--port", "0"),

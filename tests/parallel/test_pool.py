@@ -113,7 +113,8 @@ def test_closing_ends_jobs_that_run(tmp_path: Path) -> None:
 def test_an_interrupt_leaves_no_process(tmp_path: Path) -> None:
     program = (
         "import sys; from shapeprior.parallel.runner import JobRunner; from helpers.worker_functions import act\n"
-        "with JobRunner(workers=2).run(act, ['first', *map('hang {}/{}'.format, sys.argv[1:] * 9, range(9))]) as outcomes:\n"
+        "jobs = ['first', *(f'hang {sys.argv[1]}/{number}' for number in range(9))]\n"
+        "with JobRunner(workers=2).run(act, jobs) as outcomes:\n"
         "    for job, outcome in outcomes:\n"
         "        print(outcome, flush=True)\n"
     )

@@ -41,7 +41,8 @@ def stop_after_three(report: EpochReport) -> None:
 
 
 class Threads:
-    """Threads that talk as processes do, but through shared memory: what is learnt does not depend on how it is sent."""
+    """Threads that talk as processes do, but through shared memory: what is learnt does not depend on how it is
+    sent."""
 
     def __init__(self, size: int) -> None:
         self.size = size
