@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 import trimesh
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from shapeprior.datasets.dataset import Dataset
 from shapeprior.datasets.prepare import prepare_dataset
@@ -18,7 +18,8 @@ from shapeprior.sdf.sampling import SamplingConfig
 torch.set_num_threads(1)
 
 # The same examples every time, so that a failure means a change; `--hypothesis-profile=default` looks for new ones.
-settings.register_profile("repeatable", derandomize=True)
+# How long one takes says nothing: other processes may have the cores.
+settings.register_profile("repeatable", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("repeatable")
 
 TINY_SAMPLES = 1200

@@ -2,16 +2,15 @@
 
 import hashlib
 import json
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from helpers.plain_geometry import box, from_trimesh, join, keep, sphere, sphere_sdf, to_trimesh, torus
+from helpers.processes import kill, wait_until
 
 import shapeprior.datasets.prepare_shape
 from shapeprior.datasets.dataset import Dataset
@@ -504,15 +503,14 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(tmp_path: Path) -> No
         "from shapeprior.datasets.prepare_mesh import PrepareConfig\n"
         "from shapeprior.sdf.sampling import SamplingConfig\n"
         "config = PrepareConfig(sampling=SamplingConfig.deepsdf(20_000))\n"
-        "prepare_dataset(sys.argv[1], sys.argv[2], config=config, seed=1, workers=0)\n"
+        "def hold(done, total, name):\n"  # Before the last file, should the signal be late.
+        "    if done == total - 1: sys.stdin.read()\n"
+        "prepare_dataset(sys.argv[1], sys.argv[2], config=config, seed=1, workers=0, progress=hold)\n"
     )
-    process = subprocess.Popen([sys.executable, "-c", program, str(meshes), str(tmp_path / "out")])
-    try:
-        while process.poll() is None and len(list((tmp_path / "out" / "records").glob("*.json"))) < 2:
-            time.sleep(0.002)
-    finally:
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+    command = [sys.executable, "-c", program, str(meshes), str(tmp_path / "out")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, text=True) as process:
+        wait_until(lambda: len(list((tmp_path / "out" / "records").glob("*.json"))) >= 2, process=process)
+        kill(process.pid)
     done = len(list((tmp_path / "out" / "records").glob("*.json")))
     assert 2 <= done < 12
     assert not (tmp_path / "out" / "manifest.json").exists()

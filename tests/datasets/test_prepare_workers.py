@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 from helpers import deadly_preparation
-from helpers.deadly_preparation import LARGE_GIB, SLOW_SECONDS
+from helpers.deadly_preparation import LARGE_GIB, TIGHT_MARK
 from helpers.plain_geometry import box, sphere, torus
-from helpers.processes import children, needs_proc
+from helpers.processes import children, needs_proc, watch_by
 
 from shapeprior.datasets.dataset import Dataset
 from shapeprior.datasets.manifest import RefusedShape, ShapeRecord, read_shape_records
@@ -20,8 +20,8 @@ from shapeprior.sdf.sampling import SamplingConfig
 pytestmark = [pytest.mark.slow, needs_proc]
 
 CONFIG = PrepareConfig(sampling=SamplingConfig.deepsdf(300), test_share=0.4)
-TIGHT = WorkerLimits(timeout=SLOW_SECONDS - 1.0, memory=LARGE_GIB)
-WIDE = WorkerLimits(timeout=10 * SLOW_SECONDS, memory=10 * LARGE_GIB)
+TIGHT = WorkerLimits(timeout=1800.0, memory=LARGE_GIB)
+WIDE = WorkerLimits(timeout=3600.0, memory=10 * LARGE_GIB)
 SHAPES = {
     "ball": sphere(radius=3.0, subdivisions=1),
     "box": box(extents=(1.0, 2.0, 3.0)),
@@ -45,9 +45,11 @@ def meshes(tmp_path: Path) -> Path:
     return tmp_path / "meshes"
 
 
-def prepare(meshes: Path, out: Path, *, workers: int, limits: WorkerLimits = WIDE) -> tuple[Dataset, list[str]]:
-    """Return the data set, and the sorted names of the files that this run has done."""
-    done: list[str] = []
+def prepare(
+    meshes: Path, out: Path, *, workers: int, limits: WorkerLimits = WIDE, done: list[str] | None = None
+) -> tuple[Dataset, list[str]]:
+    """Return the data set, and the sorted names of the files that this run has done; `done` gets them as they are done."""
+    done = [] if done is None else done
     data = prepare_dataset(
         meshes,
         out,
@@ -80,7 +82,12 @@ def test_files_that_cost_their_process_are_refused_by_cause_and_tried_again(
 
     with monkeypatch.context() as deadly:
         deadly.setattr("shapeprior.datasets.prepare.prepare_shape", deadly_preparation.prepare_or_die)
-        data, done = prepare(meshes, out, workers=2, limits=TIGHT)
+        # The slow one is ended when all others are done.
+        mark, done = meshes.parent / TIGHT_MARK, []
+        mark.touch()
+        watch_by(deadly, lambda: len(done) == len(SHAPES))
+        data, done = prepare(meshes, out, workers=2, limits=TIGHT, done=done)
+        mark.unlink()
         assert done == sorted([*SHAPES, "broken"])
         assert {refusal.id: refusal.kind for refusal in data.refused} == {
             "broken": "refused",
@@ -91,7 +98,7 @@ def test_files_that_cost_their_process_are_refused_by_cause_and_tried_again(
         reasons = {refusal.id: refusal.reason for refusal in data.refused}
         assert reasons["crashing"].startswith("crashing.ply: the process ended with exit status 3, twice; expected")
         assert reasons["large"].startswith("large.ply: took more than 0.5 GiB of memory, twice; expected")
-        assert reasons["slow"].startswith("slow.ply: took more than 2.5 seconds; expected")
+        assert reasons["slow"].startswith("slow.ply: took more than 1800 seconds; expected")
         assert all(
             hint in reasons[name]
             for name, hint in {"large": "--memory", "slow": "--timeout", "crashing": "drop"}.items()

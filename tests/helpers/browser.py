@@ -12,6 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from helpers.processes import CEILING_SECONDS
 from tornado.websocket import WebSocketClientConnection, websocket_connect
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
@@ -69,7 +70,7 @@ class Browser:
         self._loop.close()
         self._process.terminate()
         try:
-            self._process.wait(timeout=10)
+            self._process.wait(timeout=CEILING_SECONDS)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
@@ -92,9 +93,9 @@ class Browser:
         assert "exceptionDetails" not in result, result["exceptionDetails"]
         return result["result"].get("value")
 
-    def wait_for(self, condition: str, *, seconds: float = 60.0) -> None:
+    def wait_for(self, condition: str) -> None:
         """Wait until an expression is true."""
-        until = time.monotonic() + seconds
+        until = time.monotonic() + CEILING_SECONDS
         while not self.evaluate(condition):
             assert time.monotonic() < until, f"never true: {condition}"
             time.sleep(0.05)
@@ -118,12 +119,12 @@ class Browser:
 
     async def _connect(self) -> WebSocketClientConnection:
         file = self._folder / "DevToolsActivePort"
-        for _ in range(600):
-            if file.exists() and len(file.read_text().split()) == 2:
-                break
+        until = time.monotonic() + CEILING_SECONDS
+        while not (file.exists() and len(file.read_text().split()) == 2):
+            assert time.monotonic() < until, "the browser does not start"
             await asyncio.sleep(0.05)
         port = file.read_text().split()[0]
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/json/list", timeout=20) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/json/list", timeout=CEILING_SECONDS) as answer:
             pages = [page for page in json.load(answer) if page["type"] == "page"]
         return await websocket_connect(pages[0]["webSocketDebuggerUrl"], max_message_size=2**28)
 
@@ -131,7 +132,7 @@ class Browser:
         self._number += 1
         await self._socket.write_message(json.dumps({"id": self._number, "method": method, "params": parameters}))
         while True:
-            text = await asyncio.wait_for(self._socket.read_message(), timeout=120)
+            text = await asyncio.wait_for(self._socket.read_message(), timeout=CEILING_SECONDS)
             assert text is not None, "the browser has gone"
             message = json.loads(text)
             self._note(message)

@@ -11,8 +11,7 @@ if TYPE_CHECKING:
     from shapeprior.datasets.manifest import RefusedShape, ShapeRecord
     from shapeprior.datasets.prepare_shape import PrepareJob
 
-HANG_SECONDS = 3600.0
-"""How long a job that hangs would take, if nobody ended it."""
+POLL_SECONDS = 0.01
 
 
 def act(job: str) -> str:
@@ -23,18 +22,25 @@ def act(job: str) -> str:
     if verb == "signal":
         os.kill(os.getpid(), signal.Signals[rest])
     if verb == "kill":
-        os.kill(os.getppid(), signal.SIGKILL)
-        time.sleep(60.0)
+        parent = os.getppid()
+        os.kill(parent, signal.SIGKILL)
+        _wait_while_child_of(parent)
     if verb == "once":
         _die_the_first_time(Path(rest))
     if verb == "hang":
-        # The file tells that the job has begun; it ends with its process.
-        Path(rest).touch()
-        time.sleep(HANG_SECONDS)
+        # The file tells that the job has begun, and whose child does it.
+        Path(rest).write_text(str(os.getppid()))
+        hang()
+    if verb == "meet":
+        _meet(Path(rest))
     if verb == "sleep":
         time.sleep(float(rest))
     if verb == "grow":
-        _grow(float(rest))
+        grow(float(rest))
+    if verb == "hold":
+        held = grow(float(rest))
+        hang()
+        del held
     if verb == "promise":
         bytearray(1 << 50)
     if verb == "raise":
@@ -53,26 +59,58 @@ def secret(_job: str) -> object:
     return lambda: None
 
 
+def hang() -> None:
+    """Do nothing until this process is ended, or whoever started it is gone."""
+    _wait_while_child_of(os.getppid())
+
+
+def grow(gib: float) -> list[bytes]:
+    """Take memory and use it, a bit at a time."""
+    return [b"x" * (1 << 24) for _ in range(int(gib * 64))]
+
+
+def prepare_or_hang(job: "PrepareJob") -> "ShapeRecord | RefusedShape":
+    """Prepare a shape; do nothing for ever for files that say so in their name."""
+    from shapeprior.datasets.prepare_shape import prepare_shape
+
+    if "held" in job.source.name:
+        hang()
+    return prepare_shape(job)
+
+
+def let_limits_pass_by(folder: str) -> None:
+    """In a process that starts workers: let the time limit pass for jobs that a file in the folder says to hang
+    here."""
+    from helpers.processes import WatchClock
+
+    from shapeprior.parallel import worker
+
+    def hangs_here() -> bool:
+        return any(path.read_text() == str(os.getpid()) for path in Path(folder).iterdir())
+
+    setattr(worker, "time", WatchClock(hangs_here))  # noqa: B010  (a module is expected, type checkers say)
+
+
+def let_limits_pass_by_time() -> None:
+    """Undo `let_limits_pass_by`."""
+    from shapeprior.parallel import worker
+
+    worker.time = time
+
+
+def _wait_while_child_of(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(POLL_SECONDS)
+
+
 def _die_the_first_time(mark: Path) -> None:
     if not mark.exists():
         mark.touch()
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _grow(gib: float) -> None:
-    """Take memory and use it, a bit at a time."""
-    held = []
-    for _ in range(int(gib * 64)):
-        held.append(b"x" * (1 << 24))
-        time.sleep(0.01)
-
-
-def prepare_or_die(job: "PrepareJob") -> "ShapeRecord | RefusedShape":
-    """Prepare a shape, but end the process for files that say so in their name."""
-    from shapeprior.datasets.prepare_shape import prepare_shape
-
-    if "deadly" in job.source.name:
-        os.kill(os.getpid(), signal.SIGSEGV)
-    if "slow" in job.source.name:
-        time.sleep(60.0)
-    return prepare_shape(job)
+def _meet(folder: Path) -> None:
+    """Wait until as many processes are here as the folder's name says."""
+    (folder / str(os.getpid())).touch()
+    while len(list(folder.iterdir())) < int(folder.name):
+        time.sleep(POLL_SECONDS)

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 from helpers.plain_geometry import sphere
-from helpers.processes import environment, needs_proc, wait_until
-from helpers.worker_functions import act
+from helpers.processes import CEILING_SECONDS, environment, needs_proc, wait_until
+from helpers.worker_functions import act, let_limits_pass_by, let_limits_pass_by_time
 
 from shapeprior.datasets.prepare import prepare_dataset
 from shapeprior.datasets.prepare_mesh import PrepareConfig
@@ -29,7 +29,7 @@ distributed = pytest.importorskip("distributed")
 # Dask's own loops end when they like.
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::ResourceWarning")]
 
-LIMITS = WorkerLimits(timeout=20.0, memory=2.0)
+LIMITS = WorkerLimits(timeout=3600.0, memory=2.0)
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,8 @@ def cluster() -> Iterator[Any]:
 
 @pytest.fixture
 def scheduler(tmp_path: Path) -> Iterator[tuple[str, int]]:
-    """A scheduler with one worker of two threads, both processes started as a user starts them: its address and its id."""
+    """A scheduler with one worker of two threads, both processes started as a user starts them: its address and its
+    id."""
     place = tmp_path / "scheduler.json"
     programs = (
         ("scheduler", "--host", "127.0.0.1", "--port", "0"),
@@ -69,8 +70,10 @@ def text(outcome: str | JobFailure) -> str:
     return outcome.rpartition(" by ")[0]
 
 
-def test_each_job_gets_its_own_result(cluster: Any) -> None:
-    jobs = [f"job {number}" for number in range(50)]
+def test_each_job_gets_its_own_result(cluster: Any, tmp_path: Path) -> None:
+    (tmp_path / "3").mkdir()
+    # The first jobs go on when each of the three processes has begun one.
+    jobs = [*[f"meet {tmp_path / '3'}"] * 6, *(f"job {number}" for number in range(44))]
     outcomes = list(run_on_cluster(act, jobs, address=cluster.scheduler_address, limits=LIMITS))
     assert Counter(job for job, _ in outcomes) == Counter(jobs)
     assert all(text(outcome) == job for job, outcome in outcomes)
@@ -101,12 +104,15 @@ def test_jobs_are_taken_as_they_are_needed(cluster: Any) -> None:
     running.close()
 
 
-def test_deadly_jobs_are_lost_as_they_are_locally_and_dasks_processes_live_on(cluster: Any) -> None:
+def test_deadly_jobs_are_lost_as_they_are_locally_and_dasks_processes_live_on(cluster: Any, tmp_path: Path) -> None:
     before = sorted(worker_pids(cluster))
-    deadly = {"exit 3": "crashed", "signal SIGSEGV": "crashed", "sleep 60": "timeout", "promise": "memory"}
+    hang = f"hang {tmp_path / 'hangs'}"
+    deadly = {"exit 3": "crashed", "signal SIGSEGV": "crashed", hang: "timeout", "promise": "memory"}
     jobs = [*deadly, *(f"job {number}" for number in range(20))]
-    limits = WorkerLimits(timeout=1.0, memory=2.0)
-    outcomes = dict(run_on_cluster(act, jobs, address=cluster.scheduler_address, limits=limits))
+    with distributed.Client(cluster, set_as_default=False) as client:
+        client.run(let_limits_pass_by, str(tmp_path))
+        outcomes = dict(run_on_cluster(act, jobs, address=cluster.scheduler_address, limits=LIMITS))
+        client.run(let_limits_pass_by_time)
     assert {job: outcome.kind for job, outcome in outcomes.items() if isinstance(outcome, JobFailure)} == deadly
     assert outcomes["signal SIGSEGV"] == JobFailure(kind="crashed", reason="the process was ended by SIGSEGV, twice")
     assert all(text(outcomes[job]) == job for job in jobs if job not in deadly)
@@ -180,13 +186,14 @@ def test_a_scheduler_that_dies_is_said(busy: bool, scheduler: tuple[str, int]) -
 def test_a_scheduler_that_hangs_is_said(
     busy: bool, scheduler: tuple[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("shapeprior.parallel.dask_cluster.ANSWER_SECONDS", 1.0)
-    monkeypatch.setattr("shapeprior.parallel.dask_cluster.CHECK_SECONDS", 0.1)
     address, pid = scheduler
     jobs = [f"job {number}" for number in range(100)] if busy else ["job 0", *["sleep 3"] * 20]
     running = run_on_cluster(act, jobs, address=address, limits=LIMITS)
     next(running)
     os.kill(pid, signal.SIGSTOP)
+    # From now on: however busy the machine is, a scheduler that is stopped does not answer in time.
+    monkeypatch.setattr("shapeprior.parallel.dask_cluster.ANSWER_SECONDS", 1.0)
+    monkeypatch.setattr("shapeprior.parallel.dask_cluster.CHECK_SECONDS", 0.1)
     with pytest.raises(ConfigError, match="the scheduler did not answer for 1 seconds"):
         list(running)
 
@@ -196,7 +203,8 @@ def test_a_scheduler_that_forgets_the_jobs_is_said(cluster: Any) -> None:
         return list(dask_scheduler.tasks)
 
     running = run_on_cluster(act, ["first", *["sleep 2"] * 20], address=cluster.scheduler_address, limits=LIMITS)
-    assert next(running)[0] == "first"
+    # Others may end before it.
+    assert any(job == "first" for job, _ in running)
     with distributed.Client(cluster, set_as_default=False) as client:
         # As when somebody restarts the cluster.
         client.cancel([distributed.Future(key, client) for key in client.run_on_scheduler(waiting)], force=True)
@@ -208,15 +216,24 @@ def test_a_lost_scheduler_ends_the_command_in_one_line_and_a_later_run_goes_on(
     scheduler: tuple[str, int], tmp_path: Path
 ) -> None:
     address, pid = scheduler
+    # Two that are done, then those whose preparation does not end while the cluster is there.
     for number in range(12):
-        save_mesh(tmp_path / "meshes" / f"ball{number}.ply", sphere(radius=1.0 + number))
+        name = f"ball{number}" if number < 2 else f"held{number}"
+        save_mesh(tmp_path / "meshes" / f"{name}.ply", sphere(radius=1.0 + number))
     out = tmp_path / "out"
-    command = [sys.executable, "-m", "shapeprior", "prepare", str(tmp_path / "meshes"), "--out", str(out)]
+    program = (
+        "from shapeprior.datasets import prepare; from helpers.worker_functions import prepare_or_hang\n"
+        "from shapeprior.cli.main import main\n"
+        "prepare.prepare_shape = prepare_or_hang\n"
+        "main()\n"
+    )
+    command = [sys.executable, "-c", program, "prepare", str(tmp_path / "meshes"), "--out", str(out)]
     command += ["--samples", "20000", "--cluster", address]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        wait_until(lambda: len(list((out / "records").glob("*.json"))) >= 2)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, env=environment(), text=True, **pipes) as process:
+        wait_until(lambda: len(list((out / "records").glob("*.json"))) == 2, process=process)
         os.kill(pid, signal.SIGKILL)
-        _, errors = process.communicate(timeout=60.0)
+        _, errors = process.communicate(timeout=CEILING_SECONDS)
     assert process.returncode == 1
     assert "Traceback" not in errors
     (line,) = [line for line in errors.replace("\r", "\n").splitlines() if line.startswith("shapeprior:")]
@@ -228,7 +245,7 @@ def test_a_lost_scheduler_ends_the_command_in_one_line_and_a_later_run_goes_on(
         tmp_path / "meshes", out, config=config, seed=0, workers=0, progress=lambda *call: seen.append(call[2])
     )
     assert len(data.shapes) == 12
-    assert len(seen) <= 10
+    assert len(seen) == 10
     assert data.verify() == []
 
 

@@ -14,7 +14,7 @@ from shapeprior.parallel import runner as runner_module
 from shapeprior.parallel.runner import JobRunner
 from shapeprior.parallel.worker import JobFailure, WorkerLimits
 
-LIMITS = WorkerLimits(timeout=300.0, memory=2.0)
+LIMITS = WorkerLimits(timeout=3600.0, memory=2.0)
 
 
 class Stop(Exception):

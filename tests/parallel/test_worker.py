@@ -9,9 +9,10 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from helpers.processes import children, environment, kill, needs_proc, wait_until
+from helpers.processes import CEILING_SECONDS, children, environment, kill, needs_proc, wait_until, watch_by
 from helpers.worker_functions import act, secret
 
 from shapeprior.errors import ConfigError
@@ -42,7 +43,7 @@ def test_a_value_cut_short_is_none(length: int, tmp_path: Path) -> None:
             receive(pipe)
 
 
-LIMITS = WorkerLimits(timeout=20.0, memory=2.0)
+LIMITS = WorkerLimits(timeout=3600.0, memory=2.0)
 
 
 @pytest.fixture
@@ -89,18 +90,25 @@ def test_a_job_is_tried_again_in_a_new_process(worker: WorkerProcess[str, str], 
     assert process_of(worker.run("later")) != second
 
 
-def test_a_job_that_takes_too_long_is_ended_and_not_tried_again(tmp_path: Path) -> None:
-    worker = WorkerProcess(act, WorkerLimits(timeout=0.5, memory=2.0))
-    assert worker.run("sleep 60") == JobFailure(kind="timeout", reason="took more than 0.5 seconds")
+def test_a_job_that_takes_too_long_is_ended_and_not_tried_again(
+    worker: WorkerProcess[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, start = watch_by(monkeypatch, (tmp_path / "hangs").exists), subprocess.Popen
+
+    def slow_start(*arguments: Any, **options: Any) -> subprocess.Popen[bytes]:
+        clock.now += 1e9
+        return start(*arguments, **options)
+
     # Starting a process does not count.
+    monkeypatch.setattr("shapeprior.parallel.worker.subprocess.Popen", slow_start)
+    assert worker.run(f"hang {tmp_path / 'hangs'}") == JobFailure(kind="timeout", reason="took more than 3600 seconds")
     assert str(worker.run("next")).startswith("next by")
-    worker.stop()
 
 
 @needs_proc
 def test_a_process_that_takes_too_much_memory_is_ended() -> None:
-    worker = WorkerProcess(act, WorkerLimits(timeout=20.0, memory=0.2))
-    assert worker.run("grow 20") == JobFailure(kind="memory", reason="took more than 0.2 GiB of memory, twice")
+    worker = WorkerProcess(act, WorkerLimits(timeout=3600.0, memory=0.2))
+    assert worker.run("hold 0.3") == JobFailure(kind="memory", reason="took more than 0.2 GiB of memory, twice")
     assert str(worker.run("next")).startswith("next by")
     worker.stop()
 
@@ -168,20 +176,20 @@ def test_native_libraries_get_one_thread_unless_the_user_says_otherwise(
 
 
 @needs_proc
-def test_stopping_ends_a_job_that_runs(worker: WorkerProcess[str, str]) -> None:
+def test_stopping_ends_a_job_that_runs(worker: WorkerProcess[str, str], tmp_path: Path) -> None:
     raised: list[BaseException] = []
 
     def work() -> None:
         try:
-            worker.run("sleep 60")
+            worker.run(f"hang {tmp_path / 'hangs'}")
         except WorkerStoppedError as error:
             raised.append(error)
 
     thread = threading.Thread(target=work)
     thread.start()
-    wait_until(lambda: bool(children()))
+    wait_until((tmp_path / "hangs").exists)
     worker.stop()
-    thread.join(timeout=10.0)
+    thread.join(timeout=CEILING_SECONDS)
     assert len(raised) == 1
     assert not children()
     with pytest.raises(WorkerStoppedError):

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers.processes import kill, wait_until
+from helpers.processes import CEILING_SECONDS, kill, wait_until
 from helpers.train_process import PRESETS, ends, epochs_of, start_two
 from helpers.training_runs import copy_data
 
@@ -46,7 +46,7 @@ class Threads:
 
     def __init__(self, size: int) -> None:
         self.size = size
-        self.barrier = threading.Barrier(size, timeout=30)
+        self.barrier = threading.Barrier(size, timeout=CEILING_SECONDS)
         self.told: list[torch.Tensor] = [torch.zeros(0)] * size
         self.mail = {rank: queue.Queue[torch.Tensor]() for rank in range(size)}
 
@@ -102,7 +102,7 @@ class ThreadRanks(ProcessGroup):
         self.threads.mail[self.rank].put(tensor)  # pyright: ignore[reportAttributeAccessIssue]
 
     def receive(self, tensor: torch.Tensor, *, rank: int) -> torch.Tensor:
-        found = self.threads.mail[rank].get(timeout=30)  # pyright: ignore[reportAttributeAccessIssue]
+        found = self.threads.mail[rank].get(timeout=CEILING_SECONDS)  # pyright: ignore[reportAttributeAccessIssue]
         assert found.shape == tensor.shape
         assert found.dtype == tensor.dtype
         return found
@@ -217,11 +217,14 @@ def test_two_processes_do_what_one_does(tiny_data: Dataset, tmp_path: Path, alon
 def test_two_processes_begin_one_is_killed_and_one_goes_on(tiny_data: Dataset, tmp_path: Path) -> None:
     whole = train_prior(tiny_data, tmp_path / "whole", preset=PRESETS["long"], seed=1)
     run = tmp_path / "run"
-    processes = start_two([tiny_data.root] * 2, run, "long", checkpoint_seconds=0.0)
-    wait_until(lambda: len(epochs_of(run)) >= 5)
+    killed = tmp_path / "killed"
+    processes = start_two([tiny_data.root] * 2, run, "long", checkpoint_seconds=0.0, hold=killed)
+    wait_until(lambda: len(epochs_of(run)) >= 5, process=processes[0])
     kill(processes[1].pid)
-    (code, line), (killed, _) = ends(processes)
-    assert (code, killed) == (1, -9)
+    processes[1].wait()
+    killed.touch()
+    (code, line), (other_code, _) = ends(processes)
+    assert (code, other_code) == (1, -9)
     assert "process 0 of 2: another process of this training has ended" in line
     assert "start the same command again" in line
     begun = read_checkpoint(run, RunConfig.read(run)).epoch

@@ -49,8 +49,9 @@ def test_killed_and_resumed_is_uninterrupted_bit_for_bit(
     """The process is killed at any moment: in a step, a line of the log, or a checkpoint."""
     run = tmp_path / "run"
     for lines in (3, 30):
-        process = start(tiny_data.root, run, "long", checkpoint_seconds=checkpoint_seconds)
-        wait_until(lambda lines=lines: len(epochs_of(run)) >= lines)
+        never = tmp_path / "never"
+        process = start(tiny_data.root, run, "long", checkpoint_seconds=checkpoint_seconds, hold=never)
+        wait_until(lambda lines=lines: len(epochs_of(run)) >= lines, process=process)
         kill(process.pid)
         assert ends([process])[0][0] == -signal.SIGKILL
         assert epoch_of(run) < 150
@@ -61,9 +62,10 @@ def test_killed_and_resumed_is_uninterrupted_bit_for_bit(
 @pytest.mark.slow
 def test_ctrl_c_ends_with_the_epoch_and_says_how_to_go_on(tiny_data: Dataset, tmp_path: Path, whole: Path) -> None:
     run = tmp_path / "run"
-    process = start(tiny_data.root, run, "long", checkpoint_seconds=1e6)
-    wait_until(lambda: len(epochs_of(run)) >= 3)
+    process = start(tiny_data.root, run, "long", checkpoint_seconds=1e6, hold=tmp_path / "interrupted")
+    wait_until(lambda: len(epochs_of(run)) >= 3, process=process)
     process.send_signal(signal.SIGINT)
+    (tmp_path / "interrupted").touch()
     assert ends([process]) == [(130, "shapeprior: interrupted; start the same command again to go on")]
     # No work was lost, though no checkpoint was due.
     assert 3 <= epoch_of(run) == epochs_of(run)[-1] < 150

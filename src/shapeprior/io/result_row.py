@@ -1,8 +1,8 @@
-"""Results that outlive a run: one JSON file each, read back by a later run only if nothing that they depend on has changed.
+"""Results that outlive a run: a JSON file each, which a later run reads if nothing that it depends on has changed.
 
-Evaluation and the completion of a folder keep a row for every job, so that a run that was ended goes on where it stopped. Data sets
-keep records of another kind (`shapeprior.datasets.manifest`): those survive a change of some of their settings, are corrected in
-place when a source moves, and may lie at a URL.
+Evaluation and the completion of a folder keep a row for every job, so that a run that was ended goes on where it
+stopped. Data sets keep records of another kind (`shapeprior.datasets.manifest`): those survive a change of some of
+their settings, are corrected in place when a source moves, and may lie at a URL.
 """
 
 import contextlib
@@ -29,7 +29,9 @@ class ResultRow:
     """Key of the result in the file."""
 
     def read(self) -> dict[str, Any] | None:
-        """Return the result of an earlier run; None if there is none, if it had other dependencies, or if the file is damaged.
+        """Return the result of an earlier run, or None.
+
+        None stands for no file, a damaged file, and a result of other dependencies.
 
         The result may hold anything, since the file may have been edited: check the entries that you use.
         """

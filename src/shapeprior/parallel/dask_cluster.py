@@ -1,4 +1,8 @@
-"""A function over many jobs on the machines of a Dask cluster; it is done there as it is here."""
+"""Run a function over many jobs on the machines of a Dask cluster.
+
+Each thread of a Dask worker does its jobs in a worker process of ours (`shapeprior.parallel.pool.WorkerPool`), so that
+limits, second attempts and losses are the same as locally, and Dask's own processes survive any job.
+"""
 
 import asyncio
 import contextlib
@@ -17,14 +21,14 @@ from shapeprior.parallel.pool import WorkerPool
 from shapeprior.parallel.worker import Job, JobFailure, Result, WorkerLimits
 
 CONNECT_SECONDS = 20.0
-"""How long a scheduler may take to answer at first, and to say goodbye."""
+"""Seconds that a scheduler may take to answer the first time, and to close the connection."""
 ANSWER_SECONDS = 60.0
-"""How long it may take later, when it may be busy; one that takes longer is lost."""
+"""Seconds that a scheduler, which may be busy, may take to answer later. One that takes longer counts as lost."""
 CHECK_SECONDS = 5.0
-"""How often it is asked whether it is there while no job ends."""
+"""Seconds between two questions whether the scheduler is still there, while no job ends."""
 _POLL_SECONDS = 0.02
 _pools: dict[str, WorkerPool[Any, Any]] = {}
-"""In a process of the cluster: the processes that do its work, by run. Dask has no place of its own for what tasks share."""
+"""In a Dask worker: the pool of each run, by the run's id. Dask offers no place for what tasks share."""
 _lock = threading.Lock()
 
 
@@ -33,14 +37,13 @@ def run_on_cluster(
 ) -> Generator[tuple[Job, Result | JobFailure], None, None]:
     """Yield each job with its result, or with how it was lost, in the order in which they end; see `run_in_processes`.
 
-    `address` is that of a running scheduler, as ``tcp://host:8786``, whose workers have this package and see the same files
-    under the same paths. Each thread of a worker does its jobs in a process beside, so that a bad job is tried twice and
-    lost as it is locally, and Dask's own processes live on. A job whose machine is lost is given to another one, as often
-    as the scheduler's setting ``allowed-failures`` says, then reported as crashed. Two jobs a thread are on their way
-    at a time, however many there are.
+    `address` names a running scheduler, such as ``tcp://host:8786``. Its workers need this package, and see the same
+    files under the same paths. A job whose machine is lost goes to another machine, as often as the scheduler's setting
+    ``allowed-failures`` says, and is then reported as crashed. Two jobs for each thread are under way at a time,
+    however many there are.
 
-    Raises what the function raises; ConfigError if Dask is missing, if the scheduler does not answer, or if it is lost before
-    the end, however that happens. What was on its way then may still be done, and is not reported.
+    Raises what the function raises. Raises ConfigError if Dask is not installed, if the scheduler does not answer, or
+    if it is lost before the end. Jobs that are under way then may still be done, but are not reported.
     """
     try:
         importlib.import_module("distributed")
@@ -64,9 +67,9 @@ def run_on_cluster(
 
 
 class _Cluster:
-    """A scheduler whose tasks are waited for; no call waits for ever for one that is gone or has stopped answering.
+    """The connection to a scheduler. No method waits forever for one that is gone or has stopped answering.
 
-    All raise ConfigError if it is lost.
+    All methods raise ConfigError if the scheduler is lost.
     """
 
     def __init__(self, address: str, run: str) -> None:
@@ -74,32 +77,32 @@ class _Cluster:
 
         self.address, self.run = address, run
         self.client = _connect(address)
-        # One that is empty now and is given futures later.
+        # Empty now; `submit` adds the futures.
         self.completed = as_completed([], loop=self.client.loop)
         self.lost = False
 
     def threads(self) -> int:
-        """Threads of all workers that are there now."""
+        """Return the number of threads of all workers that are there now."""
         with self._answering():
             if self.client.status != "running":
-                # All that was on its way is forgotten, even if the client finds the scheduler again.
+                # All tasks under way are forgotten, even if the client finds the scheduler again.
                 raise OSError
             return sum(self.client.nthreads(callback_timeout=ANSWER_SECONDS).values())
 
     def submit(self, key: str, function: Callable[..., object], *arguments: object) -> None:
-        """Hand over a task."""
+        """Submit a task."""
         with self._answering():
             self.completed.add(self.client.submit(function, *arguments, key=key, pure=False))
 
     def next_outcome(self) -> tuple[str, Any]:
-        """Wait for the next task that ends; returns its key and its result. Raises what the task raises."""
+        """Wait for the next task that ends, and return its key and its result. Raises what the task raises."""
         from distributed import KilledWorker
 
         while True:
             self._wait()
             future = next(self.completed)
             try:
-                # No network is needed for this one.
+                # An error is here already, without the network.
                 if future.status == "error":
                     return future.key, future.result()
             except KilledWorker:
@@ -111,12 +114,13 @@ class _Cluster:
                 except OSError:
                     if future.status not in ("pending", "error"):
                         raise
-            # The machine that had the result died before it could be fetched: the task is done again.
+            # The machine that held the result died before we fetched it; the scheduler repeats the task.
             self.completed.add(future)
 
     def close(self) -> None:
-        """End the processes of this run in all workers that can be reached, and leave."""
-        # Whoever lost the scheduler cannot reach them; they end with Dask's own, or for want of work.
+        """End the processes of this run on all workers that can be reached, and close the connection."""
+        # Without the scheduler they cannot be reached. They end with the Dask worker, or when they have been idle for
+        # long.
         with contextlib.suppress(OSError):
             if not self.lost:
                 self.client.run(_stop, self.run, on_error="ignore", callback_timeout=ANSWER_SECONDS)
@@ -124,7 +128,7 @@ class _Cluster:
             self.client.close(timeout=CONNECT_SECONDS)
 
     def _wait(self) -> None:
-        """Wait until a task has ended, and ask now and then whether the scheduler is still there."""
+        """Wait until a task has ended, and check now and then that the scheduler is still there."""
         checked = time.monotonic()
         while not self.completed.has_ready():
             time.sleep(_POLL_SECONDS)
@@ -147,20 +151,20 @@ class _Cluster:
             else:
                 found = "the scheduler dropped the jobs"
             raise ConfigError(
-                f"cluster = {self.address!r}: {found}; expected one that runs until the end; start it again, and the same "
-                "command goes on where it stopped"
+                f"cluster = {self.address!r}: {found}; expected one that runs until the end; start it again, then the "
+                "same command, which goes on where it stopped"
             ) from None
 
 
 def _run_here(run: str, function: Callable[[Job], Result], limits: WorkerLimits, job: Job) -> Result | JobFailure:
-    """In a thread of a cluster's worker: do the job in a process beside."""
+    """Do a job in a worker process. Runs in a thread of a Dask worker."""
     with _lock:
         pool = _pools.get(run) or _pools.setdefault(run, WorkerPool(function, limits))
     return pool.run(job)
 
 
 def _stop(run: str) -> None:
-    """In a worker of the cluster: end the processes of a run."""
+    """End the worker processes of a run. Runs in a Dask worker."""
     with _lock:
         pool = _pools.pop(run, None)
     if pool is not None:
@@ -171,7 +175,7 @@ def _connect(address: str) -> Any:
     from distributed import Client
 
     try:
-        # Asked first, since a client waits for ever for a server that says nothing, and one that fails is never closed.
+        # We connect first, since a client waits forever for a silent server, and is never closed if it fails.
         with ThreadPoolExecutor(1) as thread:
             thread.submit(asyncio.run, _greet(address)).result()
         return Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
@@ -194,7 +198,7 @@ async def _greet(address: str) -> None:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep Dask from logging what happens to its connections, with tracebacks: an error says it."""
+    """Keep Dask from logging lost connections with tracebacks, since an error reports them."""
     loggers = [logging.getLogger(name) for name in ("distributed.client", "distributed.batched")]
 
     def drop(_record: logging.LogRecord) -> bool:

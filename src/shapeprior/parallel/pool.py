@@ -1,4 +1,8 @@
-"""A function over many jobs in several local processes; whatever a job does to its process, the others go on."""
+"""Run a function over many jobs in several local worker processes.
+
+`run_in_processes` is the loop over the jobs. `WorkerPool` holds the processes; the workers of a Dask cluster use it,
+too. A job that crashes, hangs or takes too much memory costs its own process only.
+"""
 
 import contextlib
 import queue
@@ -12,10 +16,11 @@ from shapeprior.parallel.worker import Job, JobFailure, Result, WorkerLimits, Wo
 
 Ended = TypeVar("Ended")
 WAIT_SECONDS = 0.5
+"""Seconds after which a wait for the next outcome begins anew, so that Ctrl-C is noticed in time."""
 
 
 class WorkerPool(Generic[Job, Result]):
-    """As many worker processes as there are threads that call `run` at once; started when first needed."""
+    """Worker processes, one for each thread that calls `run` at the same time, started when first needed."""
 
     def __init__(self, function: Callable[[Job], Result], limits: WorkerLimits) -> None:
         self.function = function
@@ -26,7 +31,7 @@ class WorkerPool(Generic[Job, Result]):
         self._stopped = False
 
     def run(self, job: Job) -> Result | JobFailure:
-        """The function's result, or how the job was lost; see `WorkerProcess.run`."""
+        """Return the function's result, or how the job was lost; see `WorkerProcess.run`."""
         worker = self._borrow()
         try:
             return worker.run(job)
@@ -34,7 +39,7 @@ class WorkerPool(Generic[Job, Result]):
             self._idle.put(worker)
 
     def stop(self) -> None:
-        """End all processes at once; the threads that wait for them get a WorkerStoppedError."""
+        """End all processes at once. The threads that wait for them get a WorkerStoppedError."""
         with self._lock:
             self._stopped = True
         for worker in self._all:
@@ -58,16 +63,16 @@ def run_in_processes(
 ) -> Generator[tuple[Job, Result | JobFailure], None, None]:
     """Yield each job with its result, or with how it was lost, in the order in which they end.
 
-    `workers` processes work at once, and jobs are taken from `jobs` as they are needed. Close the iterator to stop early;
-    then, as after an exception or an interrupt, no process is left running.
+    `workers` processes work at once, and jobs are taken from `jobs` as they are needed. Close the iterator to stop
+    early; then, as after an exception or an interrupt, no process is left running.
 
     Raises what the function raises, for any job, and ConfigError if no process can be started.
     """
     waiting, running = iter(jobs), 0
     pool = WorkerPool(function, limits)
-    # Not the futures' own `wait`: Ctrl-C in it may leave their locks taken, and their threads wait for ever.
+    # A queue and not `concurrent.futures.wait`: Ctrl-C in that may leave its locks taken, so that threads wait forever.
     done: queue.SimpleQueue[tuple[Job, Future[Result | JobFailure]]] = queue.SimpleQueue()
-    # Threads, since all they do is wait for a process.
+    # Threads suffice, since they only wait for processes.
     threads = ThreadPoolExecutor(workers)
 
     def work(job: Job) -> None:
@@ -80,7 +85,7 @@ def run_in_processes(
 
     try:
         while True:
-            # One job in reserve for each thread: no process waits while the caller looks at a result.
+            # One job in reserve for each thread keeps the processes busy while the caller handles an outcome.
             for job in islice(waiting, 2 * workers - running):
                 running += 1
                 threads.submit(work, job)
@@ -96,7 +101,7 @@ def run_in_processes(
 
 
 def _next(done: queue.SimpleQueue[Ended]) -> Ended:
-    """What ends next. A Ctrl-C that comes just before a wait begins does not end the wait, so that none is long."""
+    """Return the next item. Ctrl-C just before a wait begins does not end that wait, so each wait is short."""
     while True:
         with contextlib.suppress(queue.Empty):
             return done.get(timeout=WAIT_SECONDS)

@@ -1,7 +1,7 @@
 """Run a function over many jobs: in local worker processes, on a Dask cluster, or in this process.
 
-Every stage that works through many files (preparation, evaluation, completion of a folder) makes one `JobRunner` from what its
-user chose, and hands its jobs to it. The runner is the only place that knows which back end does the work.
+Every stage that works through many files (preparation, evaluation, completion of a folder) makes one `JobRunner` from
+what its user chose, and hands its jobs to it. The runner is the only place that knows which back end does the work.
 """
 
 import contextlib
@@ -20,8 +20,8 @@ class JobRunner:
     """Where jobs are done, and what each may take. Raises ConfigError for a negative number of workers."""
 
     workers: int | None = None
-    """Local worker processes; None is one for each usable core. With 0, jobs are done one after another in this process, without
-    limits, and a crash ends everything: for debugging."""
+    """Local worker processes; None is one for each usable core. With 0, jobs are done one after another in this
+    process, without limits, and a crash ends everything: for debugging."""
     cluster: str | None = None
     """Address of a running Dask scheduler, such as ``tcp://host:8786``. If given, its workers do the jobs instead."""
     limits: WorkerLimits = field(default_factory=WorkerLimits)
@@ -41,12 +41,13 @@ class JobRunner:
                 for job, outcome in outcomes:
                     ...
 
-        An outcome is the function's result, or a `JobFailure` if the job cost its process its life. Jobs are taken from `jobs` only
-        as they are needed. A fresh interpreter must be able to import the function by name, unless it runs in this process. When
-        the block ends, also early or by an exception or Ctrl-C, the jobs that still run are ended with their processes.
+        An outcome is the function's result, or a `JobFailure` if the job cost its process its life. Jobs are taken from
+        `jobs` only as they are needed. A fresh interpreter must be able to import the function by name, unless it runs
+        in this process. When the block ends, also early or by an exception or Ctrl-C, the jobs that still run are ended
+        with their processes.
 
-        Raises what the function raises, for any job. Raises ConfigError if no process can be started, if the cluster does not
-        answer or is lost, or if Dask is not installed.
+        Raises what the function raises, for any job. Raises ConfigError if no process can be started, if the cluster
+        does not answer or is lost, or if Dask is not installed.
         """
         if self.cluster is not None:
             outcomes = run_on_cluster(function, jobs, address=self.cluster, limits=self.limits)

@@ -1,7 +1,4 @@
-"""The machine and the libraries that figures were made with.
-
-Memory that a step gives back, kept for the next one.
-"""
+"""Facts about this machine, its libraries and its memory, and the setting that keeps freed memory with the process."""
 
 import ctypes
 import os
@@ -11,11 +8,11 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 LIBRARIES = ("torch", "numpy", "scipy", "libigl", "embreex", "trimesh", "open3d")
-"""Those that can change a figure."""
+"""Libraries whose version can change a measured figure."""
 
 
 def machine() -> dict[str, str | int | float | None]:
-    """Processor, cores and memory; None where the system does not say."""
+    """Return the processor, the number of cores and the memory; None where the system does not tell."""
     return {"processor": processor(), "cores": os.cpu_count(), "memory_gib": _memory_gib()}
 
 
@@ -26,14 +23,14 @@ def machine_text() -> str:
 
 
 def versions() -> dict[str, str | None]:
-    """Versions of Python, of this package and of `LIBRARIES`; None for what is not installed."""
+    """Return the versions of Python, of this package and of `LIBRARIES`; None for what is not installed."""
     return {"shapeprior": _version("shapeprior"), "python": platform.python_version()} | {
         name: _version(name) for name in LIBRARIES
     }
 
 
 def processor() -> str:
-    """The processor's name, as far as the system says."""
+    """Return the processor's name, as far as the system tells."""
     try:
         # Only Linux has this file.
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
@@ -58,37 +55,37 @@ def _version(name: str) -> str | None:
 
 
 KEPT_BYTES = 1 << 30
-"""How much freed memory stays with the process."""
+"""Bytes of freed memory that stay with the process."""
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
-"""What glibc's malloc.h calls the two."""
+"""Numbers of the two parameters in glibc's malloc.h."""
 
 
 def tune_malloc() -> None:
-    """Let the C library keep what is freed, for as long as the process lives; only on Linux with glibc, elsewhere nothing happens.
+    """Let the C library keep freed memory for as long as the process lives. Does nothing except on Linux with glibc.
 
-    Every step on the CPU frees its activations. By default they go back to the system, which must then clear every page anew at
-    the next step: a tenth to a fifth of the time of a step. It is a setting of the whole process, so that the
-    command `train` makes it and the library does not.
+    Every training step on the CPU frees its activations. By default they go back to the system, which then has to clear
+    every page anew in the next step: a tenth to a fifth of the time of a step. The setting is one of the whole process,
+    so the command `train` makes it and the library does not.
     """
     if not sys.platform.startswith("linux"):
         return
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
-        # Each of the two turns off the library's own guess of both.
+        # Setting either one turns off the library's own guess of both, so both are set.
         mallopt(_M_TRIM_THRESHOLD, KEPT_BYTES)
         mallopt(_M_MMAP_THRESHOLD, KEPT_BYTES)
 
 
 def peak_memory_gib() -> float | None:
-    """The most memory that any process has taken which this one started and which has ended; None if the system keeps none."""
+    """Return the peak memory of the largest ended child process, in GiB; None if the system does not record it."""
     try:
         import resource
     except ImportError:
         return None
-    # In KiB, but on macOS in bytes.
+    # The system counts in KiB, but macOS in bytes.
     return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / (2**30 if sys.platform == "darwin" else 2**20)
 
 
 def usable_cores() -> int:
-    """Cores that this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

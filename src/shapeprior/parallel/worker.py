@@ -1,10 +1,10 @@
-"""What a worker process does, and how it speaks with the process that started it: values over its standard streams.
+"""A worker process that does one job after another, and is replaced when a job kills it.
 
-One process that does one job after another, and is replaced when a job costs it its life.
-
-The geometry libraries are native code that no exception can stop: a bad mesh may crash them, keep them busy for ever or take
-all memory. So they work in a process of their own, which is a fresh Python interpreter (forking a process that runs native
-threads can deadlock), started directly rather than by `multiprocessing`, which would run the caller's script again in it.
+The geometry libraries are native code that no exception can stop: a bad mesh may crash them, keep them busy forever or
+take all memory. Jobs therefore run in a process of their own. It is a fresh Python interpreter, since forking a process
+that runs native threads can deadlock. `WorkerProcess` starts it directly and not by `multiprocessing`, whose new
+processes would run the caller's script again. The two sides send each other pickled values over the standard streams of
+the process.
 """
 
 import contextlib
@@ -23,107 +23,43 @@ from typing import IO, Any, Generic, Literal, TypeVar
 
 from shapeprior.errors import ConfigError
 
+Job = TypeVar("Job")
+Result = TypeVar("Result")
+
 IDLE_SECONDS = 600.0
-"""A process without a job for so long ends itself: whoever started it may be gone."""
+"""A worker process without a job ends itself after this many seconds: the process that started it may be gone."""
 ORPHAN_SECONDS = 30.0
-"""How much longer than the time limit a process works on if nobody is left to end it."""
+"""Seconds past the time limit of a job after which a worker process ends itself, in case nobody is left to end it."""
+SINGLE_THREADED = dict.fromkeys(("OMP_NUM_THREADS", "IGL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+"""Environment variables that keep native libraries to one thread a process. Those that the user has set stay as they
+are."""
+MAX_START_ATTEMPTS = 5
+"""Processes in a row that may die before their first job. If none has ever begun a job, the run is given up; else the
+job is."""
+_WATCH_SECONDS = 0.1
+"""Seconds between two looks at the time and memory that a job has taken."""
 _SIZE = struct.Struct("<Q")
+_PROGRAM = "import sys; sys.path[:] = sys.argv[1:]; from shapeprior.parallel.worker import serve; serve()"
 
 
 @dataclass(frozen=True, kw_only=True)
 class JobFailure:
-    """A job that ended with its process and not with a result."""
+    """The outcome of a job that cost its process its life."""
 
     kind: Literal["crashed", "timeout", "memory"]
-    """Whether the process died, was too slow or too large."""
+    """Why the process ended: it died, exceeded the time limit, or exceeded the memory limit."""
     reason: str
-    """What happened, in words that can stand after the job's name and a colon."""
-
-
-def serve() -> None:
-    """Take a function, then jobs, and send back what becomes of each, until there are no more."""
-    source, sink = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
-    # Whatever libraries print must not get between the answers.
-    os.dup2(2, 1)
-    try:
-        function, timeout = receive(source)
-        send(sink, None)
-        while True:
-            _end_after(IDLE_SECONDS)
-            job = receive(source)
-            _end_after(timeout + ORPHAN_SECONDS)
-            _answer(sink, function, job)
-    except (EOFError, BrokenPipeError):
-        # Whoever started this process wants no more, or is gone.
-        return
-    except Exception as error:
-        # A function or a job that this interpreter cannot import.
-        send(sink, ("raised", error))
-
-
-def send(pipe: IO[bytes] | None, value: object) -> None:
-    """Write a value; raises OSError if nobody reads."""
-    assert pipe is not None
-    data = ForkingPickler.dumps(value)
-    pipe.write(_SIZE.pack(len(data)))
-    pipe.write(data)
-    pipe.flush()
-
-
-def receive(pipe: IO[bytes] | None) -> Any:
-    """The next value; raises EOFError if the other side is gone, or dies on the way."""
-    assert pipe is not None
-    header = pipe.read(_SIZE.size)
-    if len(header) < _SIZE.size:
-        raise EOFError
-    (size,) = _SIZE.unpack(header)
-    data = pipe.read(size)
-    if len(data) < size:
-        raise EOFError
-    return ForkingPickler.loads(data)  # pyright: ignore[reportAttributeAccessIssue]  (a static method, untyped)
-
-
-def _answer(sink: IO[bytes], function: Any, job: Any) -> None:
-    try:
-        answer = "result", function(job)
-    except MemoryError:
-        answer = "result", JobFailure(kind="memory", reason="needed more memory than there was")
-    except Exception as error:
-        error.add_note(f"in a worker process:\n{traceback.format_exc()}")
-        answer = "raised", error
-    try:
-        send(sink, answer)
-    except BrokenPipeError:
-        raise
-    except Exception as error:
-        send(sink, ("raised", RuntimeError(f"{answer[1]!r} cannot be sent between processes ({error})")))
-
-
-def _end_after(seconds: float) -> None:
-    """Let the system end this process unless it is called again before; native code cannot put that off."""
-    if hasattr(signal, "setitimer"):
-        signal.setitimer(signal.ITIMER_REAL, seconds)
-
-
-Job = TypeVar("Job")
-Result = TypeVar("Result")
-
-THREADS = dict.fromkeys(("OMP_NUM_THREADS", "IGL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-"""What keeps native libraries to one thread a process; what the environment says already stands."""
-START_ATTEMPTS = 5
-"""Processes may die so many times in a row before their first job. If none has ever begun, none will; else the job is lost."""
-_POLL_SECONDS = 0.1
-_BOOT = "import sys; sys.path[:] = sys.argv[1:]; from shapeprior.parallel.worker import serve; serve()"
+    """What happened, worded to follow the job's name and a colon."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerLimits:
-    """What one job may take before its process is ended."""
+    """The time and memory that one job may take before its process is ended."""
 
     timeout: float = 120.0
-    """Seconds a job, at most a day."""
+    """Seconds for each job, at most a day."""
     memory: float = 8.0
-    """GiB of memory a process, in use at once; watched on Linux only."""
+    """GiB that a process may use at once; watched on Linux only."""
 
     def __post_init__(self) -> None:
         if not 0.0 < self.timeout <= 86400.0:
@@ -133,13 +69,15 @@ class WorkerLimits:
 
 
 class WorkerStoppedError(RuntimeError):
-    """Raised in a thread whose process was stopped under it."""
+    """Raised in a thread that waits for a worker process when another thread stops that process."""
 
 
 class WorkerProcess(Generic[Job, Result]):
-    """Calls a function with one job after another in a process of its own; for one thread at a time, but for `stop`.
+    """A process that calls one function with one job after another.
 
-    The function is sent by name, so that it must be one that a fresh interpreter can import.
+    One thread at a time may call `run`; any thread may call `stop`.
+
+    The function is sent by name, so a fresh interpreter must be able to import it.
     """
 
     def __init__(self, function: Callable[[Job], Result], limits: WorkerLimits) -> None:
@@ -152,16 +90,18 @@ class WorkerProcess(Generic[Job, Result]):
         self._has_begun = False
 
     def run(self, job: Job) -> Result | JobFailure:
-        """The function's result. A job whose process dies or is too large is tried once more, in a new process.
+        """Return the function's result, or how the job was lost.
 
-        Raises what the function raises; ConfigError if no process can be started.
+        A job whose process dies or takes too much memory is tried once more, in a new process.
+
+        Raises what the function raises, and ConfigError if no process can be started.
         """
         with self._working:
             outcome = self._attempt(job)
             if not isinstance(outcome, JobFailure) or outcome.kind == "timeout":
-                # A second try would cost as much time again, most often for nothing.
+                # A second attempt would cost as much time again, mostly in vain.
                 return outcome
-            # What earlier jobs left behind may be to blame, so that the second process is new.
+            # Earlier jobs of this process may be to blame, so the second attempt gets a new one.
             self._end()
             first, outcome = outcome, self._attempt(job)
             if not isinstance(outcome, JobFailure):
@@ -171,13 +111,13 @@ class WorkerProcess(Generic[Job, Result]):
         return replace(outcome, reason=outcome.reason + again)
 
     def stop(self) -> None:
-        """End the process at once, whatever it does; `run` in another thread raises WorkerStoppedError."""
+        """End the process at once, whatever it does. A `run` in another thread then raises WorkerStoppedError."""
         with self._starting:
             self._stopped = True
             process = self._process
         if process is not None:
             process.kill()
-        # Whoever waits for an answer learns of the end now; pipes are not closed under a reader.
+        # A thread that waits for an answer notices the end first: its pipe must not be closed while it reads.
         with self._working:
             self._end()
 
@@ -208,7 +148,7 @@ class WorkerProcess(Generic[Job, Result]):
         return value
 
     def _send(self, job: Job) -> subprocess.Popen[bytes] | JobFailure:
-        """Hand the job to a process; one that died while it had nothing to do is replaced, and no job is to blame."""
+        """Send the job to the process. One that died while it was idle is replaced first, since no job is to blame."""
         while True:
             process = self._process or self._start()
             if isinstance(process, JobFailure):
@@ -221,14 +161,14 @@ class WorkerProcess(Generic[Job, Result]):
 
     def _start(self) -> subprocess.Popen[bytes] | JobFailure:
         status = 0
-        for _ in range(START_ATTEMPTS):
+        for _ in range(MAX_START_ATTEMPTS):
             with self._starting, _interrupts_blocked():
                 self._check_not_stopped()
                 process = subprocess.Popen(
-                    [sys.executable, "-c", _BOOT, *sys.path],
+                    [sys.executable, "-c", _PROGRAM, *sys.path],
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
-                    env={**THREADS, **os.environ},
+                    env={**SINGLE_THREADED, **os.environ},
                 )
                 self._process = process
             try:
@@ -249,11 +189,11 @@ class WorkerProcess(Generic[Job, Result]):
             raise fault[1]
         self._check_not_stopped()
         if self._has_begun:
-            # Whatever ends them came later, such as a machine that is out of memory; it must not end a long run.
-            reason = f"a new process {_cause_of_death(status)} before it could begin, {START_ATTEMPTS} times"
+            # The cause came up later, such as a machine that is out of memory, and must not end a long run.
+            reason = f"a new process {_cause_of_death(status)} before it could begin, {MAX_START_ATTEMPTS} times"
             return JobFailure(kind="crashed", reason=reason)
         raise ConfigError(
-            f"{sys.executable}: a worker process {_cause_of_death(status)} before its first job, {START_ATTEMPTS} "
+            f"{sys.executable}: a worker process {_cause_of_death(status)} before its first job, {MAX_START_ATTEMPTS} "
             "times; expected it to start; with workers=0 the work is done without"
         )
 
@@ -269,9 +209,9 @@ class WorkerProcess(Generic[Job, Result]):
                     pipe.close()
 
     def _watch(self, process: subprocess.Popen[bytes], answered: threading.Event, killed: list[JobFailure]) -> None:
-        """End a process that takes too long or too much, and say so in `killed`."""
+        """End a process that exceeds its time or memory, and add the reason to `killed`."""
         deadline = time.monotonic() + self.limits.timeout
-        while not answered.wait(min(_POLL_SECONDS, max(0.0, deadline - time.monotonic()))):
+        while not answered.wait(min(_WATCH_SECONDS, max(0.0, deadline - time.monotonic()))):
             if time.monotonic() >= deadline:
                 killed.append(JobFailure(kind="timeout", reason=f"took more than {self.limits.timeout:g} seconds"))
             elif _memory_bytes(process.pid) > self.limits.memory * 2**30:
@@ -286,7 +226,7 @@ class WorkerProcess(Generic[Job, Result]):
 
 
 def _memory_bytes(pid: int) -> int:
-    """Memory in use by a process; 0 where the system does not say."""
+    """Return the memory in use by a process, in bytes; 0 if the system does not tell."""
     try:
         with open(f"/proc/{pid}/statm", "rb") as file:
             return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
@@ -306,7 +246,7 @@ def _cause_of_death(status: int) -> str:
 
 @contextlib.contextmanager
 def _interrupts_blocked() -> Iterator[None]:
-    """Processes started meanwhile never see Ctrl-C, which goes to all of a terminal's; this one ends them."""
+    """Keep processes that are started meanwhile from seeing Ctrl-C; this process ends them."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
@@ -315,3 +255,68 @@ def _interrupts_blocked() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def serve() -> None:
+    """Receive a function, then one job after another, and send back the outcome of each: what a worker process does."""
+    source, sink = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
+    # What libraries print must not get between the answers.
+    os.dup2(2, 1)
+    try:
+        function, timeout = receive(source)
+        send(sink, None)
+        while True:
+            _end_after(IDLE_SECONDS)
+            job = receive(source)
+            _end_after(timeout + ORPHAN_SECONDS)
+            _answer(sink, function, job)
+    except (EOFError, BrokenPipeError):
+        # The process that started this one has no more jobs, or is gone.
+        return
+    except Exception as error:
+        # A function or a job that this interpreter cannot import.
+        send(sink, ("raised", error))
+
+
+def send(pipe: IO[bytes] | None, value: object) -> None:
+    """Write a value to a pipe. Raises OSError if nobody reads it."""
+    assert pipe is not None
+    data = ForkingPickler.dumps(value)
+    pipe.write(_SIZE.pack(len(data)))
+    pipe.write(data)
+    pipe.flush()
+
+
+def receive(pipe: IO[bytes] | None) -> Any:
+    """Return the next value from a pipe. Raises EOFError if the other side is gone, or dies while it sends."""
+    assert pipe is not None
+    header = pipe.read(_SIZE.size)
+    if len(header) < _SIZE.size:
+        raise EOFError
+    (size,) = _SIZE.unpack(header)
+    data = pipe.read(size)
+    if len(data) < size:
+        raise EOFError
+    return ForkingPickler.loads(data)  # pyright: ignore[reportAttributeAccessIssue]  (a static method, untyped)
+
+
+def _answer(sink: IO[bytes], function: Any, job: Any) -> None:
+    try:
+        answer = "result", function(job)
+    except MemoryError:
+        answer = "result", JobFailure(kind="memory", reason="needed more memory than there was")
+    except Exception as error:
+        error.add_note(f"in a worker process:\n{traceback.format_exc()}")
+        answer = "raised", error
+    try:
+        send(sink, answer)
+    except BrokenPipeError:
+        raise
+    except Exception as error:
+        send(sink, ("raised", RuntimeError(f"{answer[1]!r} cannot be sent between processes ({error})")))
+
+
+def _end_after(seconds: float) -> None:
+    """Have the system end this process after so many seconds, native code or not, unless called again before."""
+    if hasattr(signal, "setitimer"):
+        signal.setitimer(signal.ITIMER_REAL, seconds)
