@@ -68,7 +68,9 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, right:
 
     table = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False)
     for name in columns:
-        table.add_column(_styled(name), justify="right" if name in right else "left", no_wrap=name in right)
+        table.add_column(
+            _styled(name), justify="right" if name in right else "left", no_wrap=name in right, overflow="fold"
+        )
     for row in rows:
         table.add_row(*map(_styled, row))
     console(error=False).print(table)
