@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from helpers.commands import run
@@ -10,6 +11,7 @@ from rich.text import Text
 
 import shapeprior
 from shapeprior.cli.console import console, print_error, print_line, print_table, printable, show_log
+from shapeprior.completion.registry import bundled_folder
 
 EVIL = "bad\x1b[31m\r\n\x9b2J\u202e\udcff[red]name.ply"
 
@@ -102,3 +104,13 @@ def test_an_unknown_log_level_is_refused(monkeypatch: pytest.MonkeyPatch, capsys
 def test_the_version_is_printed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(monkeypatch, "--version") == 0
     assert capsys.readouterr().out == f"shapeprior {shapeprior.__version__}\n"
+
+
+def test_the_library_tells_what_is_no_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SHAPEPRIOR_LOG", "info")
+    for name in ("config.json", "checkpoint.safetensors"):
+        (tmp_path / name).symlink_to(bundled_folder() / "priors" / "can" / name)
+    assert run(monkeypatch, "nearest", tmp_path, "can_00000") == 0
+    assert f"info: {tmp_path}: no encoder" in capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -73,6 +74,7 @@ def complete_folder(
         for scan in found
     ]
     rows = {job.scan.name: row for job in jobs if (row := cached_row(job)) is not None}
+    logging.getLogger("shapeprior").info("%s: %d of %d scans are already completed", out, len(rows), len(jobs))
     _refuse_overwriting(jobs)
     if not (out / SUMMARY).exists():
         # Marks the folder as one of results, which later searches of the scans' folder leave out, before the first mesh is in it.

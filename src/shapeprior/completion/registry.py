@@ -14,6 +14,7 @@ Which of several priors a scan looks like: each is fitted to it, and the fits ar
 
 import hashlib
 import json
+import logging
 import os
 import re
 from collections.abc import Sequence
@@ -193,6 +194,10 @@ def load(prior: str | os.PathLike[str], *, device: str = "cpu", with_encoder: bo
     checkpoint = read_checkpoint(path, config)
     checkpoint.decoder.eval()
     encoder = read_encoder(path, checkpoint.codes) if with_encoder else None
+    if with_encoder and encoder is None:
+        logging.getLogger("shapeprior").info(
+            "%s: no encoder; completion starts from training codes alone; `shapeprior train-encoder` adds one", path
+        )
     return ShapePrior(
         decoder=checkpoint.decoder.to(place),
         codes=checkpoint.codes.to(place),

@@ -6,6 +6,7 @@ Whether a place can take a data set: it is new, or holds one that was begun with
 import contextlib
 import hashlib
 import json
+import logging
 import os
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -97,6 +98,7 @@ def prepare_dataset(
     jobs = _jobs(store, sources, records, config, seed)
     outcomes = _kept(jobs, records)
     pending = [job for job in jobs if job.source.shape_id not in outcomes]
+    logging.getLogger("shapeprior").info("%s: %d of %d shapes are already prepared", out, len(outcomes), len(jobs))
     if any(isinstance(records.get(job.source.shape_id), ShapeRecord) for job in pending):
         # A shape that the manifest names will change.
         store.remove(MANIFEST)
@@ -220,6 +222,8 @@ def _collect(
         if isinstance(outcome, JobFailure):
             reason = f"{job.source.name}: {outcome.reason}; {REMEDIES[outcome.kind]}"
             outcome = refuse(job, kind=outcome.kind, reason=reason, sha256=source_sha256(job.source.path))
+        if isinstance(outcome, RefusedShape):
+            logging.getLogger("shapeprior").info("%s: %s", outcome.kind, outcome.reason)
         outcomes[job.source.shape_id] = outcome
         if progress:
             progress(len(outcomes), total, job.source.name)

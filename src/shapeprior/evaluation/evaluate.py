@@ -4,6 +4,7 @@ Rows are made by the same processes that `prepare` uses, and kept one by one, so
 """
 
 import contextlib
+import logging
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -105,6 +106,7 @@ def _rows(jobs: Sequence[RowJob], run: Run, progress: Progress | None) -> list[d
             pending.append(job)
         else:
             rows[_name(job)] = kept
+    logging.getLogger("shapeprior").info("%d of %d rows are already scored", len(rows), len(jobs))
     # Closed here, so that no process outlives an interrupt.
     with contextlib.closing(run(evaluate_row, pending)) as running:
         for job, outcome in running:

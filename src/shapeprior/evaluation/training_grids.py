@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import logging
 from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -140,6 +141,10 @@ def _make(folder: Path, jobs: list[GridJob], run: Run) -> None:
     if not made:
         raise CompletionError(
             f"none of {len(jobs)} training shapes has a field; expected at least one, for the baselines"
+        )
+    if len(made) < len(jobs):
+        logging.getLogger("shapeprior").warning(
+            "%d of %d training shapes have no field; baselines do without", len(jobs) - len(made), len(jobs)
         )
     grids = np.stack([np.load(job.path, allow_pickle=False) for job in made])
     model = LinearModel.fit(grids)

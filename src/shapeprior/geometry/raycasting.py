@@ -1,6 +1,7 @@
 """What a ray meets first on a mesh."""
 
 import importlib
+import logging
 from typing import Literal, Protocol, cast
 
 import igl
@@ -115,6 +116,9 @@ def _has_embree() -> bool:
     try:
         importlib.import_module("embreex.rtcore_scene")
     except ImportError:
+        logging.getLogger("shapeprior").debug(
+            "embreex cannot be imported; libigl casts the rays, about ten times slower"
+        )
         return False
     return True
 

@@ -111,6 +111,9 @@ class _Cluster:
                 except OSError:
                     if future.status not in ("pending", "error"):
                         raise
+            logging.getLogger("shapeprior").warning(
+                "%s: a machine died with a result, which is computed again", self.address
+            )
             # The machine that had the result died before it could be fetched: the task is done again.
             self.completed.add(future)
 

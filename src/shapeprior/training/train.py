@@ -1,5 +1,6 @@
 """Training: the auto-decoder of DeepSDF, one code a shape, learnt together with the decoder, by one process or several."""
 
+import logging
 import math
 import os
 import time
@@ -172,6 +173,10 @@ def _begin_or_resume(
         raise CheckpointError(
             f"{run}: the processes read checkpoints of epochs {', '.join(f'{epoch:.0f}' for epoch in epochs)}; expected the same; "
             "choose a folder that all machines share"
+        )
+    if ranks.first and trainer.epoch > 0:
+        logging.getLogger("shapeprior").info(
+            "%s: goes on after epoch %d of %d", run, trainer.epoch, config.train.epochs
         )
     return trainer, TrainLog(run / "log.jsonl").trim(trainer.epoch) if ranks.first else 0.0
 
