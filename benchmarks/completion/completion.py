@@ -44,7 +44,8 @@ from shapeprior.evaluation.ground_truth import GroundTruth, load_ground_truth, s
 from shapeprior.evaluation.metrics import Metrics, MetricsConfig
 from shapeprior.geometry.mesh import TriangleMesh
 from shapeprior.geometry.transforms import Similarity
-from shapeprior.scans.observation import Observation, without_outliers
+from shapeprior.scans.observation import Observation
+from shapeprior.scans.prepared_view import without_outliers
 from shapeprior.scans.simulation import SensorModel
 
 METRICS = MetricsConfig(surface_points=10_000, volume_points=30_000)

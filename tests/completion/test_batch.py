@@ -3,8 +3,9 @@
 import csv
 import json
 import shutil
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from scipy.spatial import KDTree
 from shapeprior.cli.main import main
 from shapeprior.completion.batch import complete_folder
 from shapeprior.completion.registry import bundled_folder, load, prior_digest
-from shapeprior.completion.scan_job import CompletedScan
+from shapeprior.completion.scan_job import CompletionSettings, ScanRow
 from shapeprior.errors import CheckpointError, ConfigError, ScanError
 from shapeprior.io.files import write_bytes
 from shapeprior.io.meshes import load_mesh
@@ -40,9 +41,11 @@ def scans(tmp_path: Path) -> Path:
     return folder
 
 
-def complete(scans: Path, out: Path, **changes: object) -> dict[str, CompletedScan]:
-    settings = {"prior": "mug", "resolution": 64, "workers": 0, **changes}
-    rows = complete_folder(scans, out, **settings)  # pyright: ignore[reportArgumentType]
+def complete(scans: Path, out: Path, **changes: Any) -> dict[str, ScanRow]:
+    """Complete a folder with a few cells; `changes` are arguments, or fields of the settings."""
+    names = {field.name for field in fields(CompletionSettings)}
+    settings = CompletionSettings(**{"resolution": 64, **{name: changes.pop(name) for name in names & changes.keys()}})
+    rows = complete_folder(scans, out, **{"prior": "mug", "workers": 0, "settings": settings, **changes})
     return {row.scan: row for row in rows}
 
 
@@ -276,7 +279,7 @@ def test_points_that_lie_apart_are_counted(tmp_path: Path) -> None:
     np.save(tmp_path / "scans" / "a.npy", np.concatenate([vertices, far]))
     (tmp_path / "scans" / "a.pose.json").write_text(json.dumps({"matrix": np.eye(4).tolist()}))
     row = complete(tmp_path / "scans", tmp_path / "out", resolution=32)["a.npy"]
-    assert row.outlier_share == pytest.approx(0.5, abs=0.03)
+    assert row.left_out == pytest.approx(0.5, abs=0.03)
     assert row.status == "doubtful"
     assert "of the scan's points lie apart" in row.reason
 
@@ -333,7 +336,7 @@ def test_a_scan_is_not_overwritten(
         with pytest.raises(SystemExit) as end:
             main()
         assert end.value.code == 1
-        assert "a file that is read; expected another name" in capsys.readouterr().err
+        assert "is read, and would be overwritten by a result; expected another name" in capsys.readouterr().err
         assert (scans / name).read_bytes() == before
 
 

@@ -1,38 +1,51 @@
-"""Verdicts: what the numbers of a fit say, and what real priors say of scans that are none of theirs."""
+"""Verdicts on numbers of fits, and on fits of real priors to scans that are none of theirs."""
+
+import dataclasses
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from shapeprior.completion.estimate import judge
+from shapeprior.completion.estimate import LatentEstimate, PlacementDeviations, Verdict, judge
 from shapeprior.completion.registry import bundled_priors, load
 from shapeprior.geometry.transforms import Similarity
 from shapeprior.scans.observation import Observation
 
-GOOD = {
-    "points": 3000,
-    "explained": 0.99,
-    "violated": 0.001,
-    "code_length": 0.8,
-    "extent": 1.4,
-    "thickness": 0.3,
-    "eikonal_error": 0.1,
-    "normal_agreement": 0.95,
-    "scale_deviation": 0.02,
-    "alternatives": 0,
-    "outlier_share": 0.1,
-}
 RANK = {"explained": 0, "doubtful": 1, "unexplained": 2}
 
 
+def verdict_on(*, scale_deviation: float | None = 0.02, alternatives: int = 0, **change: Any) -> Verdict:
+    """The verdict on a good fit with some of its numbers changed."""
+    deviations = None
+    if scale_deviation is not None:
+        deviations = PlacementDeviations(scale=scale_deviation, offset=0.0, turn_deg=0.0)
+    numbers: dict[str, Any] = {
+        "residual": 0.002,
+        "points": 3000,
+        "outlier_share": 0.1,
+        "explained": 0.99,
+        "violated": 0.001,
+        "code_length": 0.8,
+        "objective": 0.01,
+        "extent": 1.4,
+        "thickness": 0.3,
+        "eikonal_error": 0.1,
+        "normal_agreement": 0.95,
+    }
+    fit = LatentEstimate(
+        code=torch.zeros(1), T_unit_world=Similarity.identity(), deviations=deviations, **{**numbers, **change}
+    )
+    return judge(dataclasses.replace(fit, alternatives=(fit,) * alternatives))
+
+
 def test_a_good_fit_has_no_reasons() -> None:
-    assert judge(**{**GOOD, "normal_agreement": None}).kind == "explained"  # pyright: ignore[reportArgumentType]
-    assert judge(**{**GOOD, "scale_deviation": None}).kind == "explained"  # pyright: ignore[reportArgumentType]
-    assert judge(**{**GOOD, "code_length": 1.1}).kind == "explained"  # pyright: ignore[reportArgumentType]
-    verdict = judge(**GOOD)  # pyright: ignore[reportArgumentType]
-    assert (verdict.kind, verdict.reasons) == ("explained", ())
+    for change in ({}, {"normal_agreement": None}, {"scale_deviation": None}, {"code_length": 1.1}):
+        verdict = verdict_on(**change)
+        assert (verdict.kind, verdict.reasons) == ("explained", ()), change
 
 
 @pytest.mark.parametrize(
@@ -59,8 +72,8 @@ def test_a_good_fit_has_no_reasons() -> None:
         ({"alternatives": 3}, "doubtful", "3 other answers fit"),
     ],
 )
-def test_what_speaks_against_a_fit_is_said(change: dict[str, float], kind: str, words: str) -> None:
-    verdict = judge(**{**GOOD, **change})  # pyright: ignore[reportArgumentType]
+def test_what_speaks_against_a_fit_is_said(change: dict[str, Any], kind: str, words: str) -> None:
+    verdict = verdict_on(**change)
     assert verdict.kind == kind
     assert len(verdict.reasons) == 1
     assert words in verdict.reasons[0]
@@ -68,7 +81,7 @@ def test_what_speaks_against_a_fit_is_said(change: dict[str, float], kind: str, 
 
 @given(st.floats(0, 1), st.floats(0, 1), st.floats(0, 6), st.floats(0, 0.2))
 def test_a_worse_fit_never_has_a_better_verdict(explained: float, violated: float, length: float, worse: float) -> None:
-    before = judge(
+    before = verdict_on(
         points=500,
         explained=explained,
         violated=violated,
@@ -81,7 +94,7 @@ def test_a_worse_fit_never_has_a_better_verdict(explained: float, violated: floa
         alternatives=0,
         outlier_share=0.2,
     )
-    after = judge(
+    after = verdict_on(
         points=500,
         explained=explained - worse,
         violated=violated + worse,

@@ -11,7 +11,7 @@ import pytest
 import torch
 from helpers.ellipsoids import EllipsoidDecoder, ellipsoid_view, training_codes
 
-from shapeprior.completion.fitting import FitState, GaussianPrior, LevenbergMarquardt, Pose
+from shapeprior.completion.fitting import FitProblem, FitState, GaussianPrior, LevenbergMarquardt, Pose
 from shapeprior.completion.residuals import ObservedSamples, Residuals, ResidualSettings, observed_samples
 from shapeprior.geometry.camera import PinholeCamera, look_at
 from shapeprior.models.latent_space import CodeSpace
@@ -218,9 +218,12 @@ def test_steps_end_where_the_objective_with_its_prior_is_level(unknown: tuple[in
         residuals = Residuals(residuals.surface, known[:, None] * residuals.normals, free, residuals.settings)
     shifted = Pose.identity(LIKE).stepped(torch.tensor([0.1, 0.05, -0.05, 0.1, 0.0, 0.0, 0.0]).double())
     expected = GaussianPrior(torch.tensor([1.0, 1.0]).double(), torch.tensor([0.3, 0.4]).double(), shifted, 0.1, 0.1)
-    fitter = LevenbergMarquardt(decoder, space, 3e-2, unknown)
+    problem = FitProblem(
+        decoder=decoder, space=space, samples=samples, settings=SETTINGS, prior_weight=3e-2, unknown=unknown
+    )
+    optimizer = LevenbergMarquardt(problem)
     start = FitState(expected.whitened, shifted if unknown else Pose.identity(LIKE), expected)
-    found = fitter.fit(start, residuals, steps=60, relinearize_every=1)
+    found = optimizer.fit(start, residuals, steps=60, relinearize_every=1)
 
     def change(entry: int) -> float:
         """Of the objective, with a step of 1e-4 to both sides, by its length."""
@@ -232,10 +235,10 @@ def test_steps_end_where_the_objective_with_its_prior_is_level(unknown: tuple[in
             else:
                 pose[entry - 2] += step
             guess = dataclasses.replace(found, whitened=whitened, pose=found.pose.stepped(pose))
-            values.append(fitter.objective(guess, residuals))
+            values.append(problem.evaluate(guess, residuals).objective)
         return (values[0] - values[1]) / 2e-4
 
-    start_value = fitter.objective(start, residuals)
+    start_value = problem.evaluate(start, residuals).objective
     assert found.objective < 0.9 * start_value
     for entry in (0, 1, *(2 + entry for entry in unknown)):
         # Without the prior, or without the view, the slope is a hundred times as large.
@@ -249,15 +252,20 @@ def test_deviations_are_those_of_the_posterior_that_the_objective_is_the_logarit
     samples = observed_samples(ellipsoid_view(np.array([0.4, -0.9])).subsampled(2000, seed=0), seed=0)
     residuals = Residuals.draw(samples, SETTINGS, points=400, free=0, seed=0, like=LIKE)
     unknown, weight = (0, 1, 2, 3, 5), 1e-2
-    fitter = LevenbergMarquardt(decoder, space, weight, unknown)
+    problem = FitProblem(
+        decoder=decoder, space=space, samples=samples, settings=SETTINGS, prior_weight=weight, unknown=unknown
+    )
+    optimizer = LevenbergMarquardt(problem)
     start = FitState(torch.zeros(2).double(), Pose.identity(LIKE), somewhere())
-    found = fitter.fit(start, residuals, steps=60, relinearize_every=1)
+    found = optimizer.fit(start, residuals, steps=60, relinearize_every=1)
 
     def at(step: np.ndarray) -> float:
         pose = torch.zeros(7).double()
         pose[list(unknown)] = torch.from_numpy(step[2:])
         whitened = found.whitened + torch.from_numpy(step[:2])
-        return fitter.objective(dataclasses.replace(found, whitened=whitened, pose=found.pose.stepped(pose)), residuals)
+        return problem.evaluate(
+            dataclasses.replace(found, whitened=whitened, pose=found.pose.stepped(pose)), residuals
+        ).objective
 
     size, length = 2 + len(unknown), 2e-3
     steps = length * np.eye(size)
@@ -266,7 +274,7 @@ def test_deviations_are_those_of_the_posterior_that_the_objective_is_the_logarit
     ) / (4.0 * length**2)  # fmt: skip
     # The prior's part, weight / 2 times the squared code, is half its square in nats: 2 / (2 * weight) nats a unit.
     deviations = np.sqrt(np.diag(np.linalg.inv(hessian)) * weight)[2:]
-    np.testing.assert_allclose(fitter.pose_deviations(found, residuals), deviations, rtol=0.15)
+    np.testing.assert_allclose(optimizer.pose_deviations(found, residuals), deviations, rtol=0.15)
 
 
 @pytest.mark.parametrize("unknown", [(), (0, 1, 2, 3), (0, 1, 2, 3, 5), (0, 1, 2, 3, 4, 5, 6)])
@@ -275,13 +283,16 @@ def test_no_step_makes_the_fit_worse_and_steps_reach_the_bottom(unknown: tuple[i
     space = CodeSpace(mean=space.mean.double(), axes=space.axes.double())
     samples = observed_samples(ellipsoid_view(np.array([0.4, -0.9])).subsampled(2000, seed=0), seed=0)
     residuals = Residuals.draw(samples, SETTINGS, points=400, free=400, seed=0, like=LIKE)
-    fitter = LevenbergMarquardt(decoder, space, 1e-4, unknown)
+    problem = FitProblem(
+        decoder=decoder, space=space, samples=samples, settings=SETTINGS, prior_weight=1e-4, unknown=unknown
+    )
+    optimizer = LevenbergMarquardt(problem)
     small = torch.tensor([0.03, 0.02, -0.02, 0.01, 0.03, 0.02, -0.03]).double()
     small[[entry for entry in range(7) if entry not in unknown]] = 0.0
     guess = FitState(torch.zeros(2).double(), Pose.identity(LIKE).stepped(small), somewhere())
-    objectives = [fitter.objective(guess, residuals)]
+    objectives = [problem.evaluate(guess, residuals).objective]
     for _ in range(8):
-        guess = fitter.fit(guess, residuals, steps=1, relinearize_every=1)
+        guess = optimizer.fit(guess, residuals, steps=1, relinearize_every=1)
         objectives.append(guess.objective)
     assert all(after <= before for before, after in itertools.pairwise(objectives))
     assert objectives[-1] < 0.05 * objectives[0]

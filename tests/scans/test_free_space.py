@@ -14,7 +14,7 @@ from shapeprior.datasets.procedural import synthesize
 from shapeprior.evaluation.ground_truth import shape_view
 from shapeprior.geometry.mesh import TriangleMesh, vertex_normals
 from shapeprior.geometry.transforms import Similarity
-from shapeprior.scans.free_space import MARGIN, REACH, FreeSpace
+from shapeprior.scans.free_space import CLEARANCE, END_MARGIN, FreeSpace
 from shapeprior.scans.observation import Observation
 
 BALL = 0.5
@@ -66,7 +66,7 @@ def test_free_is_what_lies_before_the_ball_and_beside_it(place: tuple[float, flo
     beside, behind = hidden_by(np.array(place), points)
     # Rays are 0.02 apart at the ball.
     truly = (beside > BALL) | (behind < 0.0)
-    clearly = (beside > BALL + REACH + 0.06) | ((behind < -MARGIN - 0.06) & (beside < BALL - REACH - 0.06))
+    clearly = (beside > BALL + CLEARANCE + 0.06) | ((behind < -END_MARGIN - 0.06) & (beside < BALL - CLEARANCE - 0.06))
     assert not np.any(free & ~truly)
     assert np.all(free[clearly])
     assert 0.3 < np.mean(free) < np.mean(truly)

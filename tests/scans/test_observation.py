@@ -1,19 +1,15 @@
-"""Observations of analytic spheres: points on them, free space outside them.
-
-Strays: found where they are put, and not on a surface, however it is seen.
-"""
+"""Observations of analytic spheres: points on them, free space outside them."""
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.spatial import KDTree
 
-from shapeprior.completion.residuals import observed_samples
 from shapeprior.errors import ConfigError, ScanError
 from shapeprior.geometry.camera import PinholeCamera, look_at
 from shapeprior.geometry.transforms import Similarity
-from shapeprior.scans.observation import FAR, NEIGHBOURS, ROUNDS, Observation, find_outliers, without_outliers
+from shapeprior.scans.free_space import free_space_samples
+from shapeprior.scans.observation import Observation
 
 CAMERA = PinholeCamera(fx=70.0, fy=75.0, cx=31.0, cy=24.0, width=64, height=48)
 CENTER, RADIUS = np.array([2.0, -1.0, 0.5]), 0.8
@@ -94,9 +90,9 @@ def test_unmeasured_values_of_every_kind_are_skipped() -> None:
 @pytest.mark.parametrize(
     ("depth", "mask", "text"),
     [
-        (np.zeros((48, 64)), None, "0 of 3072 hold a depth"),
-        (np.full((48, 64), -1.0), None, "0 of 3072 hold a depth in front of the camera"),
-        (np.ones((48, 64)), np.zeros((48, 64), dtype=bool), "the mask leaves in 0, none is both"),
+        (np.zeros((48, 64)), None, "0 of 3072 pixels hold a depth"),
+        (np.full((48, 64), -1.0), None, "0 of 3072 pixels hold a depth in front of the camera"),
+        (np.ones((48, 64)), np.zeros((48, 64), dtype=bool), "the mask keeps 0, and none does both"),
         (np.ones((64, 48)), None, "the depth image is 48 x 64 pixels, the camera's images 64 x 48"),
         (np.ones((48, 64)), np.ones((4, 6), dtype=bool), "the mask is 6 x 4 pixels"),
     ],
@@ -115,7 +111,7 @@ def test_point_clouds_with_and_without_sensor() -> None:
     np.testing.assert_array_equal(several.origins_world, np.arange(60.0).reshape(20, 3))
     unknown = Observation.from_points(points)
     assert unknown.origins_world is None
-    assert unknown.free_space_samples(per_ray=3, rng=np.random.default_rng(0), radius=1.0).shape == (0, 3)
+    assert free_space_samples(unknown, per_ray=3, rng=np.random.default_rng(0), radius=1.0).shape == (0, 3)
     assert unknown.transformed(POSE).origins_world is None
     assert unknown.subsampled(3, seed=0).origins_world is None
 
@@ -175,7 +171,8 @@ def test_free_space_is_outside_the_object_and_inside_the_bounding_sphere(
 ) -> None:
     pose = look_at(CENTER + np.array(eye), CENTER)
     observation = Observation.from_depth(sphere_depth(pose), CAMERA, pose, background_is_free=True)
-    samples = observation.free_space_samples(
+    samples = free_space_samples(
+        observation,
         per_ray=per_ray,
         rng=np.random.default_rng(seed),
         center_world=CENTER,
@@ -199,14 +196,14 @@ def test_free_space_by_hand() -> None:
     points = np.array([[0.5, 0, 0], [9, 0, 0], [-3, 0, 0], [9, 2, 0], [-5, 0, 0]])
     origins = np.array([[-5.0, 0, 0], [-5, 0, 0], [-5, 0, 0], [-5, 2, 0], [-5, 0, 0]])
     observation = Observation.from_points(points, origins)
-    samples = observation.free_space_samples(
-        per_ray=1000, rng=np.random.default_rng(0), radius=1.0, stop_short=0.1
+    samples = free_space_samples(
+        observation, per_ray=1000, rng=np.random.default_rng(0), radius=1.0, stop_short=0.1
     ).reshape(-1, 1000, 3)
     assert len(samples) == 2
     np.testing.assert_allclose(samples[0, [0, -1], 0], [-1, 0.4], atol=2e-3)  # From the entry to just before the point.
     np.testing.assert_allclose(samples[1, [0, -1], 0], [-1, 1], atol=3e-3)  # Right through the sphere.
     inside = Observation.from_points(points[:1], np.array([-0.5, 0.0, 0.0]))
-    near = inside.free_space_samples(per_ray=1000, rng=np.random.default_rng(0), radius=1.0)
+    near = free_space_samples(inside, per_ray=1000, rng=np.random.default_rng(0), radius=1.0)
     np.testing.assert_allclose(near[[0, -1], 0], [-0.5, 0.5], atol=2e-3)  # From the sensor inside the sphere.
 
 
@@ -214,70 +211,4 @@ def test_free_space_by_hand() -> None:
 def test_free_space_settings_are_checked(bad: dict[str, float]) -> None:
     observation = Observation.from_points(np.zeros((1, 3)), np.ones(3))
     with pytest.raises(ConfigError, match="expected"):
-        observation.free_space_samples(**{"per_ray": 1, "radius": 1.0, "rng": np.random.default_rng(0), **bad})
-
-
-def slanted_sheet(slant_deg: float, seed: int = 0) -> np.ndarray:
-    """A grid of pixels on a plane that leans away: its points are far apart in one direction."""
-    grid = np.stack(np.meshgrid(np.arange(60.0), np.arange(60.0)), axis=-1).reshape(-1, 2) / 60.0
-    grid += np.random.default_rng(seed).normal(scale=1e-3, size=grid.shape)
-    return np.column_stack([grid[:, 0], grid[:, 1], grid[:, 1] * np.tan(np.deg2rad(slant_deg))])
-
-
-@pytest.mark.parametrize("slant_deg", [0.0, 45.0, 75.0])
-def test_a_surface_has_no_strays(slant_deg: float) -> None:
-    assert not find_outliers(slanted_sheet(slant_deg)).any()
-
-
-def test_a_surface_of_two_densities_keeps_its_sparse_part() -> None:
-    dense, sparse = slanted_sheet(0.0), slanted_sheet(0.0, seed=1) * [3.0, 3.0, 1.0] + [2.0, 0.0, 0.0]
-    assert find_outliers(np.concatenate([dense, sparse])).mean() < 0.01
-
-
-@pytest.mark.parametrize("share", [0.02, 0.1, 0.2])
-def test_scattered_points_are_found(share: float) -> None:
-    sheet = slanted_sheet(30.0)
-    rng = np.random.default_rng(2)
-    bad = rng.random(len(sheet)) < share
-    points = np.where(bad[:, None], rng.uniform(-1.5, 1.5, sheet.shape), sheet)
-    clear = bad & (np.abs(points[:, 2] - points[:, 1] * np.tan(np.deg2rad(30.0))) > 0.15)
-    found = find_outliers(points)
-    assert found[clear].mean() > 0.95
-    assert found[~bad].mean() < 0.005
-
-
-def test_of_a_few_points_none_is_a_stray() -> None:
-    points = np.random.default_rng(0).normal(size=(30, 3)) * 100.0
-    assert not find_outliers(points).any()
-    assert not find_outliers(points[:1]).any()
-
-
-def test_the_rays_of_strays_say_nothing() -> None:
-    # Seen from the front, a point far behind the sheet would make the sheet's place free.
-    sheet = slanted_sheet(0.0) - [0.5, 0.5, 0.0]
-    eye = np.array([0.0, 0.0, 3.0])
-    behind = np.array([[0.0, 0.0, -0.8], [0.3, 0.2, -0.7]])
-    view = Observation.from_points(np.concatenate([sheet, behind]), eye)
-    samples = observed_samples(without_outliers(view), seed=0)
-    assert len(samples.surface) == len(sheet)
-    assert samples.free[:, 2].min() > 0.0
-
-
-def plain_strays(points: np.ndarray) -> np.ndarray:
-    """The same, all points being asked again in every round."""
-    kept = np.arange(len(points))
-    for _ in range(ROUNDS):
-        distance = KDTree(points[kept]).query(points[kept], k=NEIGHBOURS + 1)[0][:, 1:].mean(axis=1)
-        kept = kept[distance <= FAR * np.median(distance)]
-    return ~np.isin(np.arange(len(points)), kept)
-
-
-@pytest.mark.parametrize("seed", range(4))
-def test_asking_those_that_lost_a_neighbour_is_asking_all(seed: int) -> None:
-    # Clumps of strays, each other's neighbours, go in several rounds.
-    rng = np.random.default_rng(seed)
-    clumps = [rng.normal(rng.uniform(-2.0, 2.0, 3), 0.02 * 2.0**size, (3 + size, 3)) for size in range(8)]
-    points = np.concatenate([slanted_sheet(60.0, seed), *clumps, rng.uniform(-1.5, 1.5, (300, 3))])
-    found = find_outliers(points)
-    assert 200 < np.count_nonzero(found) < 500
-    np.testing.assert_array_equal(found, plain_strays(points))
+        free_space_samples(observation, **{"per_ray": 1, "radius": 1.0, "rng": np.random.default_rng(0), **bad})

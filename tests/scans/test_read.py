@@ -317,7 +317,7 @@ def test_files_that_do_not_fit_each_other(tmp_path: Path, intrinsics: Path) -> N
     text = refused(read_scan, depth, intrinsics=intrinsics, mask=mask)
     assert text == f"{mask}: found a mask of 3 x 4 pixels; expected 4 x 3, the size of depth.png"
     empty = saved(tmp_path / "empty.png", np.zeros((3, 4), dtype=np.uint8))
-    assert "the mask leaves in 0" in refused(read_scan, depth, intrinsics=intrinsics, mask=empty)
+    assert "the mask keeps 0" in refused(read_scan, depth, intrinsics=intrinsics, mask=empty)
     flat = saved(tmp_path / "flat.npy", np.ones(12))
     assert "expected height x width for a mask" in refused(read_scan, depth, intrinsics=intrinsics, mask=flat)
     assert "leave the position out" in refused(read_scan, depth, intrinsics=intrinsics, sensor=(0.0, 0.0, 0.0))

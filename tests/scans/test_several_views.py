@@ -13,6 +13,7 @@ from shapeprior.geometry.camera import LensDistortion, PinholeCamera, look_at
 from shapeprior.geometry.mesh import TriangleMesh
 from shapeprior.geometry.transforms import Similarity
 from shapeprior.scans.folder import ViewFiles, find_scans, read_placed_scan
+from shapeprior.scans.free_space import free_space_samples
 from shapeprior.scans.observation import Observation, join_views
 from shapeprior.scans.read import read_views
 from shapeprior.scans.simulation import render_depth
@@ -55,7 +56,7 @@ def test_views_of_a_ball_join_to_the_ball(ball: Path) -> None:
     np.testing.assert_allclose(places, sorted(EYES), atol=1e-9)
     assert counts.sum() == sum((ball_depth(pose) > 0).sum() for pose in POSES)
     # What is free is outside, whichever camera saw it.
-    free = view.free_space_samples(per_ray=8, rng=np.random.default_rng(0), radius=1.4)
+    free = free_space_samples(view, per_ray=8, rng=np.random.default_rng(0), radius=1.4)
     assert len(free) > 5000
     assert np.linalg.norm(free, axis=1).min() > 1.0 - 1e-9
     assert len(view.background_directions) == sum((ball_depth(pose) == 0).sum() for pose in POSES)

@@ -10,14 +10,11 @@ from shapeprior.cli.console import print_line
 from shapeprior.errors import ConfigError, ScanError, UnexplainedError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
-    from shapeprior.completion.prior import ShapePrior
     from shapeprior.completion.result import Completion
-    from shapeprior.completion.scan_job import CompletedScan
-    from shapeprior.geometry.transforms import Similarity
-    from shapeprior.scans.observation import Observation
-    from shapeprior.scans.placement import PlacementMode
+    from shapeprior.completion.scan_job import CompletedScan, CompletionSettings, ScanRow
+    from shapeprior.scans.folder import ViewFiles
 
 
 def complete(
@@ -68,64 +65,63 @@ def complete(
         workers: Processes for a folder of scans; all cores by default. 0 works in the command's own process.
     """
     from shapeprior.completion.refinement import ViewRefinementConfig
-    from shapeprior.scans.folder import ViewFiles, read_placed_scan
+    from shapeprior.completion.scan_job import CompletionSettings, complete_scan
+    from shapeprior.scans.folder import ViewFiles
 
-    mode = None if placement == "auto" else placement
     if not scans:
         raise ConfigError(
             "complete without a scan; expected a depth image, a point cloud, or a folder of them, before the options: "
             "--intrinsics, --mask and --camera-pose take all names that follow them"
         )
-    read = (*scans, *intrinsics, *mask, *camera_pose, *([pose] if pose else []))
-    _refuse_overwriting(out, read)
-    detail = ViewRefinementConfig(steps=0) if code_only else ViewRefinementConfig()
-    if len(scans) == 1 and scans[0].is_dir():
-        from shapeprior.cli.progress import show_progress
-        from shapeprior.cli.reports import print_completed
-        from shapeprior.completion.batch import complete_folder
-        from shapeprior.parallel.system import usable_cores
-
-        with show_progress("Completing", "scans") as progress:
-            (given,) = ViewFiles.each(scans, intrinsics=intrinsics, masks=mask, camera_poses=camera_pose)
-            rows = complete_folder(
-                given.scan, out, prior=prior, placement=mode, intrinsics=given.intrinsics, mask=given.mask,
-                camera_pose=given.camera_pose, pose=pose, sensor=sensor, resolution=resolution, edges=edges, detail=detail,
-                alternatives=alternatives, seed=seed, device=device, workers=usable_cores() if workers is None else workers,
-                progress=progress.update,
-            )  # fmt: skip
-        print_completed(rows, out)
-        _refuse_bad_rows(rows, out, prior)
-        return
     views = ViewFiles.each(scans, intrinsics=intrinsics, masks=mask, camera_poses=camera_pose)
-    view, T_unit_scan = read_placed_scan(views, sensor=sensor, pose=pose, placement=mode)
-    loaded, prior = _chosen_prior(prior, view, T_unit_scan, mode, seed, device)
-    completion = loaded.complete(
-        view, T_unit_world=T_unit_scan, placement=mode, seed=seed, resolution=resolution, edges=edges, detail=detail
+    settings = CompletionSettings(
+        placement=None if placement == "auto" else placement,
+        sensor=sensor,
+        resolution=resolution,
+        edges=edges,
+        detail=ViewRefinementConfig(steps=0) if code_only else ViewRefinementConfig(),
+        alternatives=alternatives,
+        seed=seed,
+        device=device,
     )
-    completion.save(out)
-    _print_completion(completion, out)
-    for number, other in enumerate(completion.alternatives, start=1):
-        print_line(f"  another answer fits nearly as well ({other.explained:.0%} of the points, {other.verdict.kind})")
-        if alternatives:
-            path = out.with_name(f"{out.stem}.other{number}{out.suffix}")
-            _refuse_overwriting(path, read)
-            made = loaded.completion(other, view, resolution=resolution, edges=edges, seed=seed, detail=detail)
-            made.save(path)
-            print_line(f"    {path}")
-    if completion.verdict.kind == "unexplained":
+    if len(scans) == 1 and scans[0].is_dir():
+        _complete_folder(views[0], out, prior=prior, pose=pose, settings=settings, workers=workers)
+        return
+    done = complete_scan(views, out, pose=pose, prior=prior, settings=settings)
+    _print_completed_scan(done)
+    if done.view.completion.verdict.kind == "unexplained":
         raise UnexplainedError(
-            f"{' '.join(map(str, scans))}: no shape of prior {prior} explains it; expected a scan of its category, alone, in the "
-            f"frame that --placement states; {out} means nothing"
+            f"{' '.join(map(str, scans))}: no shape of prior {done.view.name} explains it; expected a scan of its category, "
+            f"alone, in the frame that --placement states; {out} means nothing"
         )
 
 
-def _refuse_overwriting(out: Path, read: "Iterable[Path]") -> None:
-    for path in read:
-        if path.is_file() and path.resolve() == out.resolve():
-            raise ConfigError(f"{out}: a file that is read; expected another name for the mesh; choose --out so")
+def _complete_folder(
+    given: "ViewFiles", out: Path, *, prior: str, pose: Path | None, settings: "CompletionSettings", workers: int | None
+) -> None:
+    from shapeprior.cli.progress import show_progress
+    from shapeprior.cli.reports import print_completed
+    from shapeprior.completion.batch import complete_folder
+    from shapeprior.parallel.system import usable_cores
+
+    with show_progress("Completing", "scans") as progress:
+        rows = complete_folder(
+            given.scan,
+            out,
+            prior=prior,
+            intrinsics=given.intrinsics,
+            mask=given.mask,
+            camera_pose=given.camera_pose,
+            pose=pose,
+            settings=settings,
+            workers=usable_cores() if workers is None else workers,
+            progress=progress.update,
+        )
+    print_completed(rows, out)
+    _refuse_bad_rows(rows, out, prior)
 
 
-def _refuse_bad_rows(rows: "Sequence[CompletedScan]", out: Path, prior: str) -> None:
+def _refuse_bad_rows(rows: "Sequence[ScanRow]", out: Path, prior: str) -> None:
     """Raises ScanError if scans of a folder failed, else UnexplainedError if some are not explained."""
     from shapeprior.scans.folder import SUMMARY
 
@@ -141,6 +137,21 @@ def _refuse_bad_rows(rows: "Sequence[CompletedScan]", out: Path, prior: str) -> 
             f"{table}: no shape of prior {prior} explains {len(unexplained)} of {len(rows)} scans, such as {unexplained[0]}; "
             "expected scans of its category, each alone, in the frame that --placement states; their meshes mean nothing"
         )
+
+
+def _print_completed_scan(done: "CompletedScan") -> None:
+    """Print the fits of all priors that were tried, the result, and the other answers."""
+    for one in done.view.ranking:
+        fit = "no surface"
+        if one.estimate is not None:
+            fit = f"{one.estimate.verdict.kind}, objective {one.estimate.objective:.2g}"
+        print_line(f"{one.name:10s} {fit}")
+    completion = done.view.completion
+    _print_completion(completion, done.mesh_path)
+    for other, path in zip(completion.alternatives, done.alternative_paths, strict=True):
+        print_line(f"  another answer fits nearly as well ({other.explained:.0%} of the points, {other.verdict.kind})")
+        if path is not None:
+            print_line(f"    {path}")
 
 
 def _print_completion(completion: "Completion", out: Path) -> None:
@@ -165,27 +176,3 @@ def _print_completion(completion: "Completion", out: Path) -> None:
         print_line(
             f"  placement, standard deviations: scale {known.scale:.1%}, offset {known.offset * radius:.3g} scan units{turn}"
         )
-
-
-def _chosen_prior(
-    name: str,
-    view: "Observation",
-    T_unit_scan: "Similarity | None",
-    mode: "PlacementMode | None",
-    seed: int,
-    device: str,
-) -> "tuple[ShapePrior, str]":
-    """The prior of this name, or the bundled one that explains the view best, and its name."""
-    from shapeprior.completion.registry import load, recognize
-
-    if name != "auto":
-        return load(name, device=device), name
-    found = recognize(view, T_unit_world=T_unit_scan, placement=mode, seed=seed, device=device)
-    for one in found:
-        fit = (
-            "no surface"
-            if one.estimate is None
-            else f"{one.estimate.verdict.kind}, objective {one.estimate.objective:.2g}"
-        )
-        print_line(f"{one.name:10s} {fit}")
-    return found[0].prior, found[0].name

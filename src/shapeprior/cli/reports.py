@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from shapeprior.cli.progress import Progress
-    from shapeprior.completion.scan_job import CompletedScan
+    from shapeprior.completion.scan_job import ScanRow
     from shapeprior.datasets.dataset import Dataset
     from shapeprior.datasets.manifest import RefusedShape
     from shapeprior.evaluation.metrics import Metrics
@@ -139,7 +139,7 @@ def _print_outcome(document: "Mapping[str, Any]", setting: str) -> None:
         print_line(text)
 
 
-def print_completed(rows: "Sequence[CompletedScan]", out: "Path") -> None:
+def print_completed(rows: "Sequence[ScanRow]", out: "Path") -> None:
     """Print a row for each scan of a folder, with the reason of those that want attention, and the count of each verdict."""
     cells = [
         (

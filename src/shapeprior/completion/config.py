@@ -4,55 +4,55 @@ from dataclasses import dataclass
 
 from shapeprior.completion.residuals import ResidualSettings
 from shapeprior.config import check_numbers
+from shapeprior.scans.placement import PlacementMode
 
 
 @dataclass(frozen=True, kw_only=True)
 class InferConfig:
-    """Settings of the solver."""
+    """Settings of the solver. Fields named `placed_...` apply where the placement is solved for, their twins where it is known."""
 
     starts: int = 1
-    """Guesses to start from where the placement is known: the best of what the encoder says, the mean code, and training codes that
-    explain the view."""
+    """Number of guesses to start from where the placement is known: the best among the encoder's guess, the mean code and
+    the training codes that explain the view."""
     placed_starts: int = 8
-    """Guesses to start from where it is not; without an encoder twice as many if a turn about +y is unknown, four times if any
-    turn is."""
+    """Number of guesses to start from where the placement is unknown. Without an encoder, it is doubled if the turn about
+    +y is unknown, and multiplied by four if any turn is."""
     short_steps: int = 4
-    """Steps of all starts, if there are several, with few points and derivatives that are made once."""
+    """Number of first steps of all starts, if there are several. They use few points and one linearization."""
     short_points: int = 160
-    """Surface points, and as many free points, in these."""
+    """Number of surface points, and of free points, in these first steps."""
     survivors: int = 4
-    """Starts that go on after these, if there are so many."""
+    """Number of starts that go on after these steps."""
     steps: int = 6
-    """Steps of those where the placement is known."""
-    max_steps: int = 20
-    """More of these, and of those with cleared points, are made where the fit still gains by them: as many in all, at most."""
+    """Number of steps of the survivors."""
     placed_steps: int = 10
-    """Steps of those where it is not."""
+    max_steps: int = 20
+    """Largest number of steps where the placement is known. More than the nominal number are made while the fit gains."""
     relinearize_every: int = 5
-    """Steps with the same derivatives of the decoder by its code."""
+    """Number of steps with the same derivatives of the decoder by its code."""
     clearing_points: int = 300
-    """Points of each fit's shape that were seen to be free, at most, that are added to the others then (`shapeprior.completion.constraints`)."""
+    """Largest number of points of each fitted shape that the view saw to be free and that are added to the residuals
+    (`shapeprior.completion.constraints`)."""
     clearing_steps: int = 4
-    """Steps with them, where the placement is known."""
+    """Number of steps with these points. 0 leaves them out."""
     placed_clearing_steps: int = 5
-    """Steps with them, where it is not."""
     points: int = 600
-    """Surface points in these."""
+    """Number of surface points in all but the first steps."""
     free_points: int = 600
-    """Free-space points in these."""
+    """Number of free points in all but the first steps."""
     shell: float = 0.012
-    """Distance of the points before and behind the surface whose signed distance is taken to be ± this."""
+    """Distance of the points before and behind the surface whose signed distance is taken to be plus and minus this."""
     huber: float = 0.02
-    """Residuals beyond this count linearly instead of squared, in unit-sphere radii."""
+    """Residual from which errors count linearly instead of squared, in unit-sphere radii."""
     free_weight: float = 1.0
     """Weight of free space beside the surface."""
     prior_weight: float = 2e-3
-    """Weight of the mean squared whitened coordinate, where the placement is known."""
+    """Weight of the mean squared whitened coordinate of the code."""
     placed_prior_weight: float = 5e-4
-    """Weight of it, and of what is expected of the placement, where it is not: codes that are drawn to the usual ones take objects
-    for larger than they are."""
+    """The same, and the weight of the expected placement. It is smaller because codes that are drawn to usual shapes take
+    objects for larger than they are."""
     renormalization_steps: int = 5
-    """Steps after a placement with unknown scale was changed so that the shape fills the unit sphere; 0 leaves that out."""
+    """Number of steps after an unknown scale was changed so that the shape fills the unit sphere. 0 leaves this out."""
 
     def __post_init__(self) -> None:
         check_numbers(
@@ -84,5 +84,9 @@ class InferConfig:
 
     @property
     def residuals(self) -> ResidualSettings:
-        """What is minimised."""
+        """The settings that define the objective."""
         return ResidualSettings(shell=self.shell, huber=self.huber, free_weight=self.free_weight)
+
+    def prior_weight_for(self, mode: PlacementMode) -> float:
+        """Return the weight of the prior for a placement mode."""
+        return self.prior_weight if mode == "known" else self.placed_prior_weight

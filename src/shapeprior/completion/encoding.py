@@ -1,6 +1,6 @@
-"""The code of a full mesh: prepared and sampled as for training, then fitted with the decoder frozen.
+"""Finds the codes of whole shapes: meshes are prepared and sampled as for training, and the decoder is frozen.
 
-Codes of whole shapes: the field is known all around, the decoder is frozen (DeepSDF, equation 10).
+The objective is that of DeepSDF (equation 10), with the field known all around.
 """
 
 import io
@@ -30,18 +30,18 @@ from shapeprior.sdf.sampling import SamplingConfig
 
 @dataclass(frozen=True, kw_only=True)
 class EncodeConfig:
-    """Settings of the fit."""
+    """Settings of the fit of codes to samples."""
 
     steps: int = 200
-    """Adam steps."""
+    """Number of Adam steps."""
     points: int = 1024
-    """Samples of each shape in a step, drawn afresh; all of them if there are fewer."""
+    """Number of samples of each shape in a step, drawn anew each time, or all of them if there are fewer."""
     rate: float = 0.2
-    """Adam's learning rate in whitened code coordinates at the start; it falls to 0 along half a cosine."""
+    """Adam's learning rate at the start, in whitened code coordinates. It falls to 0 along half a cosine."""
     prior_weight: float = 1e-4
-    """Weight of the mean squared whitened coordinate. Small: what is known all around needs little guessing."""
+    """Weight of the mean squared whitened coordinate. It is small because the field is known all around."""
     shapes: int = 16
-    """Shapes fitted at once; bounds the memory."""
+    """Number of shapes that are fitted at once, which bounds the memory."""
 
     def __post_init__(self) -> None:
         check_numbers(
@@ -59,16 +59,17 @@ def encode_samples(
     config: EncodeConfig,
     seed: int,
 ) -> Float[Tensor, "shapes code"]:
-    """The code of each shape, from samples of its field as in training; all shapes are fitted side by side.
+    """Find the code of each shape from samples of its field, as in training. All shapes are fitted side by side.
 
-    `points_unit` and `sdf` are samples in the unit frame, distances in unit-sphere radii, negative inside; `clamp` is that of
-    training (the paper's delta). Each shape starts at the mean training code, and its result does not depend on the other
-    shapes beyond rounding. The work is done on the decoder's device and in its type; the codes lie where `space` does.
-    Raises CompletionError if the samples or a fitted code are not all finite, ValueError if there are no samples.
+    `points_unit` are points in the unit frame and `sdf` their signed distances in unit-sphere radii, negative inside.
+    `clamp` is that of training (the paper's delta). Each shape starts at the mean training code, and its result does not
+    depend on the other shapes beyond rounding. The work is done on the decoder's device and in its type, and the codes are
+    returned on the device of `space`. Raises CompletionError if the samples or a fitted code are not all finite, ValueError
+    if there are no samples.
     """
     if points_unit.shape[1] == 0:
         raise ValueError("no samples of the shapes; expected at least one each")
-    # Losses may hide a NaN: compared with it, everything is beyond the clamp.
+    # The loss may hide a NaN, which compares as beyond the clamp.
     if not (torch.isfinite(points_unit).all() and torch.isfinite(sdf).all()):
         raise CompletionError(
             "the samples hold NaN or infinity; expected finite points and distances; prepare them again"
@@ -77,7 +78,7 @@ def encode_samples(
     decoder.eval()
     try:
         codes = [
-            _fitted(decoder, space, (points, distances), clamp, config, seeded(seed))
+            _fit_batch(decoder, space, (points, distances), clamp, config, seeded(seed))
             for points, distances in zip(points_unit.split(config.shapes), sdf.split(config.shapes), strict=True)
             if len(points)
         ]
@@ -86,7 +87,7 @@ def encode_samples(
     return torch.cat(codes) if codes else space.mean.new_zeros((0, len(space.mean)))
 
 
-def _fitted(
+def _fit_batch(
     decoder: Decoder,
     space: CodeSpace,
     samples: tuple[Tensor, Tensor],
@@ -94,7 +95,7 @@ def _fitted(
     config: EncodeConfig,
     generator: torch.Generator,
 ) -> Float[Tensor, "shapes code"]:
-    """The codes of one batch of shapes, from their points and distances."""
+    """Return the codes of one batch of shapes from their points and distances."""
     weight = next(decoder.parameters())
     mean, axes = space.mean.to(weight), space.axes.to(weight)
     points_unit, sdf = (part.to(weight) for part in samples)
@@ -104,17 +105,17 @@ def _fitted(
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, config.steps)
     objective = mean.new_zeros(len(points_unit))
     for _ in range(config.steps):
-        # The same rows of every shape, so that a shape's result does not depend on its place in the batch.
+        # All shapes get the same rows, so that a shape's result does not depend on its place in the batch.
         rows = torch.randint(total, (count,), generator=generator) if count < total else torch.arange(total)
         rows = rows.to(weight.device)
         error = banded_l1(decoder(mean + whitened @ axes, points_unit[:, rows]), sdf[:, rows], clamp).mean(dim=1)
         objective = error + config.prior_weight * code_prior(whitened) / whitened.shape[1]
-        # Only the codes' gradients are asked for: the decoder stays as it is.
+        # Only the codes have gradients. The decoder stays as it is.
         (whitened.grad,) = torch.autograd.grad(objective.sum(), [whitened])
         optimizer.step()
         schedule.step()
     codes = (mean + whitened.detach() @ axes).to(space.mean)
-    # NaN weights may leave the codes where they were.
+    # NaN weights may leave the codes unchanged, so the objective is checked, too.
     if not (torch.isfinite(codes).all() and torch.isfinite(objective).all()):
         raise CompletionError("the fit of a code ended without finite numbers; expected weights that were trained")
     return codes
@@ -130,16 +131,16 @@ class EncodedMesh:
     error: float
     """Mean |f − s| at the samples, both clamped as in training (DeepSDF, equation 4), in unit-sphere radii."""
     mesh_unit: TriangleMesh
-    """The mesh as it was prepared: cleaned, upright, in the unit frame."""
+    """The prepared mesh: cleaned, upright, in the unit frame."""
     refined: tuple[Tensor, ...] | None = None
-    """What the decoder prepared of the code, refined to the mesh (`shapeprior.completion.refinement`), for `ShapePrior.extract_prepared`; None
-    if that was not asked for."""
+    """Prepared tensors of the code, refined to the mesh (`shapeprior.completion.refinement`). `ShapePrior.extract_prepared`
+    makes a mesh of them. None if the refinement was not asked for."""
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write `code` (code), `T_unit_world` (4, 4) and `error` () as an NPZ file, atomically. Raises OutputError."""
         path = Path(path)
         if path.suffix.lower() != ".npz":
-            raise OutputError(f"{path}: suffix '{path.suffix}'; expected .npz; name the code so")
+            raise OutputError(f"{path}: suffix '{path.suffix}'; expected .npz; give the file that suffix")
         buffer = io.BytesIO()
         np.savez(buffer, code=self.code, T_unit_world=self.T_unit_world.matrix(), error=np.array(self.error))
         write_bytes(path, buffer.getvalue())
@@ -159,12 +160,10 @@ def encode_mesh(
     seed: int,
     refine: RefineConfig | None = None,
 ) -> EncodedMesh:
-    """Clean, turn upright, normalise, sign, sample and fit a mesh; `seed` decides the samples and their order.
+    """Prepare a mesh (clean, turn upright, normalise, sign, sample) and find its code. `seed` decides the samples.
 
-    With `refine`, the prepared decoder is fitted as well, to more samples, which holds details that no code does; code and error
-    stay.
-
-    Raises MeshError, naming `name`, for what preparation would refuse.
+    With `refine`, the prepared tensors are also fitted to the mesh, and hold details that no code does. Code and error stay
+    the same. Raises MeshError, naming `name`, for a mesh that preparation would refuse.
     """
     prepared = prepare_mesh(mesh_world, name=name, up=up, sheet_half_thickness=prepare.sheet_half_thickness)
     samples, _ = sample_mesh(prepared, prepare, name=name, rng=np.random.default_rng(seed))
@@ -178,8 +177,8 @@ def encode_mesh(
     refined = None
     if refine is not None:
         rng = np.random.default_rng([seed, 1])
-        known = FieldSamples.of_shape(prepared.distance, refine.samples, clamp, rng=rng, like=sdf)
-        refined = refine_prepared(decoder, first, known, config=refine, seed=seed)
+        targets = FieldSamples.of_shape(prepared.distance, refine.samples, clamp, rng=rng, like=sdf)
+        refined = refine_prepared(decoder, first, targets, config=refine, seed=seed)
     return EncodedMesh(
         code=code[0].cpu().double().numpy(),
         T_unit_world=prepared.T_unit_world,
@@ -190,24 +189,24 @@ def encode_mesh(
 
 
 def encoding_preparation(dataset: dict[str, Any], *, samples: int = 10_000) -> PrepareConfig:
-    """How a mesh is prepared for a prior: what its data set's settings say of sheets, with DeepSDF's mix of samples.
+    """Return how a mesh is prepared for a prior: with its data set's settings for sheets, and DeepSDF's mix of samples.
 
-    `dataset` is that of a run's config. What it does not say, or says wrongly, is as in preparation by default.
+    `dataset` is that of a run's config. Settings that are missing or invalid get their defaults.
     """
     settings = dataset.get("settings")
     stated = settings.get("prepare") if isinstance(settings, dict) else None
-    usual = PrepareConfig(sampling=SamplingConfig.deepsdf(samples))
+    defaults = PrepareConfig(sampling=SamplingConfig.deepsdf(samples))
 
     def number(name: str) -> float:
         value = stated.get(name) if isinstance(stated, dict) else None
-        return float(value) if isinstance(value, int | float) else getattr(usual, name)
+        return float(value) if isinstance(value, int | float) else getattr(defaults, name)
 
     try:
         return replace(
-            usual,
+            defaults,
             sheet_half_thickness=number("sheet_half_thickness"),
             min_confidence=number("min_confidence"),
             min_inside_share=number("min_inside_share"),
         )
     except ConfigError:
-        return usual
+        return defaults

@@ -1,7 +1,4 @@
-"""What the solver finds, and how well it explains the view.
-
-Whether a completion can be believed: does the shape that was found explain the scan?
-"""
+"""The solver's result, and the verdict on it: does the shape that was found explain the scan?"""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -11,118 +8,75 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from shapeprior.completion.fitting import FitState
-from shapeprior.completion.residuals import ObservedSamples
+from shapeprior.completion.fitting import FitProblem, FitState
 from shapeprior.geometry.transforms import Similarity
-from shapeprior.models.decoder import Decoder
 
 VerdictKind = Literal["explained", "doubtful", "unexplained"]
 
-MIN_POINTS = 50
-"""Fewer points do not tell shapes apart."""
-EXPLAINED = (0.95, 0.7)
-"""Shares of observed points within 2 % of the radius of the surface: from the first a fit is good, below the second it is none."""
-VIOLATED = (0.02, 0.1)
-"""Shares of space seen to be free that the shape fills: up to the first a fit is good, above the second it is none."""
-FAR_CODE = (1.15, 2.5)
-"""Root mean square of the code's coordinates in deviations of the training codes: up to the first it is a shape of its category,
-above the second it is none."""
-MIN_EXTENT = (0.6, 0.2)
-"""Extents of the observed points in unit-sphere radii: below the first too little of the object was seen to tell its size,
-below the second any surface explains them."""
-MIN_THICKNESS = 0.04
-"""Thickness of the observed points (`shapeprior.completion.estimate.LatentEstimate.thickness`) below which they lie in a plane, which
-any shape with a flat side explains: 200 single views of unseen shapes of the five families have 0.073 or more."""
-EIKONAL_ERROR = (0.4, 0.6)
-"""Mean deviations of the field's slope from 1 at the observed points: up to the first the field is a distance there, above the
-second none. Codes far from all shapes can be found whose field is zero at any scan's points, but it is no solid's distance."""
-NORMAL_AGREEMENT = (0.7, 0.3)
-"""Mean cosines between the scan's normals and the shape's: from the first they agree, below the second they do not."""
+NEAR_SURFACE = 0.02
+"""Observed points are explained if |f| is below this, in unit-sphere radii."""
+INSIDE_MARGIN = 0.01
+"""Free points are violated if f is below minus this, in unit-sphere radii."""
+MAX_FREE_POINTS = 4096
+"""Largest number of free points at which the result is measured."""
+MAX_GRADIENT_POINTS = 1000
+"""Largest number of observed points at which the field's gradient is compared with the view's normals."""
 
+# Limits of the verdict. Where there are two, a fit is good up to the first and explains nothing beyond the second.
+MIN_POINTS = 50
+"""Fewer observed points do not tell shapes apart."""
+EXPLAINED_SHARE = (0.95, 0.7)
+"""Shares of observed points that are explained."""
+VIOLATED_SHARE = (0.02, 0.1)
+"""Shares of the free points that the shape fills."""
+CODE_LENGTH = (1.15, 2.5)
+"""Root mean squares of the code's whitened coordinates. They are about 1 for shapes of the category."""
+EXTENT = (0.6, 0.2)
+"""Extents of the observed points, in unit-sphere radii. Below the first, the size of the object is uncertain. Below the
+second, any surface explains the points."""
+MIN_THICKNESS = 0.04
+"""Thinner point sets (`LatentEstimate.thickness`) lie in a plane, which any shape with a flat side explains. 200 single
+views of unseen shapes of the five families have 0.073 or more."""
+EIKONAL_ERROR = (0.4, 0.6)
+"""Mean deviations of the gradient's length from 1 at the observed points. A code far from all shapes can have a field that
+is zero at any scan's points, but this field is no solid's signed distance."""
+NORMAL_AGREEMENT = (0.7, 0.3)
+"""Mean cosines between the scan's normals and the shape's."""
 MAX_OUTLIER_SHARE = 0.3
-"""Share of the scan's points that lie apart from the object, above which the scan may show something else, too."""
+"""Scans with a larger share of points apart from the object may show something else, too."""
 MAX_SCALE_DEVIATION = 0.05
-"""Standard deviation of a placement's scale above which the scan does not tell how large the object is."""
+"""With a larger standard deviation of the scale, the scan does not tell how large the object is."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """What can be said of a completion without the truth."""
+    """Whether a completion can be believed, as far as this can be told without the truth."""
 
     kind: VerdictKind
-    """explained: the shape is where the scan is; doubtful: in part; unexplained: the mesh means nothing."""
+    """explained: the shape is where the scan is. doubtful: in part. unexplained: the mesh means nothing."""
     reasons: tuple[str, ...]
-    """What speaks against it, in words; empty if nothing does."""
-
-
-def judge(
-    *,
-    points: int,
-    explained: float,
-    violated: float,
-    code_length: float,
-    extent: float,
-    thickness: float,
-    eikonal_error: float,
-    normal_agreement: float | None,
-    scale_deviation: float | None,
-    alternatives: int,
-    outlier_share: float,
-) -> Verdict:
-    """The verdict on a fit, from what the solver reports of it (`shapeprior.completion.solver.LatentEstimate`)."""
-    doubts, faults = [], []
-    agreement = 1.0 if normal_agreement is None else normal_agreement
-    if points < MIN_POINTS:
-        doubts.append(f"{points} points; {MIN_POINTS} are the fewest that tell shapes apart")
-    if thickness < MIN_THICKNESS:
-        doubts.append("the scan's points lie in a plane, which any shape with a flat side explains")
-    if outlier_share > MAX_OUTLIER_SHARE:
-        doubts.append(f"{outlier_share:.0%} of the scan's points lie apart from the others and were left out")
-    if alternatives:
-        what = "another answer fits" if alternatives == 1 else f"{alternatives} other answers fit"
-        doubts.append(f"{what} the scan nearly as well: it does not show which is right")
-    if scale_deviation is not None and scale_deviation > MAX_SCALE_DEVIATION:
-        doubts.append(f"the scan tells the object's size to {scale_deviation:.0%} only (standard deviation)")
-    for wrong, good, none, words in (
-        (1.0 - explained, 1.0 - EXPLAINED[0], 1.0 - EXPLAINED[1], f"{explained:.0%} of the points lie on the shape"),
-        (violated, *VIOLATED, f"the shape fills {violated:.0%} of the space that was seen to be free"),
-        (code_length, *FAR_CODE, f"the shape is {code_length:.1f} times as far from the mean as training shapes are"),
-        (eikonal_error, *EIKONAL_ERROR, f"beside the points, the field is {eikonal_error:.0%} off a solid's distance"),
-        (
-            -agreement,
-            *(-value for value in NORMAL_AGREEMENT),
-            f"the scan's normals and the shape's agree by {agreement:.2f} only, where 1 is the same",
-        ),
-        (-extent, *(-value for value in MIN_EXTENT), f"the scan's points span {extent / 2:.0%} of the object's size"),
-    ):
-        if wrong > none:
-            faults.append(words)
-        elif wrong > good:
-            doubts.append(words)
-    kind: VerdictKind = "unexplained" if faults else "doubtful" if doubts else "explained"
-    return Verdict(kind=kind, reasons=tuple(faults + doubts))
-
-
-SLOPE_POINTS = 1000
-"""Points at which the field's slope is compared with the view's normals, at most."""
+    """What speaks against the shape, in words. Empty if nothing does."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PlacementDeviations:
-    """Standard deviations of a placement that was found, by the curvature of the solver's objective there (Laplace's method),
-    times `shapeprior.completion.solver.MODEL_ERROR`."""
+    """Standard deviations of a placement that was found.
+
+    They come from the curvature of the solver's objective (Laplace's method), multiplied by
+    `shapeprior.completion.solver.MODEL_ERROR`.
+    """
 
     scale: float
-    """Of the logarithm of the scale."""
+    """Standard deviation of the logarithm of the scale."""
     offset: float
-    """Of each coordinate of the unit frame's origin, in unit-sphere radii."""
+    """Standard deviation of each coordinate of the unit frame's origin, in unit-sphere radii."""
     turn_deg: float
-    """Of the turn, in degrees; 0 where it was known."""
+    """Standard deviation of the turn, in degrees. 0 where the turn was known."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LatentEstimate:
-    """The code that explains a view best, and where the object lies."""
+    """The code that explains a view best, where the object lies, and how well it explains the view."""
 
     code: Float[Tensor, "code"]
     T_unit_world: Similarity
@@ -130,85 +84,133 @@ class LatentEstimate:
     residual: float
     """Median |f| at the observed points, in unit-sphere radii."""
     points: int
-    """Observed points, 4,096 at most, which the next numbers are of."""
+    """Number of observed points that this and the next numbers are measured at. At most 4,096."""
     outlier_share: float
-    """Share of observed points that lie apart from the others and have no say (`shapeprior.scans.observation`)."""
+    """Share of the view's points that lie apart from the others and were left out."""
     explained: float
     """Share of observed points with |f| below 0.02."""
     violated: float
-    """Share of the points that were seen to be free with f below -0.01: the shape fills them."""
+    """Share of the points that were seen to be free with f below -0.01, so that the shape fills them."""
     code_length: float
-    """Root mean square of the code's whitened coordinates: about 1 for training shapes."""
+    """Root mean square of the code's whitened coordinates. It is about 1 for training shapes."""
     objective: float
-    """What the solver minimised."""
+    """Value of the solver's objective."""
     extent: float
-    """Largest distance between observed points along an axis, in unit-sphere radii."""
+    """Largest extent of the observed points along an axis, in unit-sphere radii."""
     thickness: float
-    """Spread (standard deviation) of the observed points across the plane that fits them best, as a share of their lesser one in
-    it: 0 where all lie in one plane."""
+    """Spread of the observed points across the plane that fits them best, as a share of the lesser spread in the plane.
+    Spreads are standard deviations. It is 0 if all points lie in one plane."""
     eikonal_error: float
-    """Mean of | |grad f| - 1 | at observed points: a distance grows as one goes, what a code far from all shapes gives does not."""
+    """Mean of | |∇f| - 1 | at the observed points. It is 0 for a signed distance."""
     normal_agreement: float | None
-    """Mean cosine between the view's normals and the field's gradient; None where neither normals nor a sensor are known."""
+    """Mean cosine between the view's normals and ∇f. None if neither normals nor a sensor are known."""
     deviations: PlacementDeviations | None
-    """How well the placement is known; None where it was given."""
+    """How well the placement is known. None where it was given."""
     alternatives: "tuple[LatentEstimate, ...]" = ()
-    """Other shapes or placements that explain the view nearly as well, the best first, such as a mug whose handle is hidden turned
-    to the other side. The same surface in another place of a symmetric shape's turn is none."""
+    """Other shapes or placements that explain the view nearly as well, the best first: for example a mug with a hidden
+    handle, turned to the other side. A symmetric shape in another turn has the same surface and is no alternative."""
 
     @property
     def verdict(self) -> Verdict:
         """Whether the shape explains the view."""
-        return judge(
-            points=self.points,
-            explained=self.explained,
-            violated=self.violated,
-            code_length=self.code_length,
-            extent=self.extent,
-            thickness=self.thickness,
-            eikonal_error=self.eikonal_error,
-            normal_agreement=self.normal_agreement,
-            scale_deviation=None if self.deviations is None else self.deviations.scale,
-            alternatives=len(self.alternatives),
-            outlier_share=self.outlier_share,
-        )
+        return judge(self)
 
 
-def latent_estimate(
-    guess: FitState,
-    samples: ObservedSamples,
-    *,
-    decoder: Decoder,
-    code: Float[Tensor, "code"],
-    T_sample_world: Similarity,
-    outlier_share: float,
-    deviations: PlacementDeviations | None,
+def judge(estimate: LatentEstimate) -> Verdict:
+    """Return the verdict on an estimate."""
+    doubts = _doubts(estimate)
+    faults = []
+    agreement = 1.0 if estimate.normal_agreement is None else estimate.normal_agreement
+    # Each row holds a number that is worse the larger it is, its two limits, and the words for it.
+    for value, good, bad, words in (
+        (
+            1.0 - estimate.explained,
+            *(1.0 - share for share in EXPLAINED_SHARE),
+            f"{estimate.explained:.0%} of the points lie on the shape",
+        ),
+        (
+            estimate.violated,
+            *VIOLATED_SHARE,
+            f"the shape fills {estimate.violated:.0%} of the space that was seen to be free",
+        ),
+        (
+            estimate.code_length,
+            *CODE_LENGTH,
+            f"the shape is {estimate.code_length:.1f} times as far from the mean as training shapes are",
+        ),
+        (
+            estimate.eikonal_error,
+            *EIKONAL_ERROR,
+            f"beside the points, the field is {estimate.eikonal_error:.0%} off a solid's distance",
+        ),
+        (
+            -agreement,
+            *(-limit for limit in NORMAL_AGREEMENT),
+            f"the scan's normals and the shape's agree by {agreement:.2f} only, where 1 is the same",
+        ),
+        (
+            -estimate.extent,
+            *(-limit for limit in EXTENT),
+            f"the scan's points span {estimate.extent / 2:.0%} of the object's size",
+        ),
+    ):
+        if value > bad:
+            faults.append(words)
+        elif value > good:
+            doubts.append(words)
+    kind: VerdictKind = "unexplained" if faults else "doubtful" if doubts else "explained"
+    return Verdict(kind=kind, reasons=tuple(faults + doubts))
+
+
+def _doubts(estimate: LatentEstimate) -> list[str]:
+    """Return what makes an estimate doubtful without being measured against a worst limit."""
+    doubts, count = [], len(estimate.alternatives)
+    if estimate.points < MIN_POINTS:
+        doubts.append(f"{estimate.points} points; {MIN_POINTS} are the fewest that tell shapes apart")
+    if estimate.thickness < MIN_THICKNESS:
+        doubts.append("the scan's points lie in a plane, which any shape with a flat side explains")
+    if estimate.outlier_share > MAX_OUTLIER_SHARE:
+        doubts.append(f"{estimate.outlier_share:.0%} of the scan's points lie apart from the others and were left out")
+    if count:
+        others = "another answer fits" if count == 1 else f"{count} other answers fit"
+        doubts.append(f"{others} the scan nearly as well: it does not show which is right")
+    if estimate.deviations is not None and estimate.deviations.scale > MAX_SCALE_DEVIATION:
+        doubts.append(f"the scan tells the object's size to {estimate.deviations.scale:.0%} only (standard deviation)")
+    return doubts
+
+
+def estimate_of(
+    fit: FitState, problem: FitProblem, *, outlier_share: float, deviations: PlacementDeviations | None
 ) -> LatentEstimate:
-    """The estimate of one guess, measured on all samples of the view, which are in the sample frame."""
-    moved = guess.pose.similarity
-    points, free = (torch.from_numpy(moved.apply(part)).to(code) for part in (samples.surface, samples.free[:4096]))
+    """Measure a fit on all samples of its view."""
+    decoder, code, samples = problem.decoder, problem.code(fit), problem.samples
+    T_unit_sample = fit.pose.similarity
+    points, free = (
+        torch.from_numpy(T_unit_sample.apply(part)).to(code)
+        for part in (samples.surface, samples.free[:MAX_FREE_POINTS])
+    )
     with torch.no_grad():
         prepared = decoder.prepare(code[None])
-        residuals = decoder.query(prepared, points[None]).abs()[0]
-        filled = decoder.query(prepared, free[None])[0] < -0.01 if len(free) else torch.zeros(1)
-    rows = torch.linspace(0, len(points) - 1, min(len(points), SLOPE_POINTS), device=points.device).long()
-    _, slope = decoder.gradient(prepared, points[rows])
-    normals = torch.from_numpy(moved.apply_vectors(samples.normals)).to(code)[rows]
-    cosines = torch.nn.functional.cosine_similarity(slope, normals, dim=1)
+        distances = decoder.query(prepared, points[None]).abs()[0]
+        filled = decoder.query(prepared, free[None])[0] < -INSIDE_MARGIN if len(free) else torch.zeros(1)
+    rows = torch.linspace(0, len(points) - 1, min(len(points), MAX_GRADIENT_POINTS), device=points.device).long()
+    _, gradient = decoder.gradient(prepared, points[rows])
+    normals = torch.from_numpy(T_unit_sample.apply_vectors(samples.normals)).to(code)[rows]
+    cosines = torch.nn.functional.cosine_similarity(gradient, normals, dim=1)
     return LatentEstimate(
         code=code,
-        T_unit_world=moved @ T_sample_world,
-        residual=float(residuals.median()),
+        T_unit_world=T_unit_sample @ problem.T_sample_world,
+        residual=float(distances.median()),
         points=len(points),
         outlier_share=outlier_share,
-        explained=float((residuals < 0.02).float().mean()),
+        explained=float((distances < NEAR_SURFACE).float().mean()),
         violated=float(filled.float().mean()),
-        code_length=float(guess.whitened.square().mean().sqrt()),
-        eikonal_error=float((slope.norm(dim=1) - 1.0).abs().mean()),
-        normal_agreement=float(cosines.mean()) if bool(normals.any()) else None,
+        code_length=float(fit.whitened.square().mean().sqrt()),
+        objective=fit.objective,
         extent=float((points.amax(dim=0) - points.amin(dim=0)).max()),
         thickness=_thickness(samples.surface),
-        objective=guess.objective,
+        eikonal_error=float((gradient.norm(dim=1) - 1.0).abs().mean()),
+        normal_agreement=float(cosines.mean()) if bool(normals.any()) else None,
         deviations=deviations,
     )
 

@@ -1,4 +1,4 @@
-"""The trained prior as users hold it: load it, complete a view, get a mesh."""
+"""The trained prior: completes views, finds codes of meshes, and makes meshes of codes."""
 
 import copy
 import os
@@ -36,30 +36,30 @@ from shapeprior.models.device import usable_device
 from shapeprior.models.encoder import ViewEncoder
 from shapeprior.models.latent_density import CodeMixture
 from shapeprior.models.latent_space import CodePath, CodeSpace, NearbyShape, interpolate_codes, nearest_shapes
-from shapeprior.scans.observation import Observation, without_outliers
+from shapeprior.scans.observation import Observation
 from shapeprior.scans.placement import PlacementMode
+from shapeprior.scans.prepared_view import PreparedView
 from shapeprior.sdf.isosurface.extract import Edges, ExtractConfig, extract_mesh
 
-MAX_DETAIL_POINTS = 8192
-"""Points of a view that the detail and the support of its completion are made of, at most."""
-
 Code = Float[Tensor, "code"] | Float[np.ndarray, "code"]
-"""A latent code, as `Completion` and `EncodedMesh` hold it or as the codes of training are."""
+"""A latent code, as a tensor or as the array that `Completion` and `EncodedMesh` hold."""
 
 
 @dataclass(frozen=True, eq=False)
 class ShapePrior:
-    """A decoder with the codes of the shapes it was trained on, all on one device; see `to`."""
+    """A trained decoder with the codes of its training shapes, all on one device. `shapeprior.load` makes one."""
 
     decoder: Decoder
     codes: Float[Tensor, "shapes code"]
+    """Codes of the training shapes."""
     config: RunConfig
+    """Settings of the training run, with the ids of the shapes."""
     encoder: ViewEncoder | None = None
-    """Looks at a view first; without one, completion is slower, and turns are seldom found."""
+    """Network that proposes codes and placements for a view. Without it, completion is slower and seldom finds turns."""
 
     def complete(
         self,
-        view: Observation,
+        view: Observation | PreparedView,
         *,
         T_unit_world: Similarity | None = None,
         placement: PlacementMode | None = None,
@@ -71,74 +71,44 @@ class ShapePrior:
     ) -> Completion:
         """Complete one partial view into a closed mesh in the view's own frame and unit.
 
-        With `T_unit_world` the object's placement is known. Without it, what `placement` says is found together with the shape:
-        scale and position ("aligned", the default: the view's axes are those of the unit frame, see docs/conventions.md), the
-        turn about +y as well ("upright"), or any turn ("free"). `resolution` is the number of cells along each axis of the unit
-        frame's cube; `edges` "sharp" keeps sharp edges. Where the surface was seen, the mesh follows what `detail` takes over from
-        the view; `ViewRefinementConfig(steps=0)` leaves it as the code makes it, as a shape that does not explain the view is left.
-        Raises CompletionError if no surface comes out, ScanError if the placement is unknown and all points lie in one place,
-        ConfigError if `resolution` is below 2.
+        Args:
+            view: The view. Several views of one object are joined first (`shapeprior.join_views`).
+            T_unit_world: The object's placement, if it is known.
+            placement: What to find of an unknown placement. "aligned", the default, finds scale and position: the view's
+                axes are those of the unit frame (docs/conventions.md). "upright" also finds the turn about +y. "free"
+                finds any turn.
+            seed: Seed of every random choice.
+            resolution: Number of cells along each axis of the unit frame's cube.
+            edges: "sharp" keeps sharp edges, which "smooth" cuts off by a cell.
+            infer: Settings of the solver.
+            detail: Settings of the refinement, by which the mesh follows the view where the surface was seen.
+                `ViewRefinementConfig(steps=0)` leaves the shape as its code makes it. A shape that does not explain the
+                view is never refined.
+
+        Raises:
+            CompletionError: no surface comes out.
+            ScanError: the placement is unknown and all points lie in one place.
+            ConfigError: `resolution` is below 2.
         """
         started = time.perf_counter()
+        prepared = PreparedView.of(view, seed=seed)
         estimate = self.infer(
-            view, T_unit_world=T_unit_world, placement=placement, seed=seed, config=infer or InferConfig()
+            prepared, T_unit_world=T_unit_world, placement=placement, seed=seed, config=infer or InferConfig()
         )
         return self.completion(
-            estimate, view, resolution=resolution, edges=edges, seed=seed, detail=detail, started=started
-        )
-
-    def completion(
-        self,
-        estimate: LatentEstimate,
-        view: Observation,
-        *,
-        resolution: int = 256,
-        edges: Edges = "smooth",
-        seed: int = 0,
-        detail: ViewRefinementConfig | None = None,
-        started: float | None = None,
-    ) -> Completion:
-        """The mesh of an estimate, such as one of `Completion.alternatives`, for the view it was made of; raises as `complete`.
-
-        `started` is the `time.perf_counter` that its seconds are counted from; now if not given.
-        """
-        started = time.perf_counter() if started is None else started
-        detail = detail or ViewRefinementConfig()
-        prepared = self.field(estimate.code).prepared
-        some = view.subsampled(MAX_DETAIL_POINTS, seed=seed, background=0)
-        seen = without_outliers(some.transformed(estimate.T_unit_world))
-        # A shape that does not explain the view is not bent towards it.
-        if detail.steps and self.decoder.has_cells and estimate.verdict.kind != "unexplained":
-            with parametrize.cached():
-                known = observed_surface_targets(self.decoder, prepared, seen, config=detail, seed=seed)
-                prepared = refine_prepared(self.decoder, prepared, known, config=detail.refinement, seed=seed)
-        mesh_unit = self.extract_prepared(prepared, resolution=resolution, edges=edges)
-        T_world_unit = estimate.T_unit_world.inverse()
-        return Completion(
-            mesh=TriangleMesh(vertices=T_world_unit.apply(mesh_unit.vertices), faces=mesh_unit.faces),
-            mesh_unit=mesh_unit,
-            code=estimate.code.cpu().double().numpy(),
-            T_unit_world=estimate.T_unit_world,
-            residual=estimate.residual * T_world_unit.scale,
-            explained=estimate.explained,
-            outlier_share=estimate.outlier_share,
-            verdict=estimate.verdict,
-            deviations=estimate.deviations,
-            alternatives=estimate.alternatives,
-            support=Support.of(mesh_unit, seen),
-            seconds=time.perf_counter() - started,
+            estimate, prepared, resolution=resolution, edges=edges, seed=seed, detail=detail, started=started
         )
 
     def infer(
         self,
-        view: Observation,
+        view: Observation | PreparedView,
         *,
         T_unit_world: Similarity | None = None,
         placement: PlacementMode | None = None,
         seed: int = 0,
         config: InferConfig | None = None,
     ) -> LatentEstimate:
-        """Only the code and the placement; see `complete` and `shapeprior.completion.solver.LatentSolver`."""
+        """Find only the code and the placement of a view. Arguments and errors are those of `complete`."""
         return self.solver.infer(
             view,
             T_unit_world=T_unit_world,
@@ -147,10 +117,46 @@ class ShapePrior:
             config=config or InferConfig(),
         )
 
-    def to(self, device: str | torch.device) -> "ShapePrior":
-        """The same prior on another device, such as "cuda"; this one stays where it is. Raises ConfigError if there is none such.
+    def completion(
+        self,
+        estimate: LatentEstimate,
+        view: Observation | PreparedView,
+        *,
+        resolution: int = 256,
+        edges: Edges = "smooth",
+        seed: int = 0,
+        detail: ViewRefinementConfig | None = None,
+        started: float | None = None,
+    ) -> Completion:
+        """Make the mesh of an estimate, such as one of `Completion.alternatives`, for the view that it was made of.
 
-        Views and meshes are arrays as before; results differ by rounding.
+        `started` is the `time.perf_counter` from which its seconds are counted, by default now. Other arguments and errors
+        are those of `complete`.
+        """
+        started = time.perf_counter() if started is None else started
+        detail = detail or ViewRefinementConfig()
+        prepared = self.field(estimate.code).prepared
+        view_unit = PreparedView.of(view, seed=seed).surface_view.transformed(estimate.T_unit_world)
+        # A shape that does not explain the view is not bent towards it.
+        if detail.steps and self.decoder.has_cells and estimate.verdict.kind != "unexplained":
+            with parametrize.cached():
+                targets = observed_surface_targets(self.decoder, prepared, view_unit, config=detail, seed=seed)
+                prepared = refine_prepared(self.decoder, prepared, targets, config=detail.refinement, seed=seed)
+        mesh_unit = self.extract_prepared(prepared, resolution=resolution, edges=edges)
+        T_world_unit = estimate.T_unit_world.inverse()
+        return Completion(
+            mesh=TriangleMesh(vertices=T_world_unit.apply(mesh_unit.vertices), faces=mesh_unit.faces),
+            mesh_unit=mesh_unit,
+            estimate=estimate,
+            support=Support.of(mesh_unit, view_unit),
+            seconds=time.perf_counter() - started,
+        )
+
+    def to(self, device: str | torch.device) -> "ShapePrior":
+        """Return the prior on another device, such as "cuda". This one stays where it is.
+
+        Views and meshes are arrays as before, and results differ by rounding. Raises ConfigError if the device cannot be
+        used.
         """
         place = usable_device(str(device))
         encoder = None if self.encoder is None else copy.deepcopy(self.encoder).to(place)
@@ -158,7 +164,7 @@ class ShapePrior:
 
     @cached_property
     def solver(self) -> LatentSolver:
-        """What `infer` uses; it keeps what does not depend on the view."""
+        """The solver behind `infer`. It keeps what does not depend on the view."""
         return LatentSolver(self.decoder, self.codes, self.encoder)
 
     @cached_property
@@ -168,11 +174,11 @@ class ShapePrior:
 
     @cached_property
     def mixture(self) -> CodeMixture:
-        """The density that the training codes follow; fitted in a few seconds when first asked for."""
+        """Density of the training codes. It is fitted when first asked for, which takes a few seconds."""
         return CodeMixture.fit(self.codes)
 
     def code(self, shape_id: str) -> Float[Tensor, "code"]:
-        """The code of a training shape. Raises ConfigError if there is no such shape."""
+        """Return the code of a training shape. Raises ConfigError if there is no such shape."""
         ids = self.config.shape_ids
         if shape_id not in ids:
             raise ConfigError(
@@ -189,11 +195,11 @@ class ShapePrior:
         config: EncodeConfig | None = None,
         refine: RefineConfig | None = None,
     ) -> EncodedMesh:
-        """The code of a full mesh, prepared as for training; of a file, auto takes the up axis that its format states, or y.
+        """Find the code of a whole mesh, which is prepared as for training.
 
-        With `refine`, the result also has what `extract_prepared` makes a mesh of that is nearer to the mesh than any code's.
-
-        Raises MeshError, with the reason, for what preparation would refuse.
+        `up` "auto" takes the up axis that the file's format states, or y. With `refine`, the result also holds what
+        `extract_prepared` needs to make a mesh that is nearer to the given one than any code's. Raises MeshError, with the
+        reason, for a mesh that preparation would refuse.
         """
         path = None if isinstance(mesh, TriangleMesh) else Path(mesh)
         return encode_mesh(
@@ -212,32 +218,33 @@ class ShapePrior:
     def interpolate(
         self, first: Code, last: Code, *, steps: int = 7, path: CodePath = "straight"
     ) -> Float[Tensor, "steps code"]:
-        """Codes from one code to another, both included; see `shapeprior.models.latent_space.interpolate_codes`."""
+        """Return codes from one code to another, both included (`shapeprior.models.latent_space.interpolate_codes`)."""
         return interpolate_codes(self.space, self._as_code(first), self._as_code(last), steps=steps, path=path)
 
     def sample(self, count: int, *, temperature: float = 1.0, seed: int = 0) -> Float[Tensor, "count code"]:
-        """New codes; see `shapeprior.models.latent_density.CodeMixture.sample`."""
+        """Draw new codes (`shapeprior.models.latent_density.CodeMixture.sample`)."""
         return self.mixture.sample(count, temperature=temperature, seed=seed)
 
     def nearest(self, code: Code, *, count: int = 5) -> list[NearbyShape]:
-        """The training shapes with the nearest codes; see `shapeprior.models.latent_space.nearest_shapes`."""
+        """Return the training shapes with the nearest codes (`shapeprior.models.latent_space.nearest_shapes`)."""
         return nearest_shapes(self.space, self.codes, self.config.shape_ids, self._as_code(code), count=count)
 
     def extract(self, code: Code, *, resolution: int = 256, edges: Edges = "smooth") -> TriangleMesh:
-        """The closed mesh of a code, in the unit frame; see `shapeprior.sdf.isosurface.extract.ExtractConfig` for `edges`.
+        """Make the closed mesh of a code, in the unit frame.
 
-        Raises CompletionError if the field has no zero, ConfigError if `resolution` is below 2.
+        `shapeprior.sdf.isosurface.extract.ExtractConfig` explains `resolution` and `edges`. Raises CompletionError if the
+        field is zero nowhere, ConfigError if `resolution` is below 2.
         """
         return self._mesh(self.field(code), resolution, edges)
 
     def extract_prepared(
         self, prepared: tuple[Tensor, ...], *, resolution: int = 256, edges: Edges = "smooth"
     ) -> TriangleMesh:
-        """The closed mesh of what `Decoder.prepare` made of one code, or `refine_prepared` of that; as `extract`."""
+        """Make the closed mesh of a result of `Decoder.prepare` or `refine_prepared` for one code, as `extract` does."""
         return self._mesh(DecodedField(self.decoder, prepared), resolution, edges)
 
     def field(self, code: Code) -> DecodedField:
-        """The signed distances of a code's shape, in unit-sphere radii, as a function of points in the unit frame."""
+        """Return the signed distance of a code's shape, in unit-sphere radii, as a function of points in the unit frame."""
         return DecodedField.of_code(self.decoder, self._as_code(code))
 
     def _mesh(self, field: DecodedField, resolution: int, edges: Edges) -> TriangleMesh:

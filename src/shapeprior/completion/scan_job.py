@@ -1,51 +1,196 @@
-"""One scan of a folder: its mesh and its row, or the reason why there is none."""
+"""Completes one scan from its files to a mesh on disk, with a given prior or the one that explains it best.
+
+The command line and folders of scans both come here. For a folder, each scan is a job that ends with a row of its table.
+"""
 
 import contextlib
 import json
 import os
 import re
 import time
-from dataclasses import asdict, dataclass, replace
-from functools import lru_cache
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-from shapeprior.completion.estimate import LatentEstimate
 from shapeprior.completion.prior import ShapePrior
 from shapeprior.completion.refinement import ViewRefinementConfig
-from shapeprior.completion.registry import bundled_priors, load, prior_digest, recognize
-from shapeprior.errors import CheckpointError, CompletionError, ShapePriorError
+from shapeprior.completion.registry import Recognized, bundled_priors, load, loaded, prior_digest, recognize
+from shapeprior.completion.result import Completion
+from shapeprior.errors import CompletionError, ConfigError, ShapePriorError
 from shapeprior.geometry.transforms import Similarity
 from shapeprior.io.files import source_sha256, write_bytes
-from shapeprior.scans.folder import FoundScan, read_placed_scan
+from shapeprior.scans.folder import FoundScan, ViewFiles, read_placed_scan
 from shapeprior.scans.observation import Observation
 from shapeprior.scans.placement import PlacementMode
+from shapeprior.scans.prepared_view import PreparedView
 from shapeprior.scans.read import holds_depth
 from shapeprior.sdf.isosurface.extract import Edges
 
 ANY_PRIOR = "auto"
-"""Stands for the bundled prior whose shapes explain a scan best."""
+"""Name that stands for the bundled prior whose shapes explain a scan best."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompletionSettings:
+    """How a scan is completed. `ShapePrior.complete` explains the fields that it shares with this class."""
+
+    placement: PlacementMode | None = None
+    sensor: tuple[float, float, float] | None = None
+    """Where the sensor stood, in the frame of a point cloud."""
+    resolution: int = 256
+    edges: Edges = "smooth"
+    detail: ViewRefinementConfig = field(default_factory=ViewRefinementConfig)
+    alternatives: bool = False
+    """Whether other answers that explain the scan nearly as well become meshes, too."""
+    seed: int = 0
+    device: str = "cpu"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class CompletedView:
+    """A completed view, and the prior that completed it."""
+
+    name: str
+    """Name of the prior."""
+    prior: ShapePrior
+    completion: Completion
+    ranking: tuple[Recognized, ...] = ()
+    """Results of all priors that were tried, the best first. Empty if the prior was given."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class CompletedScan:
+    """A completed scan and the files that were written."""
+
+    view: CompletedView
+    mesh_path: Path
+    alternative_paths: tuple[Path | None, ...]
+    """One for each of `Completion.alternatives`. None if it was not asked for, or has no surface."""
+
+
+def complete_view(
+    view: Observation | PreparedView,
+    prior: ShapePrior | str,
+    *,
+    T_unit_world: Similarity | None,
+    settings: CompletionSettings,
+    prior_sha256: str | None = None,
+) -> CompletedView:
+    """Complete a view with a prior, with the prior of a name, or with the one that explains it best (`ANY_PRIOR`).
+
+    Each prior is fitted to the view once. `prior_sha256` is the digest that the named prior must have. Raises the errors of
+    `ShapePrior.complete` and `shapeprior.load`.
+    """
+    started = time.perf_counter()
+    prepared = PreparedView.of(view, seed=settings.seed)
+    given = {"T_unit_world": T_unit_world, "placement": settings.placement, "seed": settings.seed}
+    ranking: tuple[Recognized, ...] = ()
+    if prior == ANY_PRIOR:
+        ranking = tuple(recognize(prepared, device=settings.device, **given))
+        best = ranking[0]
+        if best.estimate is None:
+            raise CompletionError(
+                "no bundled prior has a surface that explains it; expected a scan of one of their objects; pass --prior "
+                "with a prior of its category"
+            )
+        name, chosen, estimate = best.name, best.prior, best.estimate
+    else:
+        name = prior if isinstance(prior, str) else "given"
+        chosen = loaded(prior, device=settings.device, sha256=prior_sha256)
+        estimate = chosen.infer(prepared, **given)
+    completion = chosen.completion(
+        estimate,
+        prepared,
+        resolution=settings.resolution,
+        edges=settings.edges,
+        seed=settings.seed,
+        detail=settings.detail,
+        started=started,
+    )
+    return CompletedView(name=name, prior=chosen, completion=completion, ranking=ranking)
+
+
+def complete_scan(
+    views: Sequence[ViewFiles],
+    mesh_path: Path,
+    *,
+    pose: Path | None,
+    prior: str,
+    settings: CompletionSettings,
+    prior_sha256: str | None = None,
+) -> CompletedScan:
+    """Read a scan, complete it and write its mesh and, if asked for, those of other answers.
+
+    Meshes of other answers that an earlier run left beside `mesh_path` are removed. Raises the errors of `complete_view`
+    and `read_placed_scan`, OutputError if a mesh cannot be written, and ConfigError if a file that is read would be
+    overwritten.
+    """
+    refuse_overwriting((*_files_of(views), *([pose] if pose else [])), mesh_path)
+    view, T_unit_world = read_placed_scan(views, sensor=settings.sensor, pose=pose, placement=settings.placement)
+    prepared = PreparedView.of(view, seed=settings.seed)
+    done = complete_view(prepared, prior, T_unit_world=T_unit_world, settings=settings, prior_sha256=prior_sha256)
+    discard_alternatives(mesh_path)
+    done.completion.save(mesh_path)
+    paths: list[Path | None] = []
+    for number, estimate in enumerate(done.completion.alternatives, start=1):
+        path = mesh_path.with_name(f"{mesh_path.stem}.other{number}{mesh_path.suffix}")
+        written = None
+        # An alternative without a surface is no answer, and takes nothing away from the others.
+        with contextlib.suppress(CompletionError):
+            if settings.alternatives:
+                other = done.prior.completion(
+                    estimate,
+                    prepared,
+                    resolution=settings.resolution,
+                    edges=settings.edges,
+                    seed=settings.seed,
+                    detail=settings.detail,
+                )
+                written = other.save(path)
+        paths.append(written)
+    return CompletedScan(view=done, mesh_path=mesh_path, alternative_paths=tuple(paths))
+
+
+def refuse_overwriting(read: Iterable[Path], mesh_path: Path) -> None:
+    """Raise ConfigError if a file that is read would be the mesh that is written, or the mesh of another answer."""
+    for path in read:
+        same_folder = path.resolve().parent == mesh_path.resolve().parent
+        if same_folder and (path.name == mesh_path.name or _is_alternative(path, mesh_path)) and path.is_file():
+            raise ConfigError(
+                f"{path}: is read, and would be overwritten by a result; expected another name for the mesh; choose "
+                "another --out"
+            )
+
+
+def discard_alternatives(mesh_path: Path) -> None:
+    """Remove the meshes of other answers that an earlier run wrote beside a mesh."""
+    with contextlib.suppress(OSError):
+        for path in sorted(mesh_path.parent.iterdir()):
+            if _is_alternative(path, mesh_path):
+                path.unlink()
+
+
+def _is_alternative(path: Path, mesh_path: Path) -> bool:
+    pattern = re.escape(mesh_path.stem) + r"\.other\d+" + re.escape(mesh_path.suffix)
+    return re.fullmatch(pattern, path.name) is not None
+
+
+def _files_of(views: Sequence[ViewFiles]) -> list[Path]:
+    return [path for view in views for path in vars(view).values() if path is not None]
 
 
 @dataclass(frozen=True, kw_only=True)
 class ScanJob:
-    """One scan to complete."""
+    """One scan of a folder."""
 
     scan: FoundScan
     out: Path
     """Folder for the mesh and the row."""
     prior: str
-    """Name or folder, or `ANY_PRIOR`."""
+    """Name or folder of the prior, or `ANY_PRIOR`."""
     prior_sha256: str
-    """Of the content of it: weights may be trained anew under the same name."""
-    placement: PlacementMode | None
-    sensor: tuple[float, float, float] | None
-    resolution: int
-    edges: Edges
-    detail: ViewRefinementConfig
-    alternatives: bool
-    """Whether other answers become meshes, too."""
-    seed: int
-    device: str
+    """Digest of the prior's content, because weights may be trained anew under the same name (`content_sha256`)."""
+    settings: CompletionSettings
 
     @property
     def folder(self) -> Path:
@@ -55,180 +200,145 @@ class ScanJob:
 
     @property
     def row_path(self) -> Path:
-        """The file of its settings and its row."""
+        """File of the row and of what it depends on."""
         return self.out / f"{self.scan.stem}.json"
 
     @property
     def mesh_path(self) -> Path:
-        """The file of its mesh."""
+        """File of the mesh."""
         return self.out / f"{self.scan.stem}.ply"
 
-    def settings(self) -> dict[str, object]:
-        """What the result depends on, the bytes of all files included; of the device, no more than rounding."""
+    @property
+    def read_paths(self) -> list[Path]:
+        """All files that are read."""
+        return _files_of(self.scan.views) + ([self.scan.pose] if self.scan.pose else [])
+
+    def key(self) -> dict[str, object]:
+        """Everything that the result depends on, with the hashes of all files. The device changes no more than rounding."""
         views = [
             {kind: None if path is None else source_sha256(path) for kind, path in vars(view).items()}
             for view in self.scan.views
         ]
+        settings = asdict(self.settings)
+        del settings["device"]
         return {
             "views": views,
             "pose": None if self.scan.pose is None else source_sha256(self.scan.pose),
             "prior": self.prior_sha256,
-            "placement": self.placement,
-            "sensor": list(self.sensor) if self.sensor else None,
-            "resolution": self.resolution,
-            "edges": self.edges,
-            "detail": asdict(self.detail),
-            "alternatives": self.alternatives,
-            "seed": self.seed,
+            **settings,
         }
 
 
 @dataclass(frozen=True, kw_only=True)
-class CompletedScan:
-    """What became of a scan: a row of the summary."""
+class ScanRow:
+    """The outcome of one scan, as a row of summary.csv."""
 
     scan: str
     """Name of the file, or of the sub-folder of views."""
     status: str
-    """explained, doubtful or unexplained (see `shapeprior.completion.estimate`), or failed."""
+    """explained, doubtful or unexplained (`shapeprior.completion.estimate.Verdict`), or failed."""
     reason: str
-    """What speaks against it, or why there is no mesh."""
+    """What speaks against the shape, or why there is no mesh."""
     prior: str
-    """Whose shape it is."""
-    mesh: str
-    """File name; empty if there is none."""
-    faces: int
-    residual: float | None
-    """Median distance of the observed points from the code's surface, in the scan's unit; None if there is no mesh."""
-    explained: float
+    """Name of the prior that made the shape."""
+    mesh: str = ""
+    """File name of the mesh. Empty if there is none."""
+    faces: int = 0
+    residual: float | None = None
+    """Median distance of the observed points from the code's surface, in the scan's unit. None if there is no mesh."""
+    explained: float = 0.0
     """Share of observed points within 2 % of the object's radius from the code's surface."""
-    outlier_share: float
+    left_out: float = 0.0
     """Share of the scan's points that lie apart from the others and were not used."""
-    seen: float
+    seen: float = 0.0
     """Share of the surface that was seen."""
-    imagined: float
-    """Share of the surface that nothing near it was seen of."""
-    alternatives: int
-    """Other answers that explain the scan nearly as well."""
-    seconds: float
+    imagined: float = 0.0
+    """Share of the surface near which nothing was seen."""
+    alternatives: int = 0
+    """Number of other answers that explain the scan nearly as well."""
+    seconds: float = 0.0
 
     @classmethod
-    def failed(cls, job: ScanJob, reason: str) -> "CompletedScan":
-        """The row of a scan without a mesh."""
+    def of(cls, scan: str, done: CompletedScan) -> "ScanRow":
+        """Make the row of a completed scan."""
+        completion = done.view.completion
         return cls(
-            scan=job.scan.name,
-            status="failed",
-            reason=reason,
-            prior=job.prior,
-            mesh="",
-            faces=0,
-            residual=None,
-            explained=0.0,
-            outlier_share=0.0,
-            seen=0.0,
-            imagined=0.0,
-            alternatives=0,
-            seconds=0.0,
+            scan=scan,
+            status=completion.verdict.kind,
+            reason="; ".join(completion.verdict.reasons),
+            prior=done.view.name,
+            mesh=done.mesh_path.name,
+            faces=len(completion.mesh.faces),
+            residual=completion.residual,
+            explained=completion.explained,
+            left_out=completion.outlier_share,
+            seen=completion.support.seen_share,
+            imagined=completion.support.imagined_share,
+            alternatives=len(completion.alternatives),
+            seconds=completion.seconds,
         )
 
+    @classmethod
+    def failed(cls, job: ScanJob, reason: str) -> "ScanRow":
+        """Make the row of a scan without a mesh."""
+        return cls(scan=job.scan.name, status="failed", reason=reason, prior=job.prior)
 
-def complete_scan(job: ScanJob) -> CompletedScan:
-    """Complete one scan and write its mesh and its row. A fault of the scan is a row; raises OutputError.
 
-    What an earlier run made of it goes first, so that no mesh is ever beside a row that is not its own.
+def run_scan_job(job: ScanJob) -> ScanRow:
+    """Complete one scan of a folder and write its mesh and its row. A fault of the scan becomes a row.
+
+    The results of an earlier run are removed first, so that no mesh ever lies beside a row that is not its own. Raises
+    OutputError.
     """
-    _discard_stale(job)
-    made = {"resolution": job.resolution, "edges": job.edges, "seed": job.seed, "detail": job.detail}
+    _discard_results(job)
     try:
-        view, T_unit_scan = _read(job)
-        started = time.perf_counter()
-        name, prior, estimate = _explained(job, view, T_unit_scan)
-        done = prior.completion(estimate, view, started=started, **made)
-    except ShapePriorError as error:
-        row = CompletedScan.failed(job, str(error).replace(f"{job.folder}{os.sep}", ""))
-    else:
-        mesh = done.save(job.mesh_path)
-        for number, other in enumerate(done.alternatives if job.alternatives else (), start=1):
-            # One without a surface is no answer, and takes nothing away from the others.
-            with contextlib.suppress(CompletionError):
-                prior.completion(other, view, **made).save(job.out / f"{job.scan.stem}.other{number}.ply")
-        row = CompletedScan(
-            scan=job.scan.name,
-            status=done.verdict.kind,
-            reason="; ".join(done.verdict.reasons),
-            prior=name,
-            mesh=mesh.name,
-            faces=len(done.mesh.faces),
-            residual=done.residual,
-            explained=done.explained,
-            outlier_share=done.outlier_share,
-            seen=done.support.seen_share,
-            imagined=done.support.imagined_share,
-            alternatives=len(done.alternatives),
-            seconds=done.seconds,
+        views, settings = _of_their_kind(job)
+        done = complete_scan(
+            views,
+            job.mesh_path,
+            pose=job.scan.pose,
+            prior=job.prior,
+            settings=settings,
+            prior_sha256=None if job.prior == ANY_PRIOR else job.prior_sha256,
         )
-    text = json.dumps({"settings": job.settings(), "result": asdict(row)}, indent=1)
+        row = ScanRow.of(job.scan.name, done)
+    except ShapePriorError as error:
+        row = ScanRow.failed(job, str(error).replace(f"{job.folder}{os.sep}", ""))
+    text = json.dumps({"settings": job.key(), "result": asdict(row)}, indent=1)
     write_bytes(job.row_path, (text + "\n").encode())
     return row
 
 
-def cached_row(job: ScanJob) -> CompletedScan | None:
-    """The row of an earlier run, if nothing it depends on has changed and its mesh is there."""
+def cached_row(job: ScanJob) -> ScanRow | None:
+    """Return the row of an earlier run if its mesh is there and nothing that it depends on has changed."""
     try:
         found = json.loads(job.row_path.read_text(encoding="utf-8"))
-        same = found["settings"] == json.loads(json.dumps(job.settings()))
-        row = CompletedScan(**found["result"])
+        same = found["settings"] == json.loads(json.dumps(job.key()))
+        row = ScanRow(**found["result"])
     except (OSError, ValueError, TypeError, KeyError):
         return None
     return row if same and row.status != "failed" and (job.out / row.mesh).is_file() else None
 
 
 def content_sha256(prior: str, *, device: str) -> str:
-    """Of a prior, or of all that `ANY_PRIOR` stands for; raises as `shapeprior.completion.registry.load` does."""
+    """Return the digest of a prior, or of all that `ANY_PRIOR` stands for. Raises the errors of `shapeprior.load`."""
     names = bundled_priors() if prior == ANY_PRIOR else [prior]
     return " ".join(prior_digest(load(name, device=device)) for name in names)
 
 
-def _read(job: ScanJob) -> tuple[Observation, Similarity | None]:
-    """What was given for all scans is of use to those of its kind only."""
+def _of_their_kind(job: ScanJob) -> tuple[list[ViewFiles], CompletionSettings]:
+    """Return a job's files and settings without those that were given for scans of the other kind."""
     images = [holds_depth(view.scan) for view in job.scan.views]
     views = [
         view if image else replace(view, intrinsics=None, mask=None)
         for view, image in zip(job.scan.views, images, strict=True)
     ]
-    sensor = None if all(images) else job.sensor
-    return read_placed_scan(views, sensor=sensor, pose=job.scan.pose, placement=job.placement)
+    return views, replace(job.settings, sensor=None) if all(images) else job.settings
 
 
-def _explained(
-    job: ScanJob, view: Observation, T_unit_scan: Similarity | None
-) -> tuple[str, ShapePrior, LatentEstimate]:
-    """What a prior makes of the view, and which prior it is."""
-    given = {"T_unit_world": T_unit_scan, "placement": job.placement, "seed": job.seed}
-    if job.prior == ANY_PRIOR:
-        best = recognize(view, device=job.device, **given)[0]
-        if best.estimate is None:
-            raise CompletionError(
-                "no bundled prior has a surface that explains it; expected a scan of one of their objects"
-            )
-        return best.name, best.prior, best.estimate
-    prior = _loaded(job.prior, job.prior_sha256, job.device)
-    return job.prior, prior, prior.infer(view, **given)
-
-
-@lru_cache(maxsize=1)
-def _loaded(prior: str, sha256: str, device: str) -> ShapePrior:
-    found = load(prior, device=device)
-    if prior_digest(found) != sha256:
-        raise CheckpointError(f"{prior}: changed while scans were completed with it; expected it to stay; run it again")
-    return found
-
-
-def _discard_stale(job: ScanJob) -> None:
-    others = re.compile(re.escape(job.scan.stem) + r"\.other\d+\.ply")
-    # The row goes before its meshes: a mesh without a row is made again.
-    stale = [job.row_path, job.mesh_path]
-    stale += [path for path in job.out.glob("*.ply") if others.fullmatch(path.name)]
-    for path in stale:
+def _discard_results(job: ScanJob) -> None:
+    # The row goes before its meshes, because a mesh without a row is made again.
+    for path in (job.row_path, job.mesh_path):
         with contextlib.suppress(OSError):
             path.unlink()
+    discard_alternatives(job.mesh_path)

@@ -1,4 +1,7 @@
-"""The completion solver: which code explains a partial view, and where is the object? (DeepSDF, section 4.3, equation 10.)"""
+"""The completion solver: finds the code that explains a partial view, and where the object is.
+
+The objective is that of DeepSDF (section 4.3, equation 10) with free space and an unknown placement added.
+"""
 
 from dataclasses import replace
 from functools import cached_property
@@ -15,9 +18,17 @@ from shapeprior.completion.constraints import (
     unit_sphere_correction,
     violating_free_points,
 )
-from shapeprior.completion.estimate import LatentEstimate, PlacementDeviations, latent_estimate
-from shapeprior.completion.fitting import DAMPING, FitState, GaussianPrior, LevenbergMarquardt, Pose
-from shapeprior.completion.initialization import InitialGuesses, Initializer
+from shapeprior.completion.estimate import LatentEstimate, PlacementDeviations, estimate_of
+from shapeprior.completion.fitting import (
+    INITIAL_DAMPING,
+    UNKNOWN_POSE_ENTRIES,
+    FitProblem,
+    FitState,
+    GaussianPrior,
+    LevenbergMarquardt,
+    Pose,
+)
+from shapeprior.completion.initialization import Initializer
 from shapeprior.completion.residuals import Residuals
 from shapeprior.errors import CompletionError, ConfigError
 from shapeprior.geometry.transforms import Similarity
@@ -25,52 +36,45 @@ from shapeprior.models.decoder import Decoder
 from shapeprior.models.encoder import ViewEncoder
 from shapeprior.models.latent_space import CodeSpace
 from shapeprior.scans.free_space import FreeSpace
-from shapeprior.scans.observation import Observation, without_outliers
+from shapeprior.scans.observation import Observation
 from shapeprior.scans.placement import PlacementMode, require_extent
+from shapeprior.scans.prepared_view import PreparedView
 
-UNKNOWN: dict[PlacementMode, tuple[int, ...]] = {
-    "known": (),
-    "aligned": (0, 1, 2, 3),
-    "upright": (0, 1, 2, 3, 5),
-    "free": (0, 1, 2, 3, 4, 5, 6),
-}
-"""Entries of `Pose.stepped` that are solved for."""
 RENORMALIZED_DEVIATION = 0.01
-"""Of scale and offset, while a placement that was changed so that its shape fills the unit sphere is fitted again."""
+"""Standard deviation of scale and offset while a placement is fitted again after it was changed so that its shape fills the
+unit sphere."""
 MAX_RENORMALIZED_GROWTH = 1.3
-"""Such a change is kept if the objective is at most so many times what it was: of a torn shape it is wrong."""
+"""Such a change is kept if the objective is at most this multiple of what it was. For a torn shape it is wrong."""
 MAX_OBJECTIVE_RATIO = 4.0
-"""Fits whose objective is so many times the best one's, before free space is cleared, go no further."""
+"""Fits whose objective is more than this multiple of the best one are dropped before the free-space step."""
 ALTERNATIVE_OBJECTIVE_RATIO = 2.0
-"""Fits whose objective is at most so many times the best one's are alternatives to it."""
-SAME_SURFACE = 0.04
-"""Two fits are the same where nearly all of one's surface (0.97) lies within so many radii of the other's."""
+"""Fits whose objective is at most this multiple of the best one are alternatives to it."""
+SAME_SURFACE_DISTANCE = 0.04
+"""Two fits have the same surface if `SAME_SURFACE_SHARE` of one lies within this distance of the other, in radii."""
+SAME_SURFACE_SHARE = 0.97
+SAME_SURFACE_VERTICES = 2000
+"""Approximate number of vertices that are compared."""
 MODEL_ERROR = 4.0
-"""Times that placements' errors are as large as the objective's curvature alone says, since no code is the shape exactly: 2.1 on
-unseen mugs, 6.3 on cameras and 2.9 on airplanes for the scale, 3.6, 2.3 and 1.6 for the turn (40 to 60 upright views, medians)."""
-MAX_POINTS = 4096
-"""Points of a view that are looked at, at most."""
-MAX_BACKGROUND = 8192
-"""Background rays, likewise."""
-MAX_RAYS = 65_536
-"""Points whose rays tell what is free, at most: thin rims are not to be missed."""
+"""Factor between a placement's standard deviations and those by the objective's curvature alone. It is needed because no
+code is the shape exactly. Measured medians over 40 to 60 upright views: for the scale 2.1 on unseen mugs, 6.3 on cameras and
+2.9 on airplanes, for the turn 3.6, 2.3 and 1.6."""
 
 
 class LatentSolver:
-    """Solves for the code, and for what is unknown of the placement, with a trained decoder."""
+    """Solves for the code, and for the unknown part of the placement, with a trained decoder."""
 
     def __init__(
         self, decoder: Decoder, training_codes: Float[Tensor, "shapes code"], encoder: ViewEncoder | None = None
     ) -> None:
+        """Make a solver. Without an encoder, the mean code and training codes are tried at many placements."""
         self.decoder = decoder
         self.codes = training_codes
         self.encoder = encoder
-        """Says where to start; without one, the mean code and training codes are tried at many placements."""
         self.space = CodeSpace.fit(training_codes)
 
     def infer(
         self,
-        view_world: Observation,
+        view: Observation | PreparedView,
         *,
         T_unit_world: Similarity | None,
         mode: PlacementMode,
@@ -79,183 +83,170 @@ class LatentSolver:
     ) -> LatentEstimate:
         """Find the code of a partial view.
 
-        `T_unit_world` is the placement where `mode` is "known", a first guess of it otherwise. Without it, guesses are made
-        of the view, whose axes must be the unit frame's where `mode` is "aligned"; where it is "upright", the view's +y must
-        be the unit frame's. Raises CompletionError if no start leads to a finite objective, ScanError if the points of a view
-        without a placement all lie in one place, ConfigError if a known placement is not given.
+        `T_unit_world` is the placement where `mode` is "known", and a first guess of it otherwise. Without it, guesses are
+        made from the view. Its axes must be the unit frame's where `mode` is "aligned", and its +y must be the unit frame's
+        where `mode` is "upright".
+
+        Raises:
+            CompletionError: no start leads to a finite objective.
+            ScanError: all points of a view without a placement lie in one place.
+            ConfigError: a known placement was asked for and none is given.
         """
-        if mode not in UNKNOWN:
-            raise ConfigError(f"placement {mode!r}; expected one of {', '.join(UNKNOWN)}, or none")
+        if mode not in UNKNOWN_POSE_ENTRIES:
+            raise ConfigError(f"placement {mode!r}; expected one of {', '.join(UNKNOWN_POSE_ENTRIES)}, or none")
         if mode == "known" and T_unit_world is None:
             raise ConfigError(
                 "a known placement was asked for and none given; expected T_unit_world (on the command line, --pose)"
             )
-        whole_world = view_world
-        looked_at = view_world.subsampled(MAX_POINTS, seed=seed, background=MAX_BACKGROUND)
-        view_world = without_outliers(looked_at)
+        prepared = PreparedView.of(view, seed=seed)
         if T_unit_world is None:
-            require_extent(view_world.points_world)
-        outlier_share = 1.0 - len(view_world.points_world) / len(looked_at.points_world)
-        starts = self._finder.find(view_world, T_unit_world=T_unit_world, mode=mode, seed=seed, config=config)
-        weight = config.prior_weight if mode == "known" else config.placed_prior_weight
-        fitter = LevenbergMarquardt(self.decoder, self.space, weight, UNKNOWN[mode])
-        guesses = starts.guesses
+            require_extent(prepared.fit_view.points_world)
+        problem, guesses = self._initializer.start(
+            prepared.fit_view, T_unit_world=T_unit_world, mode=mode, seed=seed, config=config
+        )
+        optimizer = LevenbergMarquardt(problem)
         if len(guesses) > 1:
-            few = self._residuals(starts, config, config.short_points, config.short_points, seed)
-            moved = [
-                fitter.fit(guess, few, steps=config.short_steps, relinearize_every=config.short_steps)
-                for guess in guesses
-            ]
-            guesses = sorted(moved, key=lambda guess: guess.objective)[: config.survivors]
-        residuals = self._residuals(starts, config, config.points, config.free_points, seed + 1)
+            guesses = self._most_promising(guesses, optimizer, config, seed)
+        residuals = problem.draw(points=config.points, free=config.free_points, seed=seed + 1)
         steps = config.steps if mode == "known" else config.placed_steps
-        most = config.max_steps if mode == "known" else None
-        fits = [
-            fitter.fit(guess, residuals, steps=steps, relinearize_every=config.relinearize_every, most=most)
+        fits = self._fit(guesses, optimizer, residuals, mode, steps, config)
+        least = min(fit.objective for fit in fits)
+        fits = [fit for fit in fits if fit.objective <= MAX_OBJECTIVE_RATIO * least]
+        fits, residuals = self._cleared(fits, optimizer, residuals, prepared, mode, config, seed)
+        if mode != "known" and config.renormalization_steps:
+            fits = [self._renormalized(fit, optimizer, residuals, config) for fit in fits]
+        fits.sort(key=lambda fit: fit.objective)
+        if not np.isfinite(fits[0].objective):
+            raise CompletionError("every start ended without a finite objective; expected weights that were trained")
+        others = [fit for fit in fits[1:] if fit.objective <= ALTERNATIVE_OBJECTIVE_RATIO * fits[0].objective]
+        best, *alternatives = (
+            self._estimate(fit, optimizer, residuals, prepared)
+            for fit in self._with_different_surfaces([fits[0], *others], problem)
+        )
+        best = replace(best, alternatives=tuple(alternatives))
+        return replace(best, T_unit_world=T_unit_world) if mode == "known" and T_unit_world is not None else best
+
+    @cached_property
+    def _initializer(self) -> Initializer:
+        tangents = self.decoder.code_tangents(self.space.mean, self.space.axes)
+        return Initializer(self.decoder, self.space, self.codes, self.encoder, tangents)
+
+    def _most_promising(
+        self, guesses: list[FitState], optimizer: LevenbergMarquardt, config: InferConfig, seed: int
+    ) -> list[FitState]:
+        """Make a few cheap steps of all guesses, and return those that fit best."""
+        residuals = optimizer.problem.draw(points=config.short_points, free=config.short_points, seed=seed)
+        moved = [
+            optimizer.fit(guess, residuals, steps=config.short_steps, relinearize_every=config.short_steps)
             for guess in guesses
         ]
-        least = min(guess.objective for guess in fits)
-        fits = [guess for guess in fits if guess.objective <= MAX_OBJECTIVE_RATIO * least]
-        fits, residuals = self._cleared(fits, fitter, residuals, starts, whole_world, mode, seed=seed, config=config)
-        if mode != "known" and config.renormalization_steps:
-            fits = [self._renormalized(guess, fitter, residuals, config) for guess in fits]
-        fits.sort(key=lambda guess: guess.objective)
-        best = fits[0]
-        if not np.isfinite(best.objective):
-            raise CompletionError("every start ended without a finite objective; expected weights that were trained")
-        others = [guess for guess in fits[1:] if guess.objective <= ALTERNATIVE_OBJECTIVE_RATIO * best.objective]
-        found = replace(
-            self._estimate(best, starts, fitter, residuals, outlier_share),
-            alternatives=tuple(
-                self._estimate(guess, starts, fitter, residuals, outlier_share) for guess in self._apart(best, others)
-            ),
-        )
-        return replace(found, T_unit_world=T_unit_world) if mode == "known" and T_unit_world is not None else found
+        return sorted(moved, key=lambda fit: fit.objective)[: config.survivors]
 
-    @cached_property
-    def _mean_code_tangents(self) -> tuple[Tensor, ...]:
-        return self.decoder.code_tangents(self.space.mean, self.space.axes)
-
-    @cached_property
-    def _finder(self) -> Initializer:
-        return Initializer(self.decoder, self.space, self.codes, self.encoder, self._mean_code_tangents)
-
-    def _residuals(self, starts: InitialGuesses, config: InferConfig, points: int, free: int, seed: int) -> Residuals:
-        return Residuals.draw(starts.samples, config.residuals, points=points, free=free, seed=seed, like=self.codes)
-
-    def _code(self, guess: FitState) -> Float[Tensor, "code"]:
-        return self.space.codes(guess.whitened[None])[0]
+    def _fit(
+        self,
+        fits: list[FitState],
+        optimizer: LevenbergMarquardt,
+        residuals: Residuals,
+        mode: PlacementMode,
+        steps: int,
+        config: InferConfig,
+    ) -> list[FitState]:
+        max_steps = config.max_steps if mode == "known" else None
+        return [
+            optimizer.fit(fit, residuals, steps=steps, relinearize_every=config.relinearize_every, max_steps=max_steps)
+            for fit in fits
+        ]
 
     def _cleared(
         self,
         fits: list[FitState],
-        fitter: LevenbergMarquardt,
+        optimizer: LevenbergMarquardt,
         residuals: Residuals,
-        starts: InitialGuesses,
-        view_world: Observation,
+        prepared: PreparedView,
         mode: PlacementMode,
-        *,
-        seed: int,
         config: InferConfig,
+        seed: int,
     ) -> tuple[list[FitState], Residuals]:
-        """Fitted again with points that the shapes fill and the view saw to be free; and the residuals with these, by which fits
-        that keep some of them lose.
+        """Fit again with points that the shapes fill and the view saw to be free. Fits that keep some of them lose.
 
-        Where the placement is known, the view's points now speak for themselves: what an encoder says of an object unlike those
-        that it was trained on is biased (docs/ablation.md has by how much), and no longer pulls.
+        Where the placement is known, the encoder's proposal no longer pulls in these steps. For an object unlike those that
+        the encoder was trained on, the proposal is biased (docs/ablation.md has by how much).
         """
         steps = config.clearing_steps if mode == "known" else config.placed_clearing_steps
         if steps == 0:
             return fits, residuals
+        problem, count = optimizer.problem, config.clearing_points
         if mode == "known":
-            fits = [replace(guess, expected=GaussianPrior.of_any_view(guess.whitened, guess.pose)) for guess in fits]
-            free = starts.samples.free
+            fits = [replace(fit, expected=GaussianPrior.of_any_view(fit.whitened, fit.pose)) for fit in fits]
             found = [
-                violating_free_points(self.decoder, guess, free, count=config.clearing_points, seed=seed)
-                for guess in fits
+                violating_free_points(self.decoder, fit, problem.samples.free, count=count, seed=seed) for fit in fits
             ]
         else:
-            seen = FreeSpace.of(view_world.subsampled(MAX_RAYS, seed=seed).transformed(starts.T_sample_world))
+            free_space = FreeSpace.of(prepared.free_space_view.transformed(problem.T_sample_world))
             found = [
-                free_space_violations(
-                    self.decoder, guess, self._code(guess), seen, count=config.clearing_points, seed=seed
-                )
-                for guess in fits
+                free_space_violations(self.decoder, fit, problem.code(fit), free_space, count=count, seed=seed)
+                for fit in fits
             ]
         residuals = residuals.with_free(torch.from_numpy(np.concatenate(found)).to(self.codes))
-        again = [replace(guess, damping=DAMPING) for guess in fits]
-        most = config.max_steps if mode == "known" else None
-        fits = [
-            fitter.fit(guess, residuals, steps=steps, relinearize_every=config.relinearize_every, most=most)
-            for guess in again
-        ]
-        return fits, residuals
+        again = [replace(fit, damping=INITIAL_DAMPING) for fit in fits]
+        return self._fit(again, optimizer, residuals, mode, steps, config), residuals
 
     def _renormalized(
-        self, guess: FitState, fitter: LevenbergMarquardt, residuals: Residuals, config: InferConfig
+        self, fit: FitState, optimizer: LevenbergMarquardt, residuals: Residuals, config: InferConfig
     ) -> FitState:
-        """Fitted again where its shape fills the unit sphere."""
-        fills = unit_sphere_correction(self.decoder, self._code(guess))
-        if fills is None:
-            return guess
-        scale, offset = torch.as_tensor(fills.scale).to(self.codes), torch.as_tensor(fills.offset).to(self.codes)
-        pose = Pose(scale * guess.pose.scale, guess.pose.rotation, scale * guess.pose.offset + offset)
+        """Change a placement so that its shape fills the unit sphere, and fit again near there."""
+        correction = unit_sphere_correction(self.decoder, optimizer.problem.code(fit))
+        if correction is None:
+            return fit
+        change = Pose.of(correction, self.codes)
+        pose = Pose(change.scale * fit.pose.scale, fit.pose.rotation, change.scale * fit.pose.offset + change.offset)
         expected = replace(
-            guess.expected, pose=pose, scale_deviation=RENORMALIZED_DEVIATION, offset_deviation=RENORMALIZED_DEVIATION
+            fit.expected,
+            pose=pose,
+            scale_deviation=RENORMALIZED_DEVIATION,
+            offset_deviation=RENORMALIZED_DEVIATION,
         )
-        filled = fitter.fit(
-            replace(guess, pose=pose, expected=expected),
+        changed = optimizer.fit(
+            replace(fit, pose=pose, expected=expected),
             residuals,
             steps=config.renormalization_steps,
             relinearize_every=config.relinearize_every,
         )
-        if filled.objective >= MAX_RENORMALIZED_GROWTH * guess.objective:
-            return guess
-        # Fits compete by how well they explain the view where they fill the sphere. How well a placement is known is stated without
-        # that: codes fill it nearly, not exactly.
-        return replace(filled, expected=guess.expected)
+        if changed.objective >= MAX_RENORMALIZED_GROWTH * fit.objective:
+            return fit
+        # Fits compete by how well they explain the view where they fill the sphere. The placement's standard deviations are
+        # stated without that, because codes fill the sphere nearly and not exactly.
+        return replace(changed, expected=fit.expected)
 
-    def _apart(self, best: FitState, others: list[FitState]) -> list[FitState]:
-        """Those of the others, each unlike the ones before it, whose surfaces are not the best one's again."""
-        kept = [best]
-        for other in others:
-            mesh = coarse_mesh(self.decoder, self._code(other))
+    def _with_different_surfaces(self, fits: list[FitState], problem: FitProblem) -> list[FitState]:
+        """Return the fits, the best first, without those that have the surface of one before them."""
+        kept = fits[:1]
+        for other in fits[1:]:
+            mesh = coarse_mesh(self.decoder, problem.code(other))
             if mesh is None:
                 continue
-            vertices = torch.from_numpy(mesh.vertices[:: max(len(mesh.vertices) // 2000, 1)]).to(self.codes)
-            at_view = (vertices - other.pose.offset) @ other.pose.rotation / other.pose.scale
-            for known in kept:
-                points = known.pose.apply(at_view)
-                with torch.no_grad():
-                    distance = self.decoder(self._code(known)[None], points[None])[0].abs()
-                if len(distance) == 0 or float(distance.quantile(0.97)) < SAME_SURFACE:
-                    break
-            else:
+            stride = max(len(mesh.vertices) // SAME_SURFACE_VERTICES, 1)
+            vertices = torch.from_numpy(mesh.vertices[::stride]).to(self.codes)
+            points_sample = (vertices - other.pose.offset) @ other.pose.rotation / other.pose.scale
+            if not any(self._is_on_surface(points_sample, known, problem) for known in kept):
                 kept.append(other)
-        return kept[1:]
+        return kept
+
+    def _is_on_surface(self, points_sample: Float[Tensor, "points 3"], fit: FitState, problem: FitProblem) -> bool:
+        points = fit.pose.apply(points_sample)
+        with torch.no_grad():
+            distance = self.decoder(problem.code(fit)[None], points[None])[0].abs()
+        return len(distance) == 0 or float(distance.quantile(SAME_SURFACE_SHARE)) < SAME_SURFACE_DISTANCE
 
     def _estimate(
-        self,
-        guess: FitState,
-        starts: InitialGuesses,
-        fitter: LevenbergMarquardt,
-        residuals: Residuals,
-        outlier_share: float,
+        self, fit: FitState, optimizer: LevenbergMarquardt, residuals: Residuals, prepared: PreparedView
     ) -> LatentEstimate:
         deviations = None
-        if fitter.unknown:
-            growth, *offset_turn = (MODEL_ERROR * each for each in fitter.pose_deviations(guess, residuals))
+        if optimizer.problem.unknown:
+            growth, *offset_turn = (MODEL_ERROR * each for each in optimizer.pose_deviations(fit, residuals))
             deviations = PlacementDeviations(
                 scale=growth,
                 offset=float(np.sqrt(np.mean(np.square(offset_turn[:3])))),
                 turn_deg=float(np.degrees(np.sqrt(np.sum(np.square(offset_turn[3:]))))),
             )
-        return latent_estimate(
-            guess,
-            starts.samples,
-            decoder=self.decoder,
-            code=self._code(guess),
-            T_sample_world=starts.T_sample_world,
-            outlier_share=outlier_share,
-            deviations=deviations,
-        )
+        return estimate_of(fit, optimizer.problem, outlier_share=prepared.outlier_share, deviations=deviations)

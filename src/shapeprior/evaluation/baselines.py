@@ -27,7 +27,9 @@ from scipy.sparse import csr_array
 from shapeprior.completion.residuals import observed_samples
 from shapeprior.errors import CompletionError, ConfigError
 from shapeprior.geometry.mesh import TriangleMesh
-from shapeprior.scans.observation import Observation, without_outliers
+from shapeprior.scans.free_space import free_space_samples
+from shapeprior.scans.observation import Observation
+from shapeprior.scans.prepared_view import without_outliers
 from shapeprior.sdf.isosurface.extract import ExtractConfig, extract_mesh
 from shapeprior.sdf.signed_distance import SignedDistance
 
@@ -182,7 +184,7 @@ class ViewEvidence:
         """At most `SURFACE_POINTS` measured points and `FREE_POINTS` points that were looked through, drawn from the seed."""
         rng = np.random.default_rng([seed, 3])
         thin = view_unit.subsampled(SURFACE_POINTS, seed=seed)
-        free = thin.free_space_samples(per_ray=2, rng=rng, radius=1.0, stop_short=STOP_SHORT)
+        free = free_space_samples(thin, per_ray=2, rng=rng, radius=1.0, stop_short=STOP_SHORT)
         if len(free) > FREE_POINTS:
             free = free[np.sort(rng.choice(len(free), FREE_POINTS, replace=False))]
         return cls(thin.points_world, free)

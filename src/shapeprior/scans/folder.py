@@ -1,7 +1,4 @@
-"""A folder of scans: which of its files are scans, and which belong to which.
-
-Partial views with what is known of the object's placement in them.
-"""
+"""The files of scans: those of one view, of several views of one object, and of a folder of scans."""
 
 import re
 from collections.abc import Sequence
@@ -34,9 +31,9 @@ class ViewFiles:
         masks: Sequence[Path] = (),
         camera_poses: Sequence[Path] = (),
     ) -> "tuple[ViewFiles, ...]":
-        """As the command line states them: no file of a kind, or one a view; one intrinsics file can be for all.
+        """Group files as the command line states them: none of a kind, or one for each view.
 
-        Raises ConfigError if the numbers differ.
+        One intrinsics file can be for all views. Raises ConfigError if the numbers differ.
         """
         if len(intrinsics) == 1:
             intrinsics = list(intrinsics) * len(scans)
@@ -63,12 +60,11 @@ def read_placed_scan(
     pose: Path | None,
     placement: PlacementMode | None = None,
 ) -> tuple[Observation, Similarity | None]:
-    """Views of one object as one, and ``T_unit_world`` if a file with the object's pose (world from unit frame) is given.
+    """Read views of one object as one view, with ``T_unit_world`` if a file with the object's pose is given.
 
-    The world is the frame that the camera poses lead to; without them, the frame of the scan.
-
-    Raises ScanError if a file cannot be used, or a depth image comes without any pose: its axes are the camera's, and nothing
-    says which way the object stands, unless `placement` leaves it "free".
+    `pose` maps the unit frame to the world. The world is the frame that the camera poses lead to, or without them the frame
+    of the scan. Raises ScanError if a file cannot be used, or if a depth image comes without any pose and `placement` is not
+    "free": its axes are the camera's, and nothing tells which way the object stands.
     """
     for view in views:
         if view.camera_pose is None and pose is None and placement != "free" and holds_depth(view.scan):
@@ -88,24 +84,24 @@ def read_placed_scan(
 
 
 SUMMARY = "summary.csv"
-"""Table of the results, in their folder."""
-_OTHER_ANSWER = re.compile(r"(.+)\.other\d+")
-MASK_TAILS = (".mask.png", ".mask.tif", ".mask.tiff", ".mask.npy")
+"""File name of the table in a folder of results."""
+_ALTERNATIVE = re.compile(r"(.+)\.other\d+")
+MASK_SUFFIXES = (".mask.png", ".mask.tif", ".mask.tiff", ".mask.npy")
 
 
 @dataclass(frozen=True, kw_only=True)
 class FoundScan:
-    """One object: a scan, or a sub-folder of views."""
+    """The files of one object in a folder: a scan, or a sub-folder of views."""
 
     name: str
-    """Of the file or the sub-folder."""
+    """Name of the file or of the sub-folder."""
     views: tuple[ViewFiles, ...]
     pose: Path | None
-    """Where the object lies in the scan, or in the views' world."""
+    """File with the object's placement in the scan, or in the world of the views."""
 
     @property
     def stem(self) -> str:
-        """What its results are named by."""
+        """Name of its results, without suffix."""
         return _stem(self.views[0].scan) if self.name == self.views[0].scan.name else self.name
 
 
@@ -118,14 +114,16 @@ def find_scans(
     camera_pose: Path | None,
     pose: Path | None,
 ) -> list[FoundScan]:
-    """The scans of a folder, by name. A sub-folder that holds scans is one object, each of them a view of it.
+    """Find the scans of a folder, sorted by name. A sub-folder that holds scans is one object, and each of them a view of it.
 
     Beside a scan NAME.png, the files NAME.intrinsics.json, NAME.mask.png (or .tif, .npy), NAME.camera_pose.json and
-    NAME.pose.json are its own; those given are for scans that have none. For views in a sub-folder NAME,
-    NAME.intrinsics.json and NAME.pose.json beside the sub-folder come between; a mask or a camera's pose that is given is
-    for no view of a sub-folder, since each has another. Folders of results are not searched: those with a summary.csv. Raises
-    ScanError if there is no scan, if two would have results of the same name, or if `out`, where results are written, is a
-    sub-folder of scans.
+    NAME.pose.json belong to it. The files that are given are for scans that have none of their own. For views in a
+    sub-folder NAME, NAME.intrinsics.json and NAME.pose.json beside the sub-folder come first. A mask or camera pose that is
+    given is never used for views of a sub-folder, because each view has another. Folders with a summary.csv hold results and
+    are not searched.
+
+    Raises ScanError if there is no scan, if two would have results of the same name, or if `out`, where results are
+    written, is a sub-folder of scans.
     """
     files, folders = _contents(folder)
     found = []
@@ -134,9 +132,11 @@ def find_scans(
             FoundScan(
                 name=path.name,
                 views=(
-                    _with_own(path, ViewFiles(scan=path, intrinsics=intrinsics, mask=mask, camera_pose=camera_pose)),
+                    _with_own_files(
+                        path, ViewFiles(scan=path, intrinsics=intrinsics, mask=mask, camera_pose=camera_pose)
+                    ),
                 ),
-                pose=_own(path, (".pose.json",)) or pose,
+                pose=_own_file(path, (".pose.json",)) or pose,
             )
         )
     for path in folders:
@@ -144,10 +144,10 @@ def find_scans(
             continue
         if path.resolve() == out.resolve() and _contents(path)[0]:
             raise ScanError(f"{out}: holds scans; expected another folder for the results, or a new one")
-        shared = _own(path, (".intrinsics.json",)) or intrinsics
-        views = tuple(_with_own(scan, ViewFiles(scan=scan, intrinsics=shared)) for scan in _contents(path)[0])
+        shared = _own_file(path, (".intrinsics.json",)) or intrinsics
+        views = tuple(_with_own_files(scan, ViewFiles(scan=scan, intrinsics=shared)) for scan in _contents(path)[0])
         if views:
-            found.append(FoundScan(name=path.name, views=views, pose=_own(path, (".pose.json",)) or pose))
+            found.append(FoundScan(name=path.name, views=views, pose=_own_file(path, (".pose.json",)) or pose))
     if not found:
         raise ScanError(f"{folder}: no scan in it; expected {' '.join(SCAN_SUFFIXES)}, or folders of these")
     stems: dict[str, str] = {}
@@ -156,7 +156,7 @@ def find_scans(
         if other != scan.name:
             raise ScanError(f"{folder}: {other} and {scan.name} would both become {scan.stem}.ply; rename one of them")
     for stem, name in stems.items():
-        other = _OTHER_ANSWER.fullmatch(stem)
+        other = _ALTERNATIVE.fullmatch(stem)
         if other and other[1] in stems:
             raise ScanError(f"{folder}: {name} has the name of another answer to {stems[other[1]]}; rename one of them")
     return sorted(found, key=lambda scan: scan.name)
@@ -171,7 +171,7 @@ def _holds_results(folder: Path) -> bool:
 
 
 def _contents(folder: Path) -> tuple[list[Path], list[Path]]:
-    """Scans and folders in a folder, by name."""
+    """Return the scans and the folders in a folder, sorted by name."""
     try:
         paths = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
     except OSError as error:
@@ -179,21 +179,21 @@ def _contents(folder: Path) -> tuple[list[Path], list[Path]]:
     scans = [
         path
         for path in paths
-        if path.suffix.lower() in SCAN_SUFFIXES and not path.name.endswith(MASK_TAILS) and path.is_file()
+        if path.suffix.lower() in SCAN_SUFFIXES and not path.name.endswith(MASK_SUFFIXES) and path.is_file()
     ]
     return scans, [path for path in paths if path.is_dir()]
 
 
-def _with_own(scan: Path, given: ViewFiles) -> ViewFiles:
+def _with_own_files(scan: Path, given: ViewFiles) -> ViewFiles:
     return ViewFiles(
         scan=scan,
-        intrinsics=_own(scan, (".intrinsics.json",)) or given.intrinsics,
-        mask=_own(scan, MASK_TAILS) or given.mask,
-        camera_pose=_own(scan, (".camera_pose.json",)) or given.camera_pose,
+        intrinsics=_own_file(scan, (".intrinsics.json",)) or given.intrinsics,
+        mask=_own_file(scan, MASK_SUFFIXES) or given.mask,
+        camera_pose=_own_file(scan, (".camera_pose.json",)) or given.camera_pose,
     )
 
 
-def _own(scan: Path, tails: tuple[str, ...]) -> Path | None:
+def _own_file(scan: Path, tails: tuple[str, ...]) -> Path | None:
     stem = scan.name if scan.is_dir() else _stem(scan)
     return next((path for tail in tails if (path := scan.with_name(stem + tail)).is_file()), None)
 

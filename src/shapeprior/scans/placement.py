@@ -1,7 +1,4 @@
-"""First guesses of where and how large an object is, from one view of it.
-
-Where an object lies in a scan: a similarity from a JSON file.
-"""
+"""Placements of an object in a scan: what may be known of them, first guesses from a view, and pose files."""
 
 import os
 import reprlib
@@ -13,32 +10,36 @@ from jaxtyping import Float
 from scipy.spatial.transform import Rotation
 
 from shapeprior.errors import ScanError
+from shapeprior.geometry.sampling import fibonacci_directions
 from shapeprior.geometry.transforms import UNIT_SPHERE_BUFFER, Similarity
 from shapeprior.io.files import read_json_object
 from shapeprior.scans.observation import Observation
 
 PlacementMode = Literal["known", "aligned", "upright", "free"]
-"""What is unknown of where an object lies: nothing; scale and offset; these and the turn about +y; these and every turn."""
-TURNS = 12
-"""Turns about +y to start from where that is unknown; the next one is 15 degrees away at most."""
-GROWTHS = (1.0, 1.2)
-"""How much larger than its visible part the object may be."""
-RECESSIONS = (0.15, 0.45)
-"""How far behind the centre of the visible part the object's centre may lie, in radii of the visible part."""
+"""What is unknown of an object's placement. "known": nothing. "aligned": scale and offset. "upright": these and the turn
+about +y. "free": these and every turn."""
+NUM_TURNS = 12
+"""Number of turns about +y to start from. The true turn is at most 15 degrees from one of them."""
+SIZE_FACTORS = (1.0, 1.2)
+"""Sizes of the object to start from, as multiples of its visible part."""
+CENTER_DEPTHS = (0.15, 0.45)
+"""Distances of the object's centre behind the centre of the visible part to start from, in radii of the visible part."""
+FIBONACCI_DIRECTIONS = 64
+"""Number of directions that may be up, where nothing is known of it."""
 
 
 def initial_placements(view_world: Observation) -> list[Similarity]:
-    """Candidates for `T_unit_world` of a view whose axes are the unit frame's.
+    """Return candidates for `T_unit_world` of a view whose axes are those of the unit frame.
 
-    A view shows the near side, so the object reaches farther from the sensor than its points do: each candidate makes
-    it larger than the visible part by one factor and moves its centre away from the sensor by another. Raises ScanError if all
-    points lie in one place.
+    A view shows the near side, so the object reaches farther from the sensor than its points do. Each candidate makes it
+    larger than the visible part by one of `SIZE_FACTORS` and moves its centre away from the sensor by one of
+    `CENTER_DEPTHS`. Raises ScanError if all points lie in one place.
     """
     points = view_world.points_world
-    # Stray points must not decide the size.
+    # Percentiles keep outliers from deciding the size.
     low, high = np.percentile(points, [1.0, 99.0], axis=0)
     center = 0.5 * (low + high)
-    # As the unit frame is defined: the farthest point, not the box's corner, where round objects have nothing.
+    # The unit frame is defined by the farthest point, not by the box's corner, where round objects have nothing.
     radius = float(np.percentile(np.linalg.norm(points - center, axis=1), 99.0))
     if not radius > 0.0:
         raise _in_one_place(len(points))
@@ -46,18 +47,18 @@ def initial_placements(view_world: Observation) -> list[Similarity]:
     if view_world.origins_world is not None:
         away = center - view_world.origins_world.mean(axis=0)
         away = away / max(float(np.linalg.norm(away)), 1e-12)
-    recessions = RECESSIONS if away.any() else (0.0,)
+    depths = CENTER_DEPTHS if away.any() else (0.0,)
     candidates = []
-    for growth in GROWTHS:
-        for recession in recessions:
-            middle = center + recession * radius * away
-            scale = 1.0 / (radius * growth * UNIT_SPHERE_BUFFER)
+    for factor in SIZE_FACTORS:
+        for depth in depths:
+            middle = center + depth * radius * away
+            scale = 1.0 / (radius * factor * UNIT_SPHERE_BUFFER)
             candidates.append(Similarity(scale=scale, rotation=np.eye(3), offset=-scale * middle))
     return candidates
 
 
 def require_extent(points: Float[np.ndarray, "points 3"]) -> None:
-    """Raises ScanError if all points lie in one place, which shows no size."""
+    """Raise ScanError if all points lie in one place, which shows no size."""
     if not np.ptp(points, axis=0).max() > 1e-12 * np.abs(points).max():
         raise _in_one_place(len(points))
 
@@ -69,30 +70,26 @@ def _in_one_place(count: int) -> ScanError:
 
 
 def initial_rotations(mode: PlacementMode) -> list[np.ndarray]:
-    """Rotations of the unit frame to start from: one, equal steps about +y, or the sixty of an icosahedron, no rotation being
-    farther than 45 degrees from one of these."""
+    """Return rotations of the unit frame to start from: one, equal steps about +y, or the sixty of an icosahedron.
+
+    No rotation is farther than 45 degrees from one of these sixty.
+    """
     if mode == "free":
         return list(Rotation.create_group("I").as_matrix())
-    turns = TURNS if mode == "upright" else 1
+    turns = NUM_TURNS if mode == "upright" else 1
     return list(Rotation.from_rotvec(np.outer(np.arange(turns) * (2.0 * np.pi / turns), [0.0, 1.0, 0.0])).as_matrix())
 
 
-def up_directions(count: int = 64) -> list[np.ndarray]:
-    """Rotations that turn evenly spread directions to +y: what may be up, if nothing is known of it.
-
-    On a Fibonacci lattice (Swinbank and Purser 2006, "Fibonacci grids: a novel approach to global modelling").
-    """
-    height = 1.0 - (2.0 * np.arange(count) + 1.0) / count
-    angle = np.arange(count) * np.pi * (3.0 - np.sqrt(5.0))
-    level = np.sqrt(1.0 - height**2)
-    directions = np.column_stack([level * np.cos(angle), height, level * np.sin(angle)])
+def up_directions(count: int = FIBONACCI_DIRECTIONS) -> list[np.ndarray]:
+    """Return rotations that turn evenly spread directions to +y, for a view of which it is unknown what is up."""
+    directions = fibonacci_directions(count)
     return [Rotation.align_vectors([[0.0, 1.0, 0.0]], [direction])[0].as_matrix() for direction in directions]
 
 
 def read_pose(path: str | os.PathLike[str]) -> Similarity:
-    """Similarity from JSON: scale, rotation (three rows) and offset, or a 4 x 4 matrix in rows.
+    """Read a similarity from JSON: either scale, rotation (three rows) and offset, or a 4 x 4 matrix in rows.
 
-    Raises ScanError if the file holds neither, or not a right-handed similarity.
+    Raises ScanError if the file holds neither, or if it is not a right-handed similarity.
     """
     path = Path(path)
     value = read_json_object(path)
