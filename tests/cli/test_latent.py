@@ -1,4 +1,4 @@
-"""Commands on what a prior has learnt: what they write and print, on bundled priors and a small data set."""
+"""The commands on the latent space: what they write and print, on bundled priors and a small data set."""
 
 import json
 from pathlib import Path

@@ -23,9 +23,10 @@ Device = Annotated[str, arg(help="Device to compute on, as PyTorch names it: cpu
 Resolution = Annotated[int, arg(help="Cells along each axis of the unit cube.")]
 Up = Annotated[
     Literal["auto", "x", "y", "z"],
-    arg(help="The axis that points up in mesh files; auto takes what the file format says, and y if it says nothing."),
+    arg(
+        help="The axis that points up in meshes; auto takes what the file or its collection says, and y if neither does."
+    ),
 ]
-"""The axis that points up in a single mesh file."""
 
 Files = tuple[Path, ...]
 """Files of several views, one a view."""

@@ -3,7 +3,9 @@
 Nothing heavy is imported until a command runs, so that `--help` answers at once.
 """
 
+import inspect as inspection
 import os
+import re
 import sys
 from typing import NoReturn
 
@@ -54,6 +56,9 @@ def main() -> None:
     if sys.argv[1:] == ["--version"]:
         print_line(f"shapeprior {shapeprior.__version__}")
         return
+    for command in COMMANDS.values():
+        # tyro would show the line breaks of a docstring within an argument's help.
+        command.__doc__ = re.sub(r"\n {8,}(?=\S)", " ", inspection.cleandoc(command.__doc__ or ""))
     try:
         show_log()
         tyro.extras.subcommand_cli_from_dict(COMMANDS, prog="shapeprior", description=" ".join(DESCRIPTION.split()))

@@ -59,8 +59,6 @@ def prepare(
         category: Take only these categories, given as words (mug) or synsets (03797390).
         samples: Samples of each shape, 500,000 at most. One number is divided as DeepSDF does; or give a count for each
             strategy, such as near=9400,edges=600.
-        up: The axis that points up in the meshes; auto takes what the collection or the file format says, and y if neither
-            says anything.
         unit: Length unit of the meshes, which is recorded: m, cm, mm, in, ft, or a number of metres. auto takes what the
             collection or the file format says.
         test_share: Share of the shapes that is kept for evaluation, if the collection states no split.
