@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import importlib.metadata
 from pathlib import Path
 
 import pytest
@@ -59,3 +60,7 @@ def test_type_checkers_see_what_python_sees() -> None:
         for alias in node.names
     }
     assert sorted(imported) == PUBLIC
+
+
+def test_the_version_is_the_installed_one() -> None:
+    assert shapeprior.__version__ == importlib.metadata.version("shapeprior")

@@ -14,7 +14,9 @@ from pathlib import Path
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from shapeprior.cli.console import evaluate_progress, print_line, print_summary
+from shapeprior.cli.console import print_line
+from shapeprior.cli.progress import show_progress
+from shapeprior.cli.reports import print_summary
 from shapeprior.datasets.layouts import find_sources
 from shapeprior.datasets.prepare import prepare_dataset
 from shapeprior.datasets.prepare_mesh import PrepareConfig
@@ -57,7 +59,7 @@ def main() -> None:
     config = EvaluateConfig(
         tasks=("view",), placement=arguments.placement, resolution=arguments.resolution, baselines=()
     )
-    with evaluate_progress() as progress:
+    with show_progress("Evaluating", "rows") as progress:
         found = evaluate_prior(
             arguments.prior, data, arguments.out / "report", config=config, seed=0, progress=progress.update
         )

@@ -1,8 +1,9 @@
-"""Learn what a category of objects looks like from a folder of meshes; complete one partial view into a closed mesh.
+"""Learn what a category of objects looks like from a folder of meshes, and complete one partial view into a closed mesh.
 
-Names are imported when first used, so that `import shapeprior` costs nothing and the geometry half works without torch.
+Names are imported when they are first used, so that `import shapeprior` is quick and the geometry half works without torch.
 """
 
+import logging
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -53,9 +54,16 @@ _HOMES = {
     "train_prior": "training.train",
 }
 __all__ = sorted(_HOMES)
+__version__: str
+"""The installed version, read when it is first asked for."""
+
+# A program that uses the package decides which of its log messages are shown.
+logging.getLogger("shapeprior").addHandler(logging.NullHandler())
 
 
 def __getattr__(name: str) -> object:
+    if name == "__version__":
+        return _installed_version()
     if name not in _HOMES:
         raise AttributeError(f"module 'shapeprior' has no attribute '{name}'")
     return getattr(import_module(f"shapeprior.{_HOMES[name]}"), name)
@@ -63,3 +71,12 @@ def __getattr__(name: str) -> object:
 
 def __dir__() -> list[str]:
     return __all__
+
+
+def _installed_version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("shapeprior")
+    except PackageNotFoundError:
+        return "unknown"  # The source folder is on the path, and nothing is installed.

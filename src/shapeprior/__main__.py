@@ -1,4 +1,4 @@
-"""``python -m shapeprior``."""
+"""The command line as a module: ``python -m shapeprior``."""
 
 from shapeprior.cli.main import main
 

@@ -1,4 +1,4 @@
-"""The commands and their arguments: scripts and papers rely on them."""
+"""The commands and their arguments. Scripts and papers rely on them, so that none may change by accident."""
 
 import re
 import sys
@@ -108,7 +108,7 @@ COMMAND_LINE = {
     "sample": {"STR", "--out", "--count", "--temperature", "--resolution", "--seed"},
     "original": {"--out", "--count", "--seed"},
 }
-"""Each command's arguments; scripts and papers rely on them."""
+"""The arguments of each command, positional ones by their placeholder."""
 
 
 def help_of(arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> str:

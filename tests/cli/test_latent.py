@@ -1,4 +1,4 @@
-"""Commands on what a prior has learnt: what they write and print, on bundled priors and a small data set."""
+"""The commands on the latent space: what they write and print, on bundled priors and a small data set."""
 
 import json
 from pathlib import Path
@@ -54,7 +54,7 @@ def test_sample_is_seeded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsy
     assert first == again
     assert all(left != right for left, right in zip(first, other, strict=True))
     assert all(load_mesh(tmp_path / "a" / name).is_watertight for name in names[1:])
-    assert capsys.readouterr().out.count("nearest code can_") == 3
+    assert capsys.readouterr().out.count("  can_") == 3
 
 
 def test_encode_then_nearest_then_interpolate_from_files(

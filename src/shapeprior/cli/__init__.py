@@ -1,4 +1,4 @@
-"""One function for each command: it parses, calls the library and prints. Nothing heavy loads until a command runs.
+"""The command line. Each command is one function that reads its arguments, calls the library and prints the result.
 
 Entry: main.main. May import: everything.
 """

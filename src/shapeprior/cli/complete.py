@@ -1,4 +1,4 @@
-"""The command that completes scans: one, several views of one object, or a folder of them."""
+"""The command that completes a scan, several views of one object, or a folder of scans."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -36,31 +36,33 @@ def complete(
     seed: Seed = 0,
     device: Device = "cpu",
 ) -> None:
-    """Complete one partial view, several views of one object, or every scan in a folder, into a closed mesh in the scan's own frame
-    and unit.
+    """Complete one partial view, several views of one object, or every scan in a folder, into a closed mesh.
 
-    Exit code 3 says that the shape does not explain the scan, or one of the folder's: the mesh is written, and means nothing.
+    The mesh is in the scan's own frame and unit. Exit code 3 means that no shape of the prior explains the scan, or one of
+    the folder's scans. The mesh is written all the same, but do not trust it.
 
     Args:
         scans: Depth images (PNG, TIFF, EXR, NPY, NPZ) or point clouds (PLY, PCD, LAS, LAZ, XYZ, TXT, NPY, NPZ), all of one
-            object; or a folder of them, each with its own NAME.intrinsics.json, NAME.mask.png, NAME.camera_pose.json and
-            NAME.pose.json where these are there, and sub-folders of views (but none of results).
-        prior: A run folder, a bundled prior (can, mug, bowl, camera, airplane), or the id owner/name of a downloaded one; auto
-            tries all bundled ones and takes the one that explains the scan best.
-        out: The mesh to write: .ply, .obj, .stl or .glb; for a folder of scans, the folder for the meshes and summary.csv.
-        intrinsics: JSON with the camera's focal lengths and centre, for depth images: one for all, or one a view.
+            object. Or one folder of scans, each with its own NAME.intrinsics.json, NAME.mask.png, NAME.camera_pose.json and
+            NAME.pose.json where these exist; a sub-folder holds several views of one object.
+        prior: A run folder, a bundled prior (can, mug, bowl, camera, airplane), or the id owner/name of a downloaded one;
+            auto tries all bundled priors and takes the one that explains the scan best.
+        out: The mesh to write: .ply, .obj, .stl or .glb. For a folder of scans, the folder for the meshes and summary.csv.
+        intrinsics: JSON file with the camera's focal lengths and principal point, for depth images; one for all, or one a
+            view.
         mask: Image that is nonzero where the depth image shows the object; one a view.
-        camera_pose: JSON with the camera's pose, world from camera frame; one a view. The world has +y up unless --pose or
-            --placement says otherwise, and the mesh is in it.
-        sensor: Where the sensor stood, in the frame of the point cloud; it comes before what the file states.
-        pose: JSON with the object's placement, scan (or world) from unit frame; a first guess if the placement is not known.
-        placement: What is known of it: known with --pose; aligned without (the scan's axes are the unit frame's, +y up, scale
-            and position are found); upright (the turn about +y is found, too); free (any turn is found).
+        camera_pose: JSON file with the camera's pose, world from camera frame; one a view. The mesh is then in the world
+            frame, whose +y axis points up unless --pose or --placement says otherwise.
+        sensor: Position of the sensor in the frame of the point cloud. It overrides the position that the file states.
+        pose: JSON file with the object's pose, scan (or world) from unit frame; a first guess if --placement is not known.
+        placement: How much is known about the object's pose. known: --pose is exact. aligned: the scan's axes are the unit
+            frame's, +y up; position and scale are found. upright: the turn about +y is found as well. free: any rotation is
+            found. auto: known with --pose, otherwise aligned.
         resolution: Cells along each axis of the unit cube.
-        edges: Sharp keeps the shape's sharp edges, which smooth cuts off by a cell.
-        code_only: Leave the shape as its code makes it; otherwise the mesh follows the scan where it saw the surface.
-        alternatives: Also write meshes of other answers that explain the scan nearly as well, as OUT.other1.ply and so on.
-        workers: Processes for a folder; all cores if not given, and 0 for none but the command's own.
+        edges: How sharp edges are meshed: sharp keeps them, smooth rounds them by up to a cell.
+        code_only: Keep the shape as its latent code decodes. Without this, the mesh follows the scan where it saw the surface.
+        alternatives: Also write the other answers that explain the scan nearly as well, as OUT.other1.ply and so on.
+        workers: Processes for a folder of scans; all cores by default. 0 works in the command's own process.
     """
     from shapeprior.completion.refinement import ViewRefinementConfig
     from shapeprior.completion.scan_job import CompletionSettings, complete_scan
@@ -97,10 +99,11 @@ def complete(
 def _complete_folder(
     given: "ViewFiles", out: Path, *, prior: str, pose: Path | None, settings: "CompletionSettings", workers: int | None
 ) -> None:
-    from shapeprior.cli.console import complete_progress, print_completed
+    from shapeprior.cli.progress import show_progress
+    from shapeprior.cli.reports import print_completed
     from shapeprior.completion.batch import complete_folder
 
-    with complete_progress() as progress:
+    with show_progress("Completing", "scans") as progress:
         rows = complete_folder(
             given.scan,
             out,

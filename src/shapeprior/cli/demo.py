@@ -1,4 +1,4 @@
-"""The demo: complete a depth image that ships with the package by a prior that ships with the package."""
+"""The demo: complete a depth image with a prior; both ship with the package."""
 
 import json
 import os
@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from shapeprior.cli.console import print_line, print_table
+from shapeprior.cli.console import print_line
+from shapeprior.cli.reports import print_metrics
 
 if TYPE_CHECKING:
     from shapeprior.completion.result import Completion
@@ -15,20 +16,23 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class DemoResult:
-    """What the demo made and how good it is."""
+    """The completion of the demo's scan, its scores, and where it was written."""
 
     completion: "Completion"
     metrics: "Metrics"
-    """Against the true mesh, which the prior has never seen."""
+    """Scores against the true mesh, which the prior has never seen."""
     mesh_path: Path
     picture_path: Path
     scan_path: Path
     seconds: float
-    """View to mesh."""
+    """Time from view to mesh."""
 
 
 def run_demo(out: str | os.PathLike[str], *, seed: int = 0) -> DemoResult:
-    """Read the bundled depth image, complete it, write mesh and picture to `out`. Raises OutputError."""
+    """Complete the bundled depth image and write its mesh and a picture to the folder `out`.
+
+    Raises OutputError if that cannot be written.
+    """
     from shapeprior.completion.registry import bundled_folder, load
     from shapeprior.evaluation.ground_truth import GroundTruth, score
     from shapeprior.evaluation.metrics import MetricsConfig
@@ -62,16 +66,14 @@ def run_demo(out: str | os.PathLike[str], *, seed: int = 0) -> DemoResult:
 
 
 def demo(out: Path = Path("shapeprior-demo")) -> None:
-    """Complete a depth image that ships with the package; writes a mesh and a picture.
+    """Complete a depth image that ships with the package, and write a mesh and a picture.
 
     Args:
         out: Folder for the mesh and the picture.
     """
-
     result = run_demo(out)
-    print_line(
-        f"completed {result.scan_path.name} in {result.seconds:.1f} s; against the true mesh, unseen in training:"
-    )
-    print_table(result.metrics)
+    print_line(f"completed {result.scan_path.name} in {result.seconds:.1f} s")
+    print_line("compared with the true mesh, which the prior has never seen:")
+    print_metrics(result.metrics)
     print_line(f"mesh     {result.mesh_path}")
     print_line(f"picture  {result.picture_path}")

@@ -1,16 +1,16 @@
-"""The command that scores a prior. As in `shapeprior.cli.main`, nothing heavy is imported until it runs."""
+"""The commands that measure a prior: an evaluation, and the tables of the work that is reproduced."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
-from tyro.conf import Positional, arg
+from tyro.conf import Positional
 
-from shapeprior.cli.arguments import UNSEEN_SEED, Seed
+from shapeprior.cli.arguments import Cluster, Memory, PriorName, Resolution, Seed, UnseenSeed, Workers
 from shapeprior.cli.console import print_line
 
 
 def evaluate(
-    run: Positional[str],
+    run: Positional[PriorName],
     *,
     data: str,
     out: Path,
@@ -22,42 +22,38 @@ def evaluate(
     baselines: tuple[Literal["mean", "nearest", "pca", "poisson", "upper", "none"], ...] = (),
     against: tuple[str, ...] = (),
     max_shapes: int | None = None,
-    resolution: int = 128,
+    resolution: Resolution = 128,
     meshes: bool = True,
     pictures: bool = True,
-    workers: int | None = None,
-    cluster: str | None = None,
+    workers: Workers = None,
+    cluster: Cluster = None,
     timeout: float = 600.0,
-    memory: float = 8.0,
+    memory: Memory = 8.0,
     seed: Seed = 0,
 ) -> None:
-    """Score a prior on known shapes, on unseen shapes, and on partial views of these, beside baselines; failures count.
+    """Score a prior on training shapes, on unseen shapes and on partial views, beside baselines.
 
-    Run again with the same settings, it does what is missing.
+    Failures are scored worst and included. Run the same command again to do what is missing.
 
     Args:
-        run: A run folder, or a bundled prior.
         data: Folder that `prepare` wrote, or a URL.
-        out: Folder for the report: metrics.json, metrics.csv, report.md, meshes and pictures.
-        tasks: codes (training shapes by their codes), full (unseen shapes by codes fitted to all samples), view (unseen shapes
-            completed from partial views).
-        split: Which shapes full and view take.
-        views: How many views together; each number is a condition of its own.
-        sensors: What the depth camera is like; each is a condition with each number of views.
-        placement: What the prior is told: known, or what it must find: position and scale (aligned), the turn about +y as well
-            (upright), any turn (free).
-        baselines: Which baselines, or none; all that can be run if not given.
-        against: Other run folders or bundled priors, scored alike.
-        max_shapes: At most so many shapes a task, evenly spread.
-        resolution: Cells along each axis of the unit cube.
-        meshes: Whether to write the meshes.
-        pictures: Whether to write a picture of each completion.
-        workers: Processes; all cores if not given. 0 works in the command's own process, for debugging.
-        cluster: Address of a Dask scheduler, such as tcp://host:8786, whose workers do the work instead.
+        out: Folder for the report: metrics.json, metrics.csv, report.md, a page to look at, meshes and pictures.
+        tasks: What to score. codes: training shapes, by their own codes. full: unseen shapes, by codes fitted to all of their
+            samples. view: unseen shapes, completed from partial views.
+        split: The shapes that full and view take.
+        views: Number of views that are completed together. Each number is a condition of its own.
+        sensors: Noise of the depth camera. Each is a condition, with each number of views.
+        placement: What the prior is told of the object's pose: all of it (known), or it must find position and scale
+            (aligned), the turn about +y as well (upright), or any rotation (free).
+        baselines: Baselines to score, or none; by default all that can run here.
+        against: Other run folders or bundled priors to score in the same way.
+        max_shapes: Most shapes for each task, spread evenly; all by default.
+        meshes: Write the meshes.
+        pictures: Write a picture of each completion.
         timeout: Seconds that one row may take.
-        memory: GiB of memory that one worker may take.
     """
-    from shapeprior.cli.console import evaluate_progress, print_summary
+    from shapeprior.cli.progress import show_progress
+    from shapeprior.cli.reports import print_summary
     from shapeprior.datasets.dataset import Dataset
     from shapeprior.evaluation.config import EvaluateConfig, parse_baselines
     from shapeprior.evaluation.evaluate import evaluate_prior
@@ -76,7 +72,7 @@ def evaluate(
         meshes=meshes,
         pictures=pictures,
     )
-    with evaluate_progress() as progress:
+    with show_progress("Evaluating", "rows") as progress:
         document = evaluate_prior(
             run, Dataset.open(data), out, config=config, seed=seed, against=against, workers=workers, cluster=cluster,
             limits=WorkerLimits(timeout=timeout, memory=memory), progress=progress.update,
@@ -85,19 +81,19 @@ def evaluate(
     print_line(f"report {write_report(out)}, {out / 'report.md'}, figures {out / 'metrics.json'}")
 
 
-def original(*, out: Path, count: int = 3, seed: Annotated[int, arg(help=UNSEEN_SEED)] = 1) -> None:
-    """Make the tables and the figure of the re-implemented work anew, with the bundled priors, beside its published figures.
+def original(*, out: Path, count: int = 3, seed: UnseenSeed = 1) -> None:
+    """Reproduce the tables and the figure of the original work with the bundled priors, beside its published figures.
 
     Args:
         out: Folder for original.html, original.md, original.png and original.json.
         count: Unseen shapes of each of the five categories.
     """
-    from shapeprior.cli.console import count_progress
+    from shapeprior.cli.progress import show_progress
     from shapeprior.evaluation.reproduction.measure import ReproductionConfig
     from shapeprior.evaluation.reproduction.tables import write_reproduction_tables
 
     config = ReproductionConfig(count=count, seed=seed)
-    with count_progress("shape", total=count * len(config.categories)) as progress:
-        page = write_reproduction_tables(out, config=config, progress=progress)
+    with show_progress("Measuring", "shapes", total=count * len(config.categories)) as progress:
+        page = write_reproduction_tables(out, config=config, progress=progress.advance)
     print_line(f"page     {page}")
     print_line(f"figure   {out / 'original.png'}")

@@ -1,20 +1,28 @@
-"""Commands that use a trained prior: codes of meshes, nearest shapes, shapes between shapes, new shapes.
-
-As in `shapeprior.cli.main`, nothing heavy is imported until a command runs.
-"""
+"""The commands on the latent space of a prior: codes of meshes, nearest training shapes, interpolation and new shapes."""
 
 from pathlib import Path
 from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from shapeprior.cli.arguments import Device, Seed, Up
-from shapeprior.cli.console import print_line
+from shapeprior.cli.arguments import (
+    CameraPoseFile,
+    Device,
+    IntrinsicsFile,
+    MaskFile,
+    ObjectPoseFile,
+    PriorName,
+    Resolution,
+    Seed,
+    SensorPosition,
+    Up,
+)
+from shapeprior.cli.console import print_line, print_table
 from shapeprior.errors import ConfigError
 
 
 def encode(
-    prior: Positional[str],
+    prior: Positional[PriorName],
     mesh: Positional[Path],
     *,
     out: Path,
@@ -22,21 +30,18 @@ def encode(
     refine: bool = False,
     up: Up = "auto",
     steps: int | None = None,
-    resolution: int = 256,
+    resolution: Resolution = 256,
     seed: Seed = 0,
     device: Device = "cpu",
 ) -> None:
-    """Find the code of a full mesh.
+    """Find the latent code of a whole mesh.
 
     Args:
-        prior: A run folder, a bundled prior, or the id owner/name of a downloaded one.
-        mesh: The mesh file; it is cleaned and sampled as for training, and refused for the same reasons.
-        out: The code, an NPZ file: code, T_unit_world (4 x 4, from the mesh's frame to the unit frame) and error.
-        mesh_out: Also write the mesh that the code decodes to, in the file's own frame and unit.
-        refine: Fit that mesh to the file beyond what the code can say; the code stays as it is.
-        up: The axis that points up; auto takes what the file format says, or else y.
-        steps: Steps of the fit, 200 if not given.
-        resolution: Cells along each axis of the unit cube.
+        mesh: The mesh file. It is cleaned and sampled as for training, and refused for the same reasons.
+        out: The code to write, an NPZ file with code, T_unit_world (4 x 4, unit frame from the mesh's frame) and error.
+        mesh_out: Also write the mesh that the code decodes to, in the frame and unit of the file.
+        refine: Fit the written mesh to the file more closely than any code can. The code stays as it is.
+        steps: Steps of the fit; 200 by default.
     """
     from shapeprior.completion.encoding import EncodeConfig
     from shapeprior.completion.refinement import RefineConfig
@@ -66,32 +71,25 @@ def encode(
 
 
 def nearest(
-    prior: Positional[str],
+    prior: Positional[PriorName],
     shape: Positional[str],
     *,
     count: int = 5,
     data: str | None = None,
-    intrinsics: Path | None = None,
-    mask: Path | None = None,
-    camera_pose: Path | None = None,
-    sensor: tuple[float, float, float] | None = None,
-    pose: Path | None = None,
+    intrinsics: IntrinsicsFile = None,
+    mask: MaskFile = None,
+    camera_pose: CameraPoseFile = None,
+    sensor: SensorPosition = None,
+    pose: ObjectPoseFile = None,
     up: Up = "auto",
     seed: Seed = 0,
 ) -> None:
-    """Show which training shapes are nearest, by their codes.
+    """List the training shapes that are most like a shape, by their latent codes.
 
     Args:
-        prior: A run folder, a bundled prior, or the id owner/name of a downloaded one.
         shape: A mesh, a scan (as for `complete`), a code that `encode` wrote, or the id of a training shape.
-        count: How many to show.
-        data: The data set that the prior was trained on; its meshes then give the distance of the surfaces, too.
-        intrinsics: JSON with the camera's focal lengths and centre, for a depth image.
-        mask: Image that is nonzero where the depth image shows the object.
-        camera_pose: JSON with the camera's pose, world from camera frame.
-        sensor: Where the sensor stood, in the frame of the point cloud.
-        pose: JSON with the object's placement in a scan, scan from unit frame.
-        up: The axis that points up in a mesh; auto takes what the file format says, or else y.
+        count: How many shapes to list.
+        data: The data set that the prior was trained on. With it, the distance between the surfaces is listed, too.
     """
     from shapeprior.cli.latent_shapes import find_code, surface_distances
     from shapeprior.completion.registry import load
@@ -109,17 +107,15 @@ def nearest(
         ),
     )
     found = loaded.nearest(query.code, count=count)
-    width = max(len(near.id) for near in found)
-    chamfer = None
+    columns, rows = ["shape", "code"], [[near.id, f"{near.distance:.2f}"] for near in found]
     if data is not None:
-        ids = [near.id for near in found]
         mesh_unit = query.mesh_unit or loaded.extract(query.code)
-        chamfer = surface_distances(mesh_unit, Dataset.open(data), ids, seed=seed)
-    print_line(f"  {'shape':{width}s}{'code':>9s}" + ("" if chamfer is None else f"{'chamfer_l1':>12s}"))
-    for row, near in enumerate(found):
-        print_line(f"  {near.id:{width}s}{near.distance:9.2f}" + ("" if chamfer is None else f"{chamfer[row]:12.4f}"))
+        distances = surface_distances(mesh_unit, Dataset.open(data), [near.id for near in found], seed=seed)
+        columns.append("chamfer_l1")
+        rows = [[*row, f"{distance:.4f}"] for row, distance in zip(rows, distances, strict=True)]
+    print_table(columns, rows, right=columns[1:])
     print_line("  code: distance in standard deviations of the training codes")
-    if chamfer is not None:
+    if data is not None:
         print_line(
             "  chamfer_l1: ½ (mean d(P→T) + mean d(T→P)) of the mesh (or of what the code decodes to) P and the stored mesh T, "
             "in unit-sphere radii"
@@ -127,7 +123,7 @@ def nearest(
 
 
 def interpolate(
-    prior: Positional[str],
+    prior: Positional[PriorName],
     first: Positional[str],
     last: Positional[str],
     *,
@@ -135,20 +131,17 @@ def interpolate(
     steps: int = 7,
     path: Literal["straight", "spherical"] = "straight",
     up: Up = "auto",
-    resolution: int = 128,
+    resolution: Resolution = 128,
     seed: Seed = 0,
 ) -> None:
     """Write the shapes between two shapes, in the unit frame, and a picture of all of them.
 
     Args:
-        prior: A run folder, a bundled prior (can, mug, bowl, camera, airplane), or the id owner/name of a downloaded one.
         first: Where to start: the id of a training shape, a mesh file, or a code that `encode` wrote.
-        last: Where to end, likewise.
+        last: Where to end: the same choice.
         out: Folder for the meshes and the picture.
-        steps: Shapes to write, both ends included.
-        path: The way through the space of codes: straight, or around its middle at a constant distance.
-        up: The axis that points up in mesh files; auto takes what the file format says, or else y.
-        resolution: Cells along each axis of the unit cube.
+        steps: Number of shapes to write, both ends included.
+        path: The path between the codes: straight, or around the mean code at a constant distance from it.
     """
     from shapeprior.cli.latent_shapes import find_code, write_shapes
     from shapeprior.completion.registry import load
@@ -164,22 +157,20 @@ def interpolate(
 
 
 def sample(
-    prior: Positional[str],
+    prior: Positional[PriorName],
     *,
     out: Path,
     count: int = 8,
     temperature: float = 1.0,
-    resolution: int = 128,
+    resolution: Resolution = 128,
     seed: Seed = 0,
 ) -> None:
-    """Write new shapes, drawn from the density of the training codes, in the unit frame, and a picture of all of them.
+    """Draw new shapes from the density of the training codes; write them, in the unit frame, and a picture of all of them.
 
     Args:
-        prior: A run folder, a bundled prior, or the id owner/name of a downloaded one.
         out: Folder for the meshes and the picture.
-        count: How many shapes.
-        temperature: 1 draws from the density; less draws more usual shapes, more stranger ones.
-        resolution: Cells along each axis of the unit cube.
+        count: Number of shapes.
+        temperature: 1 draws from the density itself. Less draws shapes that are more usual, more draws stranger ones.
     """
     from shapeprior.cli.latent_shapes import write_shapes
     from shapeprior.completion.registry import load
@@ -190,9 +181,9 @@ def sample(
     titles = [f"{number}" for number in range(count)]
     written = write_shapes(loaded, codes, out, name="sample", titles=titles, columns=4, resolution=resolution)
     print_line(f"{count} meshes in {out}; the mixture has {len(loaded.mixture.weights)} components")
-    for path, mesh, shape in zip(written.mesh_paths, written.meshes, near, strict=True):
-        parts = int(mesh.part_labels.max()) + 1
-        print_line(
-            f"  {path.name}  {parts} {'part' if parts == 1 else 'parts'}, nearest code {shape.id} at {shape.distance:.1f}"
-        )
+    rows = [
+        (path.name, str(int(mesh.part_labels.max()) + 1), shape.id, f"{shape.distance:.1f}")
+        for path, mesh, shape in zip(written.mesh_paths, written.meshes, near, strict=True)
+    ]
+    print_table(("mesh", "parts", "nearest code", "distance"), rows, right=("parts", "distance"))
     print_line(f"picture  {written.picture_path}")

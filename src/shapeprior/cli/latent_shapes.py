@@ -1,9 +1,4 @@
-"""Meshes of several codes, and one picture of all of them.
-
-How far a shape's surface is from those of shapes in a data set.
-
-The code that a user means: of a training shape, of a file that `encode` wrote, of a mesh, or of a partial view.
-"""
+"""Shapes in the latent space of a prior: find the code that a user means, write the meshes of codes, compare surfaces."""
 
 import os
 import re
@@ -32,12 +27,14 @@ from shapeprior.visualization.pictures import Panel, contact_sheet, save_picture
 from shapeprior.visualization.render import View
 
 PANEL = 320
-"""Width of each picture, in pixels."""
+"""Width and height of each picture, in pixels."""
+HEADER_BYTES = 1 << 16
+"""How much of a PLY file is searched for the end of its header."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class WrittenShapes:
-    """What was written."""
+    """Meshes of codes, and where they were written."""
 
     meshes: tuple[TriangleMesh, ...]
     """In the unit frame."""
@@ -55,10 +52,10 @@ def write_shapes(
     columns: int,
     resolution: int,
 ) -> WrittenShapes:
-    """Write `OUT/NAME_00.ply` and so on, in the unit frame, and `OUT/NAME.png` with all of them seen by one camera.
+    """Write the mesh of each code as `OUT/NAME_00.ply` and so on, in the unit frame, and one picture of all, `OUT/NAME.png`.
 
-    Raises CompletionError, naming which, if a code has no surface; OutputError if `out` cannot be written; ConfigError if
-    `resolution` is below 2.
+    Raises CompletionError, which names the code, if one has no surface; OutputError if `out` cannot be written; ConfigError
+    if `resolution` is below 2.
     """
     out, meshes = Path(out), []
     for number, code in enumerate(codes):
@@ -69,7 +66,7 @@ def write_shapes(
     digits = max(2, len(str(len(codes) - 1)))
     paths = [save_mesh(out / f"{name}_{number:0{digits}d}.ply", mesh) for number, mesh in enumerate(meshes)]
     panels = [Panel(title=title, mesh=mesh) for title, mesh in zip(titles, meshes, strict=True)]
-    # All rows have one camera, so that sizes can be compared, and the rows one height.
+    # One camera for all, so that sizes can be compared and all rows have the same height.
     view = View(width=PANEL, height=PANEL).fitted(np.concatenate([mesh.vertices for mesh in meshes]))
     rows = [panels[start : start + columns] for start in range(0, len(panels), columns)]
     picture = save_picture(out / f"{name}.png", contact_sheet(rows, view=view))
@@ -79,10 +76,10 @@ def write_shapes(
 def surface_distances(
     mesh_unit: TriangleMesh, data: Dataset, shape_ids: Sequence[str], *, seed: int, points: int = 30_000
 ) -> Float[np.ndarray, "shapes"]:
-    """`chamfer_l1` of a mesh to the stored mesh of each shape, in unit-sphere radii, on `points` points a surface.
+    """Return `chamfer_l1` between a mesh and the stored mesh of each shape, in unit-sphere radii, on `points` points a surface.
 
-    Each shape has its own points, so that equal meshes do not score 0, but about half the spacing of the points. Raises
-    DatasetError if there is no such shape or it has no mesh, MeshError if a mesh has no area.
+    Each surface has points of its own, so that equal meshes do not score 0, but about half the spacing of the points. Raises
+    DatasetError if a shape is missing or has no mesh, MeshError if a mesh has no area.
     """
     streams = [np.random.default_rng(stream) for stream in np.random.SeedSequence(seed).spawn(len(shape_ids) + 1)]
     here = sample_surface(mesh_unit, points, rng=streams[0])[0]
@@ -93,16 +90,13 @@ def surface_distances(
     return np.array(distances, dtype=np.float64)
 
 
-HEADER_BYTES = 1 << 16
-
-
 @dataclass(frozen=True, eq=False)
 class FoundCode:
-    """A code, and the mesh that it was fitted to."""
+    """A latent code, and the mesh that it was fitted to."""
 
     code: Float[Tensor, "code"]
     mesh_unit: TriangleMesh | None
-    """The prepared mesh of a mesh file, in the unit frame; None for anything else."""
+    """The prepared mesh, in the unit frame, if the code was found for a mesh file; otherwise None."""
 
 
 def find_code(
@@ -113,11 +107,11 @@ def find_code(
     seed: int = 0,
     read_view: Callable[[Path], tuple[Observation, Similarity | None]] | None = None,
 ) -> FoundCode:
-    """The code of a training shape's id, of an NPZ file that `encode` wrote, or of a mesh file, which is encoded.
+    """Return the code of a training shape (by its id), of an NPZ file that `encode` wrote, or of a mesh file, which is encoded.
 
-    A file that exists is meant before an id. With `read_view`, which returns a view and its placement (`T_unit_world`) if that is
-    known, any other file is a partial view. Raises ConfigError if `source` is none of these, MeshError or ScanError if the
-    file cannot be used.
+    If there are both a file and an id of this name, the file is taken. With `read_view`, any other file is read as a partial
+    view, and the prior is fitted to it; `read_view` returns the view and its placement, `T_unit_world`, if that is known.
+    Raises ConfigError if `source` is none of these, MeshError or ScanError if the file cannot be used.
     """
     path = Path(source)
     if not path.is_file():
@@ -139,14 +133,14 @@ def find_code(
 
 
 def holds_mesh(path: Path) -> bool:
-    """Whether a file is a mesh by its suffix; a PLY file is one if its header states faces."""
+    """Whether a file is a mesh, by its suffix; a PLY file holds one if its header states faces."""
     if path.suffix.lower() != ".ply":
         return path.suffix.lower() in MESH_SUFFIXES
     try:
         with open(path, "rb") as file:
             header = file.read(HEADER_BYTES).split(b"end_header")[0]
     except OSError:
-        # Reading it as a mesh says why it cannot be read.
+        # The reader of meshes says why the file cannot be read.
         return True
     return re.search(rb"^element\s+face\s+0*[1-9]", header, re.MULTILINE) is not None
 

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -65,6 +66,7 @@ def complete_folder(
     found = find_scans(scans, out=out, intrinsics=intrinsics, mask=mask, camera_pose=camera_pose, pose=pose)
     jobs = [ScanJob(scan=scan, out=out, prior=prior, prior_sha256=sha256, settings=settings) for scan in found]
     rows = {job.scan.name: row for job in jobs if (row := cached_row(job)) is not None}
+    logging.getLogger("shapeprior").info("%s: %d of %d scans are already completed", out, len(rows), len(jobs))
     _refuse_overwriting(jobs)
     if not (out / SUMMARY).exists():
         # The table marks the folder as one of results before the first mesh is in it, so that later searches of the scans'

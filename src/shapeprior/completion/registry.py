@@ -6,6 +6,7 @@ Nothing is ever downloaded. The layout of the cache is that of the Hugging Face 
 
 import hashlib
 import json
+import logging
 import os
 import re
 from collections.abc import Sequence
@@ -55,6 +56,10 @@ def load(prior: str | os.PathLike[str], *, device: str = "cpu", with_encoder: bo
     checkpoint = read_checkpoint(path, config)
     checkpoint.decoder.eval()
     encoder = read_encoder(path, checkpoint.codes) if with_encoder else None
+    if with_encoder and encoder is None:
+        logging.getLogger("shapeprior").info(
+            "%s: no encoder; completion starts from training codes alone; `shapeprior train-encoder` adds one", path
+        )
     return ShapePrior(
         decoder=checkpoint.decoder.to(place),
         codes=checkpoint.codes.to(place),

@@ -6,6 +6,7 @@ A data set may be written to a place that is new, or that holds a data set which
 import contextlib
 import hashlib
 import json
+import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -118,6 +119,7 @@ def prepare_dataset(
     jobs = _jobs(store, sources, records, config, seed)
     outcomes = _reusable_records(jobs, records)
     pending = [job for job in jobs if job.source.shape_id not in outcomes]
+    logging.getLogger("shapeprior").info("%s: %d of %d shapes are already prepared", out, len(outcomes), len(jobs))
     if any(isinstance(records.get(job.source.shape_id), ShapeRecord) for job in pending):
         # A shape in the manifest will change, so the manifest is no longer true.
         store.remove(MANIFEST)
@@ -244,6 +246,8 @@ def _collect_outcomes(
         if isinstance(outcome, JobFailure):
             reason = f"{job.source.name}: {outcome.reason}; {REMEDIES[outcome.kind]}"
             outcome = refuse(job, kind=outcome.kind, reason=reason, sha256=file_sha256(job.source.path))
+        if isinstance(outcome, RefusedShape):
+            logging.getLogger("shapeprior").info("%s: %s", outcome.kind, outcome.reason)
         outcomes[job.source.shape_id] = outcome
         if progress:
             progress(len(outcomes), total, job.source.name)

@@ -4,6 +4,7 @@ Every combination of shape, method and condition is a row, and failed rows count
 written when it is done, so that an interrupted run continues where it stopped.
 """
 
+import logging
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -116,6 +117,7 @@ def _rows(jobs: Sequence[RowJob], runner: JobRunner, progress: Progress | None) 
             pending.append(job)
         else:
             rows[_row_key(job)] = cached
+    logging.getLogger("shapeprior").info("%d of %d rows are already scored", len(rows), len(jobs))
     with runner.run(evaluate_row, pending) as outcomes:
         for job, outcome in outcomes:
             if isinstance(outcome, JobFailure):

@@ -7,6 +7,7 @@ linear model), and shapes.json (the ids, in the order of the rows).
 import hashlib
 import io
 import json
+import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -171,6 +172,10 @@ def _compute(folder: Path, jobs: list[GridJob], runner: JobRunner) -> None:
     if not written:
         raise CompletionError(
             f"none of {len(jobs)} training shapes has a field; expected at least one, for the baselines"
+        )
+    if len(written) < len(jobs):
+        logging.getLogger("shapeprior").warning(
+            "%d of %d training shapes have no field; baselines do without them", len(jobs) - len(written), len(jobs)
         )
     grids = np.stack([load_numpy(job.path) for job in written])
     model = LinearModel.fit(grids)

@@ -115,6 +115,9 @@ class _Cluster:
                     if future.status not in ("pending", "error"):
                         raise
             # The machine that held the result died before we fetched it; the scheduler repeats the task.
+            logging.getLogger("shapeprior").warning(
+                "%s: a machine died with a result, which is computed again", self.address
+            )
             self.completed.add(future)
 
     def close(self) -> None:

@@ -8,6 +8,7 @@ the process.
 """
 
 import contextlib
+import logging
 import os
 import signal
 import struct
@@ -157,6 +158,7 @@ class WorkerProcess(Generic[Job, Result]):
                 send(process.stdin, job)
                 return process
             except OSError:
+                logging.getLogger("shapeprior").info("a worker process ended while it had no job; it is replaced")
                 self._end()
 
     def _start(self) -> subprocess.Popen[bytes] | JobFailure:
@@ -177,6 +179,9 @@ class WorkerProcess(Generic[Job, Result]):
             except (EOFError, OSError):
                 self._end()
                 status = process.returncode
+                logging.getLogger("shapeprior").warning(
+                    "a worker process %s before its first job; it is started again", _cause_of_death(status)
+                )
                 continue
             except Exception:
                 # A function that cannot be sent.

@@ -3,6 +3,7 @@
 One process trains, or several that torchrun starts (`shapeprior.training.distributed`).
 """
 
+import logging
 import os
 import time
 from collections.abc import Callable
@@ -194,5 +195,9 @@ def _begin_or_resume(
         raise CheckpointError(
             f"{run}: the processes read checkpoints of epochs {', '.join(f'{epoch:.0f}' for epoch in epochs)}; "
             "expected the same; choose a folder that all machines share"
+        )
+    if group.is_first and trainer.epoch > 0:
+        logging.getLogger("shapeprior").info(
+            "%s: goes on after epoch %d of %d", run, trainer.epoch, config.train.epochs
         )
     return trainer, TrainLog(run / "log.jsonl").trim(trainer.epoch) if group.is_first else 0.0
