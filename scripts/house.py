@@ -2,8 +2,8 @@
 
     python scripts/house.py
 
-Small files scatter a story, long ones hide it, and a folder with many modules is a list that nobody reads. `src` is checked;
-`tests` and `benchmarks` are only counted.
+Small files scatter a story, long ones hide it, and a folder with many modules is a list that nobody reads. `src` is
+checked; `tests` and `benchmarks` are only counted.
 """
 
 import statistics
@@ -19,7 +19,7 @@ NOT_MODULES = ("__init__.py", "__main__.py")
 """Files that do not count as modules and may be short."""
 EXCEPTIONS = {
     "src/shapeprior": "everything has a folder but the errors and the settings, which all folders use",
-    "src/shapeprior/evaluation/reproduction": "the published figures, their measurement and their tables are three modules",
+    "src/shapeprior/evaluation/reproduction": "published figures, their measurement and their tables",
 }
 """Folders and files that may break a rule, and why."""
 
@@ -40,8 +40,8 @@ def describe(top: Path) -> None:
     counts = sorted(lines.values())
     lower, median, upper = statistics.quantiles(counts, n=4)
     print(
-        f"{top.relative_to(ROOT)}: {len(counts)} files, {sum(counts):,} lines; a file has {counts[0]} to {counts[-1]} lines, "
-        f"quartiles {lower:.0f}, {median:.0f}, {upper:.0f}"
+        f"{top.relative_to(ROOT)}: {len(counts)} files, {sum(counts):,} lines; a file has {counts[0]} to {counts[-1]} "
+        f"lines, quartiles {lower:.0f}, {median:.0f}, {upper:.0f}"
     )
     short = [path for path in lines if lines[path] < LINES.start and path.name not in NOT_MODULES]
     long = [path for path in lines if lines[path] >= LINES.stop]

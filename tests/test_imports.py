@@ -24,8 +24,8 @@ def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
     result = run_python(
         f"import sys\nsys.argv = ['shapeprior', *{arguments}]\nfrom shapeprior.cli.main import main\n"
         "try:\n    main()\nexcept SystemExit as end:\n    assert not end.code, end.code\n"
-        "heavy = {'torch', 'igl', 'trimesh', 'scipy', 'PIL', 'embreex', 'manifold3d', 'laspy', 'OpenEXR'} & sys.modules.keys()\n"
-        "if heavy:\n    sys.exit('loaded ' + ', '.join(sorted(heavy)))\n"
+        "heavy = {'torch', 'igl', 'trimesh', 'scipy', 'PIL', 'embreex', 'manifold3d', 'laspy', 'OpenEXR'} & "
+        "sys.modules.keys()\nif heavy:\n    sys.exit('loaded ' + ', '.join(sorted(heavy)))\n"
     )
     assert result.returncode == 0, result.stderr
     assert "usage: shapeprior" in result.stdout

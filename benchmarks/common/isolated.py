@@ -1,4 +1,5 @@
-"""One worker process for benchmarks: what kills it, or takes too long, becomes a result instead of the end of the run."""
+"""One worker process for benchmarks: what kills it, or takes too long, becomes a result instead of the end of the
+run."""
 
 import multiprocessing
 import os
@@ -9,7 +10,8 @@ from typing import Any
 
 
 def use_one_core() -> None:
-    """Make all libraries of this process and of those that it starts share one core. To be called before they are imported."""
+    """Make all libraries of this process and of those that it starts share one core. To be called before they are
+    imported."""
     for name in ("IGL_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[name] = "1"
     if hasattr(os, "sched_setaffinity"):
@@ -26,7 +28,8 @@ class Isolated:
     def __call__(
         self, function: Callable[..., dict[str, Any]], *arguments: Any, limit_s: float = 900.0
     ) -> dict[str, Any]:
-        """The function's result, or ``{"failure": reason}``: an exception, the death of the process, or too long a time."""
+        """The function's result, or ``{"failure": reason}``: an exception, the death of the process, or too long a
+        time."""
         if self._process is None:
             self._start()
         process: Any = self._process

@@ -2,9 +2,9 @@
 
     python -m benchmarks.completion.bundled_priors OUT --count 6
 
-Makes shapes of seed 1 (training used seed 0) of every family that has a bundled prior, renders one depth view of each and
-completes it, with the placement known and with position and scale estimated. Prints one row a family and placement: means over
-all shapes, failures included.
+Makes shapes of seed 1 (training used seed 0) of every family that has a bundled prior, renders one depth view of each
+and completes it, with the placement known and with position and scale estimated. Prints one row a family and placement:
+means over all shapes, failures included.
 """
 
 import argparse

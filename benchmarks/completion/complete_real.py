@@ -2,9 +2,10 @@
 
     python -m benchmarks.completion.complete_real MESHES OUT --prior mug --manifest MANIFEST.csv --turn-y=-90
 
-MESHES is a folder of mesh files. Files whose row in the manifest (columns `file`, `up`) says `z` are turned upright first; --turn-y
-then turns all of them about +y by so many degrees, to bring them to the family's convention (docs/conventions.md): ShapeNet's mugs
-have their handle along -z, ours along +x. Every file is a row of the report in OUT/report; refused files are named.
+MESHES is a folder of mesh files. Files whose row in the manifest (columns `file`, `up`) says `z` are turned upright
+first; --turn-y then turns all of them about +y by so many degrees, to bring them to the family's convention
+(docs/conventions.md): ShapeNet's mugs have their handle along -z, ours along +x. Every file is a row of the report in
+OUT/report; refused files are named.
 """
 
 import argparse

@@ -1,24 +1,26 @@
-"""Completion by a prior, measured: how fast, how good against plain gradient descent, and what noise, views and placements do.
+"""Measures completion by a prior: its speed, its quality beside plain gradient descent, and the effect of noise, views
+and unknown placements.
 
-    python -m benchmarks.completion.completion PRIOR DATASET --parts speed adam detail sensor views upright free --shapes 8
+    python -m benchmarks.completion.completion PRIOR DATASET --parts speed adam detail --shapes 8
 
-PRIOR is a run folder or a bundled prior, DATASET one that it has not been trained on, or its test split. Each part takes one depth
-view of 256 x 256 pixels of each shape, as `shapeprior evaluate` does, and means include failures with the worst score.
+PRIOR is a run folder or a bundled prior. DATASET is one that the prior was not trained on, or its test split. Each part
+takes one depth view of 256 x 256 pixels of each shape, as `shapeprior evaluate` does. Means include failures with the
+worst score.
 
-  speed    seconds from view to mesh at known placement: solver, extraction at 256³, and all together; and of the decoder's
-           derivatives by the code, which the solver makes once or twice; median and largest;
-  adam     the default solver against 800 steps of Adam from the mean code on the same objective (rate 0.08 along half a cosine):
-           CPU seconds of the solver, the objective on one fixed set of points, Chamfer-L1, F-score, IoU;
-  detail   meshes with the detail of the view, and by the code alone, for clean views and those of a consumer depth camera; seconds
-           are of everything after the solver;
-  sensor   levels of `shapeprior.scans.simulation`, and the clean view with 20 % outliers;
-  views    1, 2, 4 and 8 views together;
-  upright  scale within 30 %, offset and turn about +y at random and unknown: how often the turn is within 10 degrees and the scale
-           within 5 %; `fits`, which forgives a shape its own symmetry, counts completions whose F-score at 2 % in the scan's
-           frame is at most 0.05 below that at known placement;
-  free     the same with any turn; both of --views views of each shape together.
+- speed: Seconds from view to mesh at known placement, as median and largest: the solver, extraction at 256³, and all
+  together. Also of the decoder's derivatives by the code, which the solver makes once or twice.
+- adam: The default solver beside 800 steps of Adam from the mean code on the same objective (rate 0.08 along half a
+  cosine): CPU seconds, the objective on one fixed set of points, Chamfer-L1, F-score and IoU.
+- detail: Meshes with the detail of the view and by the code alone, for clean views and for those of a consumer depth
+  camera. Seconds are those of everything after the solver.
+- sensor: Levels of `shapeprior.scans.simulation`, and the clean view with 20 % outliers.
+- views: 1, 2, 4 and 8 views together.
+- upright: Scale within 30 %, offset and turn about +y random and unknown: how often the turn is within 10 degrees and
+  the scale within 5 %. `fits` forgives a shape its own symmetry. It counts completions whose F-score at 2 % in the
+  scan's frame is at most 0.05 below that at known placement.
+- free: The same with any turn. Both take --views views of each shape together.
 
-What it says of views that show something else, `verdicts.py` measures.
+`benchmarks.completion.verdicts` measures what the prior says of views that show something else.
 """
 
 import argparse

@@ -1,11 +1,12 @@
-"""How often mugs are placed rightly that show their handle, and those that do not: a mug without one can be turned in any way.
+"""How often mugs are placed rightly that show their handle, and those that do not: a mug without one can be turned in
+any way.
 
     shapeprior evaluate mug --data MUGS --tasks view --placement upright --baselines none --max-shapes 40 --out REPORT
     python -m benchmarks.completion.handle_shown REPORT MUGS
 
-A handle is on the side of +x of the families' mugs, whose bodies reach as far along x as along z. It is shown where at least
-`SHOWN` pixels of the view see it: points 5 % farther from the body's axis than that. Right is a turn within 10 degrees and a scale
-within 5 %.
+A handle is on the side of +x of the families' mugs, whose bodies reach as far along x as along z. It is shown where at
+least `SHOWN` pixels of the view see it: points 5 % farther from the body's axis than that. Right is a turn within 10
+degrees and a scale within 5 %.
 """
 
 import argparse

@@ -1,13 +1,13 @@
-"""Whether a prior says so when a view shows something that it has no shape for.
+"""Measures whether a prior says so when a view shows something that it has no shape for.
 
     OMP_NUM_THREADS=1 python -m benchmarks.completion.verdicts PRIOR DATASET --parts others families --shapes 6
 
-PRIOR is a run folder or a bundled prior, DATASET one whose test split it has not been trained on.
+PRIOR is a run folder or a bundled prior. DATASET is one whose test split the prior was not trained on.
 
-  others    what speaks for and against each verdict, at known placement and with position and scale unknown: views of so many
-            unseen shapes of DATASET, of a training shape of every bundled prior, of a plane and of noise, and 10 points;
-  families  how often each verdict is given, position and scale unknown: so many fresh shapes of every family, clean and by a
-            consumer sensor.
+- others: The numbers behind each verdict, at known placement and with position and scale unknown: views of unseen
+  shapes of DATASET, of a training shape of every bundled prior, of a plane and of noise, and 10 points.
+- families: How often each verdict is given with position and scale unknown, for new shapes of every family, clean and
+  by a consumer sensor.
 """
 
 import argparse

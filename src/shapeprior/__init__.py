@@ -1,6 +1,8 @@
-"""Learn what a category of objects looks like from a folder of meshes, and complete one partial view into a closed mesh.
+"""Learn what a category of objects looks like from a folder of meshes, and complete one partial view into a closed
+mesh.
 
-Names are imported when they are first used, so that `import shapeprior` is quick and the geometry half works without torch.
+Names are imported when they are first used, so that `import shapeprior` is quick and the geometry half works without
+torch.
 """
 
 import logging

@@ -229,7 +229,7 @@ def test_a_run_that_is_interrupted_keeps_its_table_and_no_row_that_is_not_its_me
             raise KeyboardInterrupt
         write_bytes(path, data)
 
-    monkeypatch.setattr("shapeprior.io.result_row.write_bytes", interrupted)
+    monkeypatch.setattr("shapeprior.io.files.write_bytes", interrupted)
     with pytest.raises(KeyboardInterrupt):
         complete(scans, tmp_path / "out", resolution=24)
     monkeypatch.undo()

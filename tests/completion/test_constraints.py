@@ -1,4 +1,5 @@
-"""How far a shape is from filling the unit sphere: analytic shapes, moved and resized, and parts that have no surface."""
+"""How far a shape is from filling the unit sphere: analytic shapes, moved and resized, and parts that have no
+surface."""
 
 import numpy as np
 import pytest

@@ -88,7 +88,8 @@ def test_the_mesh_of_a_training_code_is_encoded_to_the_same_shape(family: str) -
 def test_what_preparation_refuses_is_refused_with_the_reason(tmp_path: Path) -> None:
     prior = ellipsoid_prior()
     (tmp_path / "points.ply").write_text(
-        "ply\nformat ascii 1.0\nelement vertex 1\nproperty float x\nproperty float y\nproperty float z\nend_header\n0 0 0\n"
+        "ply\nformat ascii 1.0\nelement vertex 1\nproperty float x\nproperty float y\nproperty float z\nend_header\n0 "
+        "0 0\n"
     )
     with pytest.raises(MeshError, match=r"points\.ply"):
         prior.encode(tmp_path / "points.ply")

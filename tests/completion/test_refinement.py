@@ -126,7 +126,8 @@ def test_points_that_are_there_many_times_are_one() -> None:
 
 @pytest.mark.parametrize("known_by", ["sensor", "normals"])
 def test_what_shows_its_back_to_the_sensor_was_not_seen(known_by: str) -> None:
-    """Points behind a sheet's other side, seen from its near side, do not move that; without sensor or normals they do."""
+    """Points behind a sheet's other side, seen from its near side, do not move that; without sensor or normals they
+    do."""
     points = on_level(0.01, count=2000, seed=0)
     below = np.tile([0.0, -4.0, 0.0], (len(points), 1))
     view = Observation(

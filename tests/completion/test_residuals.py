@@ -204,9 +204,9 @@ def test_a_pose_is_as_far_from_the_expected_one_as_its_scale_and_the_place_of_it
 def test_steps_end_where_the_objective_with_its_prior_is_level(unknown: tuple[int, ...], part_counts: bool) -> None:
     """The expected code and placement are wrong and weigh much, so that prior and view pull against each other.
 
-    Without free points that are nearly outside, whose weights are not quite those of their objective. With `part_counts`, the
-    normal of every other point is unknown, and free points are far outside or at the middle, so that points that count and points
-    that do not are mixed.
+    Without free points that are nearly outside, whose weights are not quite those of their objective. With
+    `part_counts`, the normal of every other point is unknown, and free points are far outside or at the middle, so that
+    points that count and points that do not are mixed.
     """
     decoder, space = EllipsoidDecoder().double(), CodeSpace.fit(training_codes())
     space = CodeSpace(mean=space.mean.double(), axes=space.axes.double())

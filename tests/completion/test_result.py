@@ -12,7 +12,8 @@ EYE = np.array([0.0, 0.0, 4.0])
 
 
 def seen_points(count: int = 4000) -> np.ndarray:
-    """Points of the sphere that the eye sees: its cap towards the eye, whose rim is where the line of sight is tangent."""
+    """Points of the sphere that the eye sees: its cap towards the eye, whose rim is where the line of sight is
+    tangent."""
     points = np.random.default_rng(0).normal(size=(6 * count, 3))
     points *= 0.8 / np.linalg.norm(points, axis=1, keepdims=True)
     return points[points[:, 2] > 0.8 * 0.8 / 4.0][:count]

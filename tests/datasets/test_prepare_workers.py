@@ -48,7 +48,8 @@ def meshes(tmp_path: Path) -> Path:
 def prepare(
     meshes: Path, out: Path, *, workers: int, limits: WorkerLimits = WIDE, done: list[str] | None = None
 ) -> tuple[Dataset, list[str]]:
-    """Return the data set, and the sorted names of the files that this run has done; `done` gets them as they are done."""
+    """Return the data set, and the sorted names of the files that this run has done; `done` gets them as they are
+    done."""
     done = [] if done is None else done
     data = prepare_dataset(
         meshes,

@@ -24,7 +24,8 @@ WORST = {name: definition["worst"] for name, definition in DEFINITIONS.items()}
 
 
 def write_evaluation(folder: Path, **changes: Any) -> dict[str, Any]:
-    """Write metrics.json and meshes; returns the document. Three shapes by three methods under two conditions; one fails."""
+    """Write metrics.json and meshes; returns the document. Three shapes by three methods under two conditions; one
+    fails."""
     truth = sphere(radius=0.9, subdivisions=2)
     save_mesh(folder / "meshes" / "truth.ply", truth)
     front = truth.vertices[truth.vertices[:, 2] > 0]
@@ -79,7 +80,8 @@ def write_evaluation(folder: Path, **changes: Any) -> dict[str, Any]:
         "summary": summary_of(rows),
         "outcomes": outcomes_of(rows),
         "training": [
-            {"epoch": epoch, "epochs": 5, "loss": 0.1 / epoch, "objective": 0.2 / epoch, "code_length": 1.0, "rate": 1.0,
+            {"epoch": epoch, "epochs": 5, "loss": 0.1 / epoch, "objective": 0.2 / epoch, "code_length": 1.0,
+             "rate": 1.0,
              "seconds": 2.0 * epoch}
             for epoch in range(1, 6)
         ],

@@ -154,7 +154,8 @@ def torus_sdf(points: np.ndarray, *, major: float, minor: float) -> np.ndarray:
 
 
 def sorted_corners(mesh: TriangleMesh, *, decimals: int = 9) -> np.ndarray:
-    """Faces as rows of corner positions, each begun at its smallest corner, rows sorted: equal iff the oriented soups are."""
+    """Faces as rows of corner positions, each begun at its smallest corner, rows sorted: equal iff the oriented soups
+    are."""
     rows = []
     for corners in np.round(mesh.corners, decimals) + 0.0:
         first = min(range(3), key=lambda index: tuple(corners[index]))

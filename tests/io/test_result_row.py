@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from shapeprior.errors import OutputError
-from shapeprior.io.result_row import ResultRow
+from shapeprior.io.files import ResultRow
 
 SETTINGS = {"resolution": 64, "sensor": (0.0, 1.5), "pose": None}
 RESULT = {"score": 0.5, "mesh": "a.ply", "reason": "größer"}

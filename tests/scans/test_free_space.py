@@ -1,4 +1,5 @@
-"""What is seen to be free, against what rays that meet a ball say by geometry; and where fitted shapes reach into it."""
+"""What is seen to be free, against what rays that meet a ball say by geometry; and where fitted shapes reach into
+it."""
 
 import numpy as np
 import pytest
@@ -48,7 +49,8 @@ def ball_view(*sensors: tuple[float, float, float], hit: bool = True) -> Observa
 
 
 def hidden_by(place: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Of points: how far the way to them passes from the ball's middle, and how far they are behind where it meets the ball."""
+    """Of points: how far the way to them passes from the ball's middle, and how far they are behind where it meets the
+    ball."""
     steps = points - place
     away = np.linalg.norm(steps, axis=1)
     units = steps / away[:, None]

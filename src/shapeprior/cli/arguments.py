@@ -11,7 +11,8 @@ from tyro.conf import arg
 PriorName = Annotated[
     str,
     arg(
-        help="A run folder, a bundled prior (can, mug, bowl, camera, airplane), or the id owner/name of a downloaded one."
+        help="A run folder, a bundled prior (can, mug, bowl, camera, airplane), or the id owner/name of a downloaded "
+        "one."
     ),
 ]
 Seed = Annotated[int, arg(help="Seed of every random choice; the same seed gives the same result.")]
@@ -24,7 +25,8 @@ Resolution = Annotated[int, arg(help="Cells along each axis of the unit cube.")]
 Up = Annotated[
     Literal["auto", "x", "y", "z"],
     arg(
-        help="The axis that points up in meshes; auto takes what the file or its collection says, and y if neither does."
+        help="The axis that points up in meshes. auto takes what the file or its collection says, and y if neither "
+        "does."
     ),
 ]
 

@@ -38,29 +38,32 @@ def complete(
 ) -> None:
     """Complete one partial view, several views of one object, or every scan in a folder, into a closed mesh.
 
-    The mesh is in the scan's own frame and unit. Exit code 3 means that no shape of the prior explains the scan, or one of
-    the folder's scans. The mesh is written all the same, but do not trust it.
+    The mesh is in the scan's own frame and unit. Exit code 3 means that no shape of the prior explains the scan, or one
+    of the folder's scans. The mesh is written all the same, but do not trust it.
 
     Args:
-        scans: Depth images (PNG, TIFF, EXR, NPY, NPZ) or point clouds (PLY, PCD, LAS, LAZ, XYZ, TXT, NPY, NPZ), all of one
-            object. Or one folder of scans, each with its own NAME.intrinsics.json, NAME.mask.png, NAME.camera_pose.json and
-            NAME.pose.json where these exist; a sub-folder holds several views of one object.
-        prior: A run folder, a bundled prior (can, mug, bowl, camera, airplane), or the id owner/name of a downloaded one;
-            auto tries all bundled priors and takes the one that explains the scan best.
-        out: The mesh to write: .ply, .obj, .stl or .glb. For a folder of scans, the folder for the meshes and summary.csv.
-        intrinsics: JSON file with the camera's focal lengths and principal point, for depth images; one for all, or one a
-            view.
+        scans: Depth images (PNG, TIFF, EXR, NPY, NPZ) or point clouds (PLY, PCD, LAS, LAZ, XYZ, TXT, NPY, NPZ), all of
+            one object. Or one folder of scans, each with its own NAME.intrinsics.json, NAME.mask.png,
+            NAME.camera_pose.json and NAME.pose.json where these exist; a sub-folder holds several views of one object.
+        prior: A run folder, a bundled prior (can, mug, bowl, camera, airplane), or the id owner/name of a downloaded
+            one; auto tries all bundled priors and takes the one that explains the scan best.
+        out: The mesh to write: .ply, .obj, .stl or .glb. For a folder of scans, the folder for the meshes and
+            summary.csv.
+        intrinsics: JSON file with the camera's focal lengths and principal point, for depth images; one for all, or one
+            a view.
         mask: Image that is nonzero where the depth image shows the object; one a view.
-        camera_pose: JSON file with the camera's pose, world from camera frame; one a view. The mesh is then in the world
-            frame, whose +y axis points up unless --pose or --placement says otherwise.
+        camera_pose: JSON file with the camera's pose, world from camera frame; one a view. The mesh is then in the
+            world frame, whose +y axis points up unless --pose or --placement says otherwise.
         sensor: Position of the sensor in the frame of the point cloud. It overrides the position that the file states.
-        pose: JSON file with the object's pose, scan (or world) from unit frame; a first guess if --placement is not known.
-        placement: How much is known about the object's pose. known: --pose is exact. aligned: the scan's axes are the unit
-            frame's, +y up; position and scale are found. upright: the turn about +y is found as well. free: any rotation is
-            found. auto: known with --pose, otherwise aligned.
+        pose: JSON file with the object's pose, scan (or world) from unit frame; a first guess if --placement is not
+            known.
+        placement: How much is known about the object's pose. known: --pose is exact. aligned: the scan's axes are the
+            unit frame's, +y up; position and scale are found. upright: the turn about +y is found as well. free: any
+            rotation is found. auto: known with --pose, otherwise aligned.
         resolution: Cells along each axis of the unit cube.
         edges: How sharp edges are meshed: sharp keeps them, smooth rounds them by up to a cell.
-        code_only: Keep the shape as its latent code decodes. Without this, the mesh follows the scan where it saw the surface.
+        code_only: Keep the shape as its latent code decodes. Without this, the mesh follows the scan where it saw the
+            surface.
         alternatives: Also write the other answers that explain the scan nearly as well, as OUT.other1.ply and so on.
         workers: Processes for a folder of scans; all cores by default. 0 works in the command's own process.
     """
@@ -91,8 +94,8 @@ def complete(
     _print_completed_scan(done)
     if done.view.completion.verdict.kind == "unexplained":
         raise UnexplainedError(
-            f"{' '.join(map(str, scans))}: no shape of prior {done.view.name} explains it; expected a scan of its category, "
-            f"alone, in the frame that --placement states; {out} means nothing"
+            f"{' '.join(map(str, scans))}: no shape of prior {done.view.name} explains it; expected a scan of its "
+            f"category, alone, in the frame that --placement states; {out} means nothing"
         )
 
 
@@ -128,13 +131,14 @@ def _refuse_bad_rows(rows: "Sequence[ScanRow]", out: Path, prior: str) -> None:
     failed, unexplained = ([row.scan for row in rows if row.status == kind] for kind in ("failed", "unexplained"))
     if failed:
         raise ScanError(
-            f"{table}: {len(failed)} of {len(rows)} scans failed; expected a mesh of each; their reasons are in the table, and the "
-            "same command tries them again"
+            f"{table}: {len(failed)} of {len(rows)} scans failed; expected a mesh of each; their reasons are in the "
+            "table, and the same command tries them again"
         )
     if unexplained:
         raise UnexplainedError(
-            f"{table}: no shape of prior {prior} explains {len(unexplained)} of {len(rows)} scans, such as {unexplained[0]}; "
-            "expected scans of its category, each alone, in the frame that --placement states; their meshes mean nothing"
+            f"{table}: no shape of prior {prior} explains {len(unexplained)} of {len(rows)} scans, such as "
+            f"{unexplained[0]}; expected scans of its category, each alone, in the frame that --placement states; "
+            "their meshes mean nothing"
         )
 
 
@@ -157,12 +161,12 @@ def _print_completion(completion: "Completion", out: Path) -> None:
     """What came out, whether it can be believed, and how well its placement is known."""
     verdict, support = completion.verdict, completion.support
     print_line(
-        f"{out}: {len(completion.mesh.faces)} faces in {completion.seconds:.1f} s; {support.seen_share:.0%} of the surface seen, "
-        f"{support.imagined_share:.0%} imagined"
+        f"{out}: {len(completion.mesh.faces)} faces in {completion.seconds:.1f} s; {support.seen_share:.0%} of the "
+        f"surface seen, {support.imagined_share:.0%} imagined"
     )
     print_line(
-        f"  {verdict.kind}: median distance of the scan's points from the code's shape {completion.residual:.3g} scan units, "
-        f"{completion.explained:.0%} within 2 % of the object's radius"
+        f"  {verdict.kind}: median distance of the scan's points from the code's shape {completion.residual:.3g} scan "
+        f"units, {completion.explained:.0%} within 2 % of the object's radius"
     )
     if completion.outlier_share >= 0.05:
         print_line(f"  {completion.outlier_share:.0%} of the scan's points lie apart from the others and were left out")
@@ -173,5 +177,6 @@ def _print_completion(completion: "Completion", out: Path) -> None:
         turn = f", turn {known.turn_deg:.1f} degrees" if known.turn_deg else ""
         radius = completion.T_unit_world.inverse().scale
         print_line(
-            f"  placement, standard deviations: scale {known.scale:.1%}, offset {known.offset * radius:.3g} scan units{turn}"
+            f"  placement, standard deviations: scale {known.scale:.1%}, offset {known.offset * radius:.3g} scan "
+            f"units{turn}"
         )

@@ -1,7 +1,9 @@
-"""Writing to the terminal: lines, tables, errors and log messages. Nothing else in the package writes to a standard stream.
+"""Writing to the terminal: lines, tables, errors and log messages. Nothing else in the package writes to a standard
+stream.
 
-A terminal gets colours and tables that fit its width. A pipe or a file gets plain text that is never wrapped. Both get only
-printable characters: file names and reasons come from untrusted files. `rich` is imported when something is printed.
+A terminal gets colours and tables that fit its width. A pipe or a file gets plain text that is never wrapped. Both get
+only printable characters: file names and reasons come from untrusted files. `rich` is imported when something is
+printed.
 """
 
 import logging
@@ -46,7 +48,8 @@ HIGHLIGHTS = (
 
 
 def printable(text: str) -> str:
-    """Return the text with every character that a terminal could obey, or cannot show, as an escape such as ``\\x1b``."""
+    """Return the text with every character that a terminal could obey, or cannot show, as an escape such as
+    ``\\x1b``."""
     return "".join(
         character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
         for character in text
@@ -112,7 +115,8 @@ def _print(text: "Text", *, error: bool) -> None:
 
 
 def _wrapped(text: "Text", width: int) -> "Text":
-    """Break a line between words; the rest is indented. `rich` would break long paths as well, which then cannot be copied."""
+    """Break a line between words; the rest is indented. `rich` would break long paths as well, which then cannot be
+    copied."""
     from rich.cells import cell_len
     from rich.text import Text
 

@@ -38,8 +38,8 @@ def evaluate(
     Args:
         data: Folder that `prepare` wrote, or a URL.
         out: Folder for the report: metrics.json, metrics.csv, report.md, a page to look at, meshes and pictures.
-        tasks: What to score. codes: training shapes, by their own codes. full: unseen shapes, by codes fitted to all of their
-            samples. view: unseen shapes, completed from partial views.
+        tasks: What to score. codes: training shapes, by their own codes. full: unseen shapes, by codes fitted to all of
+            their samples. view: unseen shapes, completed from partial views.
         split: The shapes that full and view take.
         views: Number of views that are completed together. Each number is a condition of its own.
         sensors: Noise of the depth camera. Each is a condition, with each number of views.

@@ -1,4 +1,5 @@
-"""The commands on the latent space of a prior: codes of meshes, nearest training shapes, interpolation and new shapes."""
+"""The commands on the latent space of a prior: codes of meshes, nearest training shapes, interpolation and new
+shapes."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -117,8 +118,8 @@ def nearest(
     print_line("  code: distance in standard deviations of the training codes")
     if data is not None:
         print_line(
-            "  chamfer_l1: ½ (mean d(P→T) + mean d(T→P)) of the mesh (or of what the code decodes to) P and the stored mesh T, "
-            "in unit-sphere radii"
+            "  chamfer_l1: ½ (mean d(P→T) + mean d(T→P)) of the mesh (or of what the code decodes to) P and the stored "
+            "mesh T, in unit-sphere radii"
         )
 
 
@@ -165,7 +166,8 @@ def sample(
     resolution: Resolution = 128,
     seed: Seed = 0,
 ) -> None:
-    """Draw new shapes from the density of the training codes; write them, in the unit frame, and a picture of all of them.
+    """Draw new shapes from the density of the training codes; write them, in the unit frame, and a picture of all of
+    them.
 
     Args:
         out: Folder for the meshes and the picture.

@@ -1,4 +1,5 @@
-"""Shapes in the latent space of a prior: find the code that a user means, write the meshes of codes, compare surfaces."""
+"""Shapes in the latent space of a prior: find the code that a user means, write the meshes of codes, compare
+surfaces."""
 
 import os
 import re
@@ -52,10 +53,11 @@ def write_shapes(
     columns: int,
     resolution: int,
 ) -> WrittenShapes:
-    """Write the mesh of each code as `OUT/NAME_00.ply` and so on, in the unit frame, and one picture of all, `OUT/NAME.png`.
+    """Write the mesh of each code as `OUT/NAME_00.ply` and so on, in the unit frame, and one picture of all,
+    `OUT/NAME.png`.
 
-    Raises CompletionError, which names the code, if one has no surface; OutputError if `out` cannot be written; ConfigError
-    if `resolution` is below 2.
+    Raises CompletionError, which names the code, if one has no surface; OutputError if `out` cannot be written;
+    ConfigError if `resolution` is below 2.
     """
     out, meshes = Path(out), []
     for number, code in enumerate(codes):
@@ -76,10 +78,11 @@ def write_shapes(
 def surface_distances(
     mesh_unit: TriangleMesh, data: Dataset, shape_ids: Sequence[str], *, seed: int, points: int = 30_000
 ) -> Float[np.ndarray, "shapes"]:
-    """Return `chamfer_l1` between a mesh and the stored mesh of each shape, in unit-sphere radii, on `points` points a surface.
+    """Return `chamfer_l1` between a mesh and the stored mesh of each shape, in unit-sphere radii, on `points` points a
+    surface.
 
-    Each surface has points of its own, so that equal meshes do not score 0, but about half the spacing of the points. Raises
-    DatasetError if a shape is missing or has no mesh, MeshError if a mesh has no area.
+    Each surface has points of its own, so that equal meshes do not score 0, but about half the spacing of the points.
+    Raises DatasetError if a shape is missing or has no mesh, MeshError if a mesh has no area.
     """
     streams = [np.random.default_rng(stream) for stream in np.random.SeedSequence(seed).spawn(len(shape_ids) + 1)]
     here = sample_surface(mesh_unit, points, rng=streams[0])[0]
@@ -107,10 +110,12 @@ def find_code(
     seed: int = 0,
     read_view: Callable[[Path], tuple[Observation, Similarity | None]] | None = None,
 ) -> FoundCode:
-    """Return the code of a training shape (by its id), of an NPZ file that `encode` wrote, or of a mesh file, which is encoded.
+    """Return the code of a training shape (by its id), of an NPZ file that `encode` wrote, or of a mesh file, which is
+    encoded.
 
-    If there are both a file and an id of this name, the file is taken. With `read_view`, any other file is read as a partial
-    view, and the prior is fitted to it; `read_view` returns the view and its placement, `T_unit_world`, if that is known.
+    If there are both a file and an id of this name, the file is taken. With `read_view`, any other file is read as a
+    partial view, and the prior is fitted to it; `read_view` returns the view and its placement, `T_unit_world`, if that
+    is known.
     Raises ConfigError if `source` is none of these, MeshError or ScanError if the file cannot be used.
     """
     path = Path(source)
@@ -152,7 +157,7 @@ def _read_code(path: Path, prior: ShapePrior) -> Float[Tensor, "code"]:
         raise ConfigError(f"{path}: no code ({error}); expected a file that `shapeprior encode` wrote") from None
     if code.shape != prior.codes.shape[1:] or not torch.isfinite(code).all():
         raise ConfigError(
-            f"{path}: a code of shape {tuple(code.shape)}, or not finite; expected {prior.codes.shape[1]} finite numbers, as "
-            "this prior's codes have; encode the mesh with this prior"
+            f"{path}: a code of shape {tuple(code.shape)}, or not finite; expected {prior.codes.shape[1]} finite "
+            "numbers, as this prior's codes have; encode the mesh with this prior"
         )
     return code

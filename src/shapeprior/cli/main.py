@@ -36,8 +36,9 @@ COMMANDS = {
     "sample": sample,
     "original": original,
 }
-DESCRIPTION = """Learn what a category of objects looks like from a folder of meshes, and complete one partial view into a closed
-mesh. Start with `shapeprior demo`. `shapeprior COMMAND --help` explains a command; `shapeprior --version` prints the version."""
+DESCRIPTION = """Learn what a category of objects looks like from a folder of meshes, and complete one partial view into
+a closed mesh. Start with `shapeprior demo`. `shapeprior COMMAND --help` explains a command; `shapeprior --version`
+prints the version."""
 
 
 def main() -> None:
@@ -46,8 +47,8 @@ def main() -> None:
     Exit codes: 0 done, 1 an error that the user can mend, 2 wrong usage, 3 a scan that no shape of the prior explains,
     130 interrupted.
     """
-    # Threads that wait for work must not spin: on a machine that others use too, spinning made completion seven times slower.
-    # OpenMP reads this when torch is first imported, which no command has done yet.
+    # Threads that wait for work must not spin: on a machine that others use too, spinning made completion seven times
+    # slower. OpenMP reads this when torch is first imported, which no command has done yet.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     for stream in (sys.stdout, sys.stderr):
         # An encoding without our mathematical symbols must not end a command.
@@ -72,7 +73,8 @@ def main() -> None:
 
 def _exit(code: int) -> NoReturn:
     if os.environ.get("WORLD_SIZE", "1") != "1":
-        # A process group that has lost a member may abort while the interpreter shuts down, and the exit code would be lost.
+        # A process group that has lost a member may abort while the interpreter shuts down, and the exit code would be
+        # lost.
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)

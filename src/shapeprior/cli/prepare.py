@@ -51,16 +51,16 @@ def prepare(
     Run the same command again to do what is missing: interrupted work, and files that are new or have changed.
 
     Args:
-        meshes: Folder of OBJ, PLY, STL, OFF and GLB files, with its subfolders; or a list of meshes, a ShapeNetCore tree,
-            a DeepSDF split, or DeepSDF samples.
+        meshes: Folder of OBJ, PLY, STL, OFF and GLB files, with its subfolders; or a list of meshes, a ShapeNetCore
+            tree, a DeepSDF split, or DeepSDF samples.
         out: Folder for the data set, or a URL such as s3://bucket/folder.
         layout: How the collection is laid out; auto detects it.
         root: Folder that holds the files which a list or a split names.
         category: Take only these categories, given as words (mug) or synsets (03797390).
         samples: Samples of each shape, 500,000 at most. One number is divided as DeepSDF does; or give a count for each
             strategy, such as near=9400,edges=600.
-        unit: Length unit of the meshes, which is recorded: m, cm, mm, in, ft, or a number of metres. auto takes what the
-            collection or the file format says.
+        unit: Length unit of the meshes, which is recorded: m, cm, mm, in, ft, or a number of metres. auto takes what
+            the collection or the file format says.
         test_share: Share of the shapes that is kept for evaluation, if the collection states no split.
         variants: Stretched copies to add for each training shape. With 50 to 100 shapes, 7 helped.
         min_confidence: Refuse a shape if the inside tests agree on less than this share of its surface.
@@ -104,8 +104,8 @@ def inspect(mesh: Positional[Path], *, out: Path | None = None, up: Up = "auto")
 
     Args:
         mesh: The mesh file.
-        out: The picture to write, a PNG file: the mesh beside three slices of its signed distance, blue inside. By default
-            MESH.inspect.png in the current folder.
+        out: The picture to write, a PNG file: the mesh beside three slices of its signed distance, blue inside. By
+            default MESH.inspect.png in the current folder.
     """
     from shapeprior.cli.reports import print_figures
     from shapeprior.visualization.inspection import inspect_mesh

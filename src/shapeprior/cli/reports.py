@@ -69,8 +69,8 @@ def print_prepared(data: "Dataset", *, progress: "Progress", left_over: Sequence
         print_line(f"  {progress.done} files in {progress.seconds:.1f} s, {rate:.2f} a second{used}")
     if left_over:
         print_line(
-            f"  {len(left_over)} shapes of earlier runs are left out, because the collection no longer has their files: "
-            f"{', '.join(left_over[:3])}{', ...' if len(left_over) > 3 else ''}"
+            f"  {len(left_over)} shapes of earlier runs are left out, because the collection no longer has their "
+            f"files: {', '.join(left_over[:3])}{', ...' if len(left_over) > 3 else ''}"
         )
     for kind, heading in REFUSAL_HEADINGS.items():
         _print_refused([shape for shape in data.refused if shape.kind == kind], heading, data)
@@ -140,7 +140,8 @@ def _print_outcome(document: "Mapping[str, Any]", setting: str) -> None:
 
 
 def print_completed(rows: "Sequence[ScanRow]", out: "Path") -> None:
-    """Print a row for each scan of a folder, with the reason of those that want attention, and the count of each verdict."""
+    """Print a row for each scan of a folder, with the reason of those that want attention, and the count of each
+    verdict."""
     cells = [
         (
             row.scan,

@@ -28,7 +28,8 @@ def train(
     Args:
         dataset: Folder that `prepare` wrote.
         out: Folder for the run.
-        preset: Decoder and training recipe: triplane-64, or deepsdf-256 and deepsdf-512, which are faithful to the paper.
+        preset: Decoder and training recipe: triplane-64, or deepsdf-256 and deepsdf-512, which are faithful to the
+            paper.
         epochs: Passes over the shapes; the preset's number by default.
         encoder_steps: Steps of `train-encoder`, which follows; 0 leaves it out.
         compile: Compile the decoder for the device, which takes minutes at the start.
@@ -79,8 +80,8 @@ def train_encoder(
 
     Args:
         run: Folder that `train` wrote.
-        data: The data set that the prior was trained on. Without it, the views show the shapes as the decoder makes them,
-            which is worse where the decoder makes thin parts badly.
+        data: The data set that the prior was trained on. Without it, the views show the shapes as the decoder makes
+            them, which is worse where the decoder makes thin parts badly.
         steps: Training steps of 48 views each.
     """
     from shapeprior.cli.progress import show_progress

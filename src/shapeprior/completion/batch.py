@@ -41,10 +41,10 @@ def complete_folder(
 ) -> list[ScanRow]:
     """Complete every scan of a folder, and write NAME.ply and NAME.json for each to `out`, and summary.csv.
 
-    `shapeprior.scans.folder.find_scans` tells which files are scans and which belong together. With `prior` "auto", each
-    scan gets the bundled prior that explains it best. Run again, scans whose files, prior and settings are the same are
-    not completed again, unless they failed. `workers` is the number of processes: None is one for each core, and with 0 the
-    work is done in this process.
+    `shapeprior.scans.folder.find_scans` tells which files are scans and which belong together. With `prior` "auto",
+    each scan gets the bundled prior that explains it best. Run again, scans whose files, prior and settings are the
+    same are not completed again, unless they failed. `workers` is the number of processes: None is one for each core,
+    and with 0 the work is done in this process.
 
     Raises:
         ScanError: there is no scan.
@@ -58,8 +58,8 @@ def complete_folder(
         raise ConfigError(f"{out}: a file; expected a folder for the meshes of a folder of scans; choose another --out")
     if out.resolve() == scans.resolve():
         raise ConfigError(
-            f"{out}: the folder of scans, some of which would be overwritten by meshes of their names; expected another "
-            "folder for the meshes, such as one in it"
+            f"{out}: the folder of scans, some of which would be overwritten by meshes of their names; expected "
+            "another folder for the meshes, such as one in it"
         )
     settings = settings or CompletionSettings()
     sha256 = content_sha256(prior, device=settings.device)  # A prior that cannot be loaded is told at once.
@@ -69,8 +69,8 @@ def complete_folder(
     logging.getLogger("shapeprior").info("%s: %d of %d scans are already completed", out, len(rows), len(jobs))
     _refuse_overwriting(jobs)
     if not (out / SUMMARY).exists():
-        # The table marks the folder as one of results before the first mesh is in it, so that later searches of the scans'
-        # folder leave it out.
+        # The table marks the folder as one of results before the first mesh is in it, so that later searches of the
+        # scans' folder leave it out.
         write_bytes(out / SUMMARY, _table([]))
     pending = [job for job in jobs if job.scan.name not in rows]
     try:

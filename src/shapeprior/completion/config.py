@@ -9,14 +9,15 @@ from shapeprior.scans.placement import PlacementMode
 
 @dataclass(frozen=True, kw_only=True)
 class InferConfig:
-    """Settings of the solver. Fields named `placed_...` apply where the placement is solved for, their twins where it is known."""
+    """Settings of the solver. Fields named `placed_...` apply where the placement is solved for, their twins where it
+    is known."""
 
     starts: int = 1
-    """Number of guesses to start from where the placement is known: the best among the encoder's guess, the mean code and
-    the training codes that explain the view."""
+    """Number of guesses to start from where the placement is known: the best among the encoder's guess, the mean code
+    and the training codes that explain the view."""
     placed_starts: int = 8
-    """Number of guesses to start from where the placement is unknown. Without an encoder, it is doubled if the turn about
-    +y is unknown, and multiplied by four if any turn is."""
+    """Number of guesses to start from where the placement is unknown. Without an encoder, it is doubled if the turn
+    about +y is unknown, and multiplied by four if any turn is."""
     short_steps: int = 4
     """Number of first steps of all starts, if there are several. They use few points and one linearization."""
     short_points: int = 160
@@ -27,7 +28,8 @@ class InferConfig:
     """Number of steps of the survivors."""
     placed_steps: int = 10
     max_steps: int = 20
-    """Largest number of steps where the placement is known. More than the nominal number are made while the fit gains."""
+    """Largest number of steps where the placement is known. More than the nominal number are made while the fit
+    gains."""
     relinearize_every: int = 5
     """Number of steps with the same derivatives of the decoder by its code."""
     clearing_points: int = 300
@@ -49,8 +51,8 @@ class InferConfig:
     prior_weight: float = 2e-3
     """Weight of the mean squared whitened coordinate of the code."""
     placed_prior_weight: float = 5e-4
-    """The same, and the weight of the expected placement. It is smaller because codes that are drawn to usual shapes take
-    objects for larger than they are."""
+    """The same, and the weight of the expected placement. It is smaller because codes that are drawn to usual shapes
+    take objects for larger than they are."""
     renormalization_steps: int = 5
     """Number of steps after an unknown scale was changed so that the shape fills the unit sphere. 0 leaves this out."""
 

@@ -1,8 +1,9 @@
 """Two constraints on a fit: its shape fills the unit sphere, and it stays out of space that the view saw to be free.
 
-Few of the free points that a fit draws lie where its shape reaches too far: the tip of a wing is a ten-thousandth of the
-space around it. Points that violate free space are therefore looked for and added to the residuals before the last steps,
-as cutting planes are added to a linear program (Kelley 1960, "The cutting-plane method for solving convex programs").
+Few of the free points that a fit draws lie where its shape reaches too far: the tip of a wing is a ten-thousandth of
+the space around it. Points that violate free space are therefore looked for and added to the residuals before the last
+steps, as cutting planes are added to a linear program (Kelley 1960, "The cutting-plane method for solving convex
+programs").
 """
 
 import numpy as np
@@ -22,9 +23,9 @@ from shapeprior.sdf.isosurface.extract import ExtractConfig, extract_mesh
 COARSE_RESOLUTION = 64
 """Cells along each axis of the cube in which coarse meshes are extracted."""
 SIZE_LEVEL = 0.01
-"""The size of a shape is taken from the surface this far outside it, in radii. A decoder that makes the tip of a wing or a
-fin too thin to have a surface still has small values there. Over training shapes of airplanes, the size by this surface
-varies by 1.3 % of the true one, and the size by the shape's own surface by 11 %."""
+"""The size of a shape is taken from the surface this far outside it, in radii. A decoder that makes the tip of a wing
+or a fin too thin to have a surface still has small values there. Over training shapes of airplanes, the size by this
+surface varies by 1.3 % of the true one, and the size by the shape's own surface by 11 %."""
 MAX_PART_GAP = 0.08
 """Parts that are farther than this from all others, in radii, are crumbs and do not count for the size."""
 SCALE_LIMITS = (0.8, 1.25)
@@ -32,16 +33,16 @@ SCALE_LIMITS = (0.8, 1.25)
 MAX_FREE_SAMPLES = 16_384
 """Largest number of the view's free points that are evaluated."""
 VIOLATION_DEPTHS = (0.0, 0.02, 0.05, 0.1)
-"""Depths below the surface at which violating points are looked for, in radii. Points on the surface alone would move it by
-no more than one step's worth."""
+"""Depths below the surface at which violating points are looked for, in radii. Points on the surface alone would move
+it by no more than one step's worth."""
 
 
 def unit_sphere_correction(decoder: Decoder, code: Float[Tensor, "code"]) -> Similarity | None:
     """Return the scale and offset that normalise a code's shape as preparation normalises meshes.
 
     Codes between and beyond those of training have shapes that are a little too small or too large for the unit sphere.
-    Where the scale of an object is unknown, this is an error of the scale. Returns None if there is no surface, or if the
-    correction is beyond `SCALE_LIMITS`.
+    Where the scale of an object is unknown, this is an error of the scale. Returns None if there is no surface, or if
+    the correction is beyond `SCALE_LIMITS`.
     """
     mesh = coarse_mesh(decoder, code, level=SIZE_LEVEL)
     if mesh is None:
@@ -66,7 +67,8 @@ def coarse_mesh(decoder: Decoder, code: Float[Tensor, "code"], *, level: float =
 
 
 def _main_vertices(mesh: TriangleMesh) -> Float[np.ndarray, "vertices 3"]:
-    """Return the vertices of the largest part and of parts near it: a torn-off wing belongs to the shape, a crumb does not."""
+    """Return the vertices of the largest part and of parts near it: a torn-off wing belongs to the shape, a crumb does
+    not."""
     labels = components_of(mesh)[2]
     near = labels == np.bincount(labels).argmax()
     for label in np.argsort(-np.bincount(labels))[1:]:

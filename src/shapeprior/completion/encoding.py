@@ -62,10 +62,10 @@ def encode_samples(
     """Find the code of each shape from samples of its field, as in training. All shapes are fitted side by side.
 
     `points_unit` are points in the unit frame and `sdf` their signed distances in unit-sphere radii, negative inside.
-    `clamp` is that of training (the paper's delta). Each shape starts at the mean training code, and its result does not
-    depend on the other shapes beyond rounding. The work is done on the decoder's device and in its type, and the codes are
-    returned on the device of `space`. Raises CompletionError if the samples or a fitted code are not all finite, ValueError
-    if there are no samples.
+    `clamp` is that of training (the paper's delta). Each shape starts at the mean training code, and its result does
+    not depend on the other shapes beyond rounding. The work is done on the decoder's device and in its type, and the
+    codes are returned on the device of `space`. Raises CompletionError if the samples or a fitted code are not all
+    finite, ValueError if there are no samples.
     """
     if points_unit.shape[1] == 0:
         raise ValueError("no samples of the shapes; expected at least one each")
@@ -133,8 +133,8 @@ class EncodedMesh:
     mesh_unit: TriangleMesh
     """The prepared mesh: cleaned, upright, in the unit frame."""
     refined: tuple[Tensor, ...] | None = None
-    """Prepared tensors of the code, refined to the mesh (`shapeprior.completion.refinement`). `ShapePrior.extract_prepared`
-    makes a mesh of them. None if the refinement was not asked for."""
+    """Prepared tensors of the code, refined to the mesh (`shapeprior.completion.refinement`).
+    `ShapePrior.extract_prepared` makes a mesh of them. None if the refinement was not asked for."""
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write `code` (code), `T_unit_world` (4, 4) and `error` () as an NPZ file, atomically. Raises OutputError."""
@@ -162,8 +162,8 @@ def encode_mesh(
 ) -> EncodedMesh:
     """Prepare a mesh (clean, turn upright, normalise, sign, sample) and find its code. `seed` decides the samples.
 
-    With `refine`, the prepared tensors are also fitted to the mesh, and hold details that no code does. Code and error stay
-    the same. Raises MeshError, naming `name`, for a mesh that preparation would refuse.
+    With `refine`, the prepared tensors are also fitted to the mesh, and hold details that no code does. Code and error
+    stay the same. Raises MeshError, naming `name`, for a mesh that preparation would refuse.
     """
     prepared = prepare_mesh(mesh_world, name=name, up=up, sheet_half_thickness=prepare.sheet_half_thickness)
     samples, _ = sample_mesh(prepared, prepare, name=name, rng=np.random.default_rng(seed))

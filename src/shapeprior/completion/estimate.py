@@ -38,8 +38,8 @@ MIN_THICKNESS = 0.04
 """Thinner point sets (`LatentEstimate.thickness`) lie in a plane, which any shape with a flat side explains. 200 single
 views of unseen shapes of the five families have 0.073 or more."""
 EIKONAL_ERROR = (0.4, 0.6)
-"""Mean deviations of the gradient's length from 1 at the observed points. A code far from all shapes can have a field that
-is zero at any scan's points, but this field is no solid's signed distance."""
+"""Mean deviations of the gradient's length from 1 at the observed points. A code far from all shapes can have a field
+that is zero at any scan's points, but this field is no solid's signed distance."""
 NORMAL_AGREEMENT = (0.7, 0.3)
 """Mean cosines between the scan's normals and the shape's."""
 MAX_OUTLIER_SHARE = 0.3

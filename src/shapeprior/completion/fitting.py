@@ -1,9 +1,9 @@
 """Fits a code and a placement to a view with the method of Levenberg and Marquardt.
 
-The field at the view's points is nearly linear in the code and in the placement, so that a handful of Gauss-Newton steps do
-the work of hundreds of gradient steps (docs/benchmarks.md has the figures). The decoder's derivatives by the code are kept
-for several steps, because making them is most of a step's cost. Field values are always exact, and no step is taken that
-makes the fit worse.
+The field at the view's points is nearly linear in the code and in the placement, so that a handful of Gauss-Newton
+steps do the work of hundreds of gradient steps (docs/benchmarks.md has the figures). The decoder's derivatives by the
+code are kept for several steps, because making them is most of a step's cost. Field values are always exact, and no
+step is taken that makes the fit worse.
 """
 
 from dataclasses import dataclass, field, replace
@@ -28,8 +28,8 @@ UNKNOWN_POSE_ENTRIES: dict[PlacementMode, tuple[int, ...]] = {
 }
 """Entries of a step of `Pose.stepped` that each placement mode solves for."""
 POSE_SCALES = (0.1, 0.1, 0.1, 0.1, 0.2, 0.2, 0.2)
-"""Usual sizes of a placement's unknowns: logarithm of the scale, offset, rotation in radians. One unit of a whitened code
-coordinate is as likely as one of these."""
+"""Usual sizes of a placement's unknowns: logarithm of the scale, offset, rotation in radians. One unit of a whitened
+code coordinate is as likely as one of these."""
 POSE_PRIOR_WEIGHT = 1.0 / 16.0
 """Weight of each squared distance of the placement beside the mean of the code's, in the prior."""
 INITIAL_DAMPING = 1e-3
@@ -210,13 +210,7 @@ class LevenbergMarquardt:
     problem: FitProblem
 
     def fit(
-        self,
-        start: FitState,
-        residuals: Residuals,
-        *,
-        steps: int,
-        relinearize_every: int,
-        max_steps: int | None = None,
+        self, start: FitState, residuals: Residuals, *, steps: int, relinearize_every: int, max_steps: int | None = None
     ) -> FitState:
         """Make `steps` steps, and up to `max_steps` while they gain (`MIN_GAIN`).
 
@@ -246,8 +240,8 @@ class LevenbergMarquardt:
     def pose_deviations(self, state: FitState, residuals: Residuals) -> list[float]:
         """Return standard deviations of the unknown pose entries, in their own units, by Laplace's method.
 
-        Up to a factor that the prior on the code fixes, the objective is the negative logarithm of the posterior, and its
-        curvature at the fit is the precision.
+        Up to a factor that the prior on the code fixes, the objective is the negative logarithm of the posterior, and
+        its curvature at the fit is the precision.
         """
         tangents = state.tangents or self._tangents(state)
         curvature, _ = self._normal_equations(
@@ -318,13 +312,10 @@ class LevenbergMarquardt:
         return None
 
     def _add_pose_prior(
-        self,
-        now: FitState,
-        value: float,
-        curvature: Float[Tensor, "unknown"],
-        gradient: Float[Tensor, "unknown"],
+        self, now: FitState, value: float, curvature: Float[Tensor, "unknown"], gradient: Float[Tensor, "unknown"]
     ) -> None:
-        """Add the prior on the placement to the curvature's diagonal and the gradient, and the effect of growth on the unit."""
+        """Add the prior on the placement to the curvature's diagonal and the gradient, and the effect of growth on the
+        unit."""
         expected = now.expected
         deviations = (expected.scale_deviation, *3 * (expected.offset_deviation,))
         distance = expected.pose_distance(now.pose)

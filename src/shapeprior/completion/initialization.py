@@ -11,7 +11,7 @@ from torch import Tensor
 from shapeprior.completion.config import InferConfig
 from shapeprior.completion.fitting import FitProblem, FitState, GaussianPrior, Pose
 from shapeprior.completion.residuals import Residuals
-from shapeprior.geometry.transforms import Similarity
+from shapeprior.geometry.transforms import Similarity, rotation_about_y
 from shapeprior.models.decoder import Decoder, seeded
 from shapeprior.models.encoder import EncoderOutput, ViewEncoder, view_frame
 from shapeprior.models.latent_space import CodeSpace
@@ -179,7 +179,8 @@ def encoder_proposals(
     mode: PlacementMode,
     seed: int,
 ) -> list[EncoderProposal]:
-    """Return the encoder's proposals for a view without outliers, the likeliest turn first, or one for a known placement.
+    """Return the encoder's proposals for a view without outliers, the likeliest turn first, or one for a known
+    placement.
 
     Where `mode` is "free", many directions are taken for up in turn. The fit must tell which of them is right.
     """
@@ -242,9 +243,7 @@ def _proposal(
 ) -> EncoderProposal:
     log_scale, *offset = output.placement[row].tolist()
     scale = math.exp(log_scale)
-    cosine, sine = math.cos(angle), math.sin(angle)
-    rotation = np.array([[cosine, 0.0, sine], [0.0, 1.0, 0.0], [-sine, 0.0, cosine]])
-    T_view_unit = Similarity(scale=scale, rotation=rotation, offset=np.array(offset))
+    T_view_unit = Similarity(scale=scale, rotation=rotation_about_y(angle), offset=np.array(offset))
     log_deviation, *offset_deviation = output.placement_deviation[row].tolist()
     return EncoderProposal(
         T_unit_world=given if mode == "known" else T_view_unit.inverse() @ T_view_world,

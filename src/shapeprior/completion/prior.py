@@ -55,7 +55,8 @@ class ShapePrior:
     config: RunConfig
     """Settings of the training run, with the ids of the shapes."""
     encoder: ViewEncoder | None = None
-    """Network that proposes codes and placements for a view. Without it, completion is slower and seldom finds turns."""
+    """Network that proposes codes and placements for a view. Without it, completion is slower and seldom finds
+    turns."""
 
     def complete(
         self,
@@ -74,9 +75,9 @@ class ShapePrior:
         Args:
             view: The view. Several views of one object are joined first (`shapeprior.join_views`).
             T_unit_world: The object's placement, if it is known.
-            placement: What to find of an unknown placement. "aligned", the default, finds scale and position: the view's
-                axes are those of the unit frame (docs/conventions.md). "upright" also finds the turn about +y. "free"
-                finds any turn.
+            placement: What to find of an unknown placement. "aligned", the default, finds scale and position: the
+                view's axes are those of the unit frame (docs/conventions.md). "upright" also finds the turn about +y.
+                "free" finds any turn.
             seed: Seed of every random choice.
             resolution: Number of cells along each axis of the unit frame's cube.
             edges: "sharp" keeps sharp edges, which "smooth" cuts off by a cell.
@@ -130,8 +131,8 @@ class ShapePrior:
     ) -> Completion:
         """Make the mesh of an estimate, such as one of `Completion.alternatives`, for the view that it was made of.
 
-        `started` is the `time.perf_counter` from which its seconds are counted, by default now. Other arguments and errors
-        are those of `complete`.
+        `started` is the `time.perf_counter` from which its seconds are counted, by default now. Other arguments and
+        errors are those of `complete`.
         """
         started = time.perf_counter() if started is None else started
         detail = detail or ViewRefinementConfig()
@@ -155,8 +156,8 @@ class ShapePrior:
     def to(self, device: str | torch.device) -> "ShapePrior":
         """Return the prior on another device, such as "cuda". This one stays where it is.
 
-        Views and meshes are arrays as before, and results differ by rounding. Raises ConfigError if the device cannot be
-        used.
+        Views and meshes are arrays as before, and results differ by rounding. Raises ConfigError if the device cannot
+        be used.
         """
         place = usable_device(str(device))
         encoder = None if self.encoder is None else copy.deepcopy(self.encoder).to(place)
@@ -198,8 +199,8 @@ class ShapePrior:
         """Find the code of a whole mesh, which is prepared as for training.
 
         `up` "auto" takes the up axis that the file's format states, or y. With `refine`, the result also holds what
-        `extract_prepared` needs to make a mesh that is nearer to the given one than any code's. Raises MeshError, with the
-        reason, for a mesh that preparation would refuse.
+        `extract_prepared` needs to make a mesh that is nearer to the given one than any code's. Raises MeshError, with
+        the reason, for a mesh that preparation would refuse.
         """
         path = None if isinstance(mesh, TriangleMesh) else Path(mesh)
         return encode_mesh(
@@ -232,19 +233,21 @@ class ShapePrior:
     def extract(self, code: Code, *, resolution: int = 256, edges: Edges = "smooth") -> TriangleMesh:
         """Make the closed mesh of a code, in the unit frame.
 
-        `shapeprior.sdf.isosurface.extract.ExtractConfig` explains `resolution` and `edges`. Raises CompletionError if the
-        field is zero nowhere, ConfigError if `resolution` is below 2.
+        `shapeprior.sdf.isosurface.extract.ExtractConfig` explains `resolution` and `edges`. Raises CompletionError if
+        the field is zero nowhere, ConfigError if `resolution` is below 2.
         """
         return self._mesh(self.field(code), resolution, edges)
 
     def extract_prepared(
         self, prepared: tuple[Tensor, ...], *, resolution: int = 256, edges: Edges = "smooth"
     ) -> TriangleMesh:
-        """Make the closed mesh of a result of `Decoder.prepare` or `refine_prepared` for one code, as `extract` does."""
+        """Make the closed mesh of a result of `Decoder.prepare` or `refine_prepared` for one code, as `extract`
+        does."""
         return self._mesh(DecodedField(self.decoder, prepared), resolution, edges)
 
     def field(self, code: Code) -> DecodedField:
-        """Return the signed distance of a code's shape, in unit-sphere radii, as a function of points in the unit frame."""
+        """Return the signed distance of a code's shape, in unit-sphere radii, as a function of points in the unit
+        frame."""
         return DecodedField.of_code(self.decoder, self._as_code(code))
 
     def _mesh(self, field: DecodedField, resolution: int, edges: Edges) -> TriangleMesh:

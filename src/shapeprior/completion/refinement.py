@@ -1,9 +1,9 @@
 """Refines the decoded shape beyond what its code can say, towards the surface that was observed.
 
-`Decoder.prepare` turns a code into feature planes or biases. These hold more detail than the code, and moving them until the
-field fits its targets adds the details of an unseen shape. The idea of adapting the decoder to one shape after its code was
-found comes from pivotal tuning (Roich et al. 2022, "Pivotal tuning for latent-based editing of real images"). That moving the
-prepared tensors is enough, without any weight, is our own finding.
+`Decoder.prepare` turns a code into feature planes or biases. These hold more detail than the code, and moving them
+until the field fits its targets adds the details of an unseen shape. The idea of adapting the decoder to one shape
+after its code was found comes from pivotal tuning (Roich et al. 2022, "Pivotal tuning for latent-based editing of real
+images"). That moving the prepared tensors is enough, without any weight, is our own finding.
 """
 
 from dataclasses import dataclass
@@ -37,8 +37,8 @@ AROUND_DEVIATION = 0.1
 NEAR_FIELD = 0.1
 """Of the keeping points farther than this from the surface, in radii, one in twenty is enough."""
 VIEW_HUBER, VIEW_EPSILON = 0.003, 1e-6
-"""Huber threshold (in radii) and Adam's epsilon in the refinement to a view. The keeping points are off by rounding only, and
-with a smaller epsilon Adam would turn the sign of that rounding into steps."""
+"""Huber threshold (in radii) and Adam's epsilon in the refinement to a view. The keeping points are off by rounding
+only, and with a smaller epsilon Adam would turn the sign of that rounding into steps."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,15 +46,15 @@ class RefineConfig:
     """Settings of the refinement of one shape."""
 
     samples: int = 50_000
-    """Number of samples of the field, where all of it is known. Planes of 64² cells fit the 10,000 samples that a code is
-    fitted to, and the noise between them, better than the shape (docs/ablation.md)."""
+    """Number of samples of the field, where all of it is known. Planes of 64² cells fit the 10,000 samples that a code
+    is fitted to, and the noise between them, better than the shape (docs/ablation.md)."""
     steps: int = 200
     """Number of Adam steps. 0 leaves the field as the code makes it."""
     points: int = 8192
     """Number of samples in a step, drawn anew each time."""
     rate: float = 0.2
-    """Adam's learning rate at the start, as a share of each prepared tensor's standard deviation. It falls to 0 along half
-    a cosine."""
+    """Adam's learning rate at the start, as a share of each prepared tensor's standard deviation. It falls to 0 along
+    half a cosine."""
     huber: float = 0.0
     """Errors below this, in radii, count squared."""
     epsilon: float = 1e-8
@@ -80,9 +80,11 @@ class ViewRefinementConfig:
     rate: float = 0.08
     """Adam's learning rate (see `RefineConfig`)."""
     reach: float = 0.05
-    """Observed points farther than this from the code's surface are ignored. Either the code is wrong there, or they are."""
+    """Observed points farther than this from the code's surface are ignored. Either the code is wrong there, or they
+    are."""
     thickness: float = 0.03
-    """The field moves with the surface before and behind it, less with distance, and not at all from this distance on."""
+    """The field moves with the surface before and behind it, less with distance, and not at all from this distance
+    on."""
     gap: float = 0.04
     """From this distance to the observed points on, the field stays as it is."""
 
@@ -95,8 +97,8 @@ class ViewRefinementConfig:
         )
         if self.gap <= self.thickness:
             raise ConfigError(
-                f"gap = {self.gap}; expected more than thickness = {self.thickness}: the field cannot both move and stay at one "
-                "place; raise gap or lower thickness"
+                f"gap = {self.gap}; expected more than thickness = {self.thickness}: the field cannot both move and "
+                "stay at one place; raise gap or lower thickness"
             )
 
     @property
@@ -187,10 +189,11 @@ def observed_surface_targets(
     """Return targets for refining a completion: signed offsets between the decoded surface and the observed points.
 
     `view_unit` is the view without outliers, in the unit frame in which the shape was placed. The offset at an observed
-    point is the mean over its neighbours. It is believed less, the more the neighbours disagree (the shrinkage of Wiener
-    filters: mean² against the variance of the mean), so that noise does not become shape. Points at which the shape faces
-    away from the sensor belong to the other side of a thin wall and are left out. The result is empty if fewer than
-    `OFFSET_NEIGHBOURS` points of the view are within `config.reach` of the surface.
+    point is the mean over its neighbours. It is believed less, the more the neighbours disagree (the shrinkage of
+    Wiener
+    filters: mean² against the variance of the mean), so that noise does not become shape. Points at which the shape
+    faces away from the sensor belong to the other side of a thin wall and are left out. The result is empty if fewer
+    than `OFFSET_NEIGHBOURS` points of the view are within `config.reach` of the surface.
     """
     like, field = prepared[0], DecodedField(decoder, prepared)
     # A point that is there twice would agree with itself.
@@ -219,7 +222,8 @@ def observed_surface_targets(
 
 
 def _faces_away(view: Observation, gradient: Float[np.ndarray, "points 3"]) -> Bool[np.ndarray, "points"]:
-    """Return which points have their sensor, or else their normal, on the field's inner side. No point does if neither is known."""
+    """Return which points have their sensor, or else their normal, on the field's inner side. No point does if neither
+    is known."""
     outward = view.normals_world if view.origins_world is None else view.origins_world - view.points_world
     if outward is None:
         return np.zeros(len(gradient), dtype=np.bool_)

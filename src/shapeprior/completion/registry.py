@@ -35,7 +35,8 @@ _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 def load(prior: str | os.PathLike[str], *, device: str = "cpu", with_encoder: bool = True) -> ShapePrior:
-    """Load a run folder, a bundled prior by its name (such as ``mug``), or a downloaded one by its id on the Hugging Face Hub.
+    """Load a run folder, a bundled prior by its name (such as ``mug``), or a downloaded one by its id on the Hugging
+    Face Hub.
 
     A path that exists comes before a name, and a name before an id. Ids (``owner/name`` or ``owner/name@revision``) are
     looked up in the local cache of the Hub's clients, and nothing is downloaded. With `with_encoder` False, the encoder
@@ -49,8 +50,8 @@ def load(prior: str | os.PathLike[str], *, device: str = "cpu", with_encoder: bo
         path = (hub_prior_path(prior) if isinstance(prior, str) else None) or path
     if not path.exists():
         raise CheckpointError(
-            f"{prior}: no such folder and no bundled prior; expected a run folder, one of {', '.join(bundled_priors())}, or "
-            "the id owner/name of a downloaded prior"
+            f"{prior}: no such folder and no bundled prior; expected a run folder, one of "
+            f"{', '.join(bundled_priors())}, or the id owner/name of a downloaded prior"
         )
     config = RunConfig.read(path)
     checkpoint = read_checkpoint(path, config)
@@ -71,8 +72,8 @@ def load(prior: str | os.PathLike[str], *, device: str = "cpu", with_encoder: bo
 def loaded(prior: ShapePrior | str, *, device: str = "cpu", sha256: str | None = None) -> ShapePrior:
     """Return a prior itself, or the one of a name, which each process loads once.
 
-    With `sha256`, the named prior must have this digest (`prior_digest`). Raises the errors of `load`, and CheckpointError
-    if the digest differs.
+    With `sha256`, the named prior must have this digest (`prior_digest`). Raises the errors of `load`, and
+    CheckpointError if the digest differs.
     """
     return prior if isinstance(prior, ShapePrior) else _load_once(prior, device, sha256)
 
@@ -118,8 +119,8 @@ def recognize(
 ) -> list[Recognized]:
     """Fit every prior (by default the bundled ones) to a view, and return the fits, the likeliest category first.
 
-    Fits that explain the view come before doubtful ones, and these before the others. Among fits with the same verdict, the
-    lower objective comes first. A shape that is unlike its category's raises it. Arguments and errors are those of
+    Fits that explain the view come before doubtful ones, and these before the others. Among fits with the same verdict,
+    the lower objective comes first. A shape that is unlike its category's raises it. Arguments and errors are those of
     `ShapePrior.complete`. Raises ConfigError if there is no prior to try.
     """
     names = bundled_priors() if priors is None else priors
@@ -161,10 +162,11 @@ def bundled_prior_path(name: str | os.PathLike[str]) -> Path | None:
 
 
 def hub_prior_path(prior: str) -> Path | None:
-    """Return the folder of a cached prior from its id ``owner/name`` or ``owner/name@revision``. None if it is no such id.
+    """Return the folder of a cached prior from its id ``owner/name`` or ``owner/name@revision``. None if it is no such
+    id.
 
-    A revision is a branch, a tag or a whole commit. Without one it is the branch `main`. Raises CheckpointError, which says
-    how to download the prior, if it is not in the cache.
+    A revision is a branch, a tag or a whole commit. Without one it is the branch `main`. Raises CheckpointError, which
+    says how to download the prior, if it is not in the cache.
     """
     found = _HUB_ID.fullmatch(prior)
     if found is None or any(twice in prior for twice in ("..", "--")):
@@ -185,7 +187,8 @@ def hub_prior_path(prior: str) -> Path | None:
 
 
 def hub_cache() -> Path:
-    """Return the folder of downloaded models: HF_HUB_CACHE, `hub` in HF_HOME, or the clients' default in the user's cache."""
+    """Return the folder of downloaded models: HF_HUB_CACHE, `hub` in HF_HOME, or the clients' default in the user's
+    cache."""
     stated = os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE")
     if stated:
         return Path(os.path.expandvars(stated)).expanduser()

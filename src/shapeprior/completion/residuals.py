@@ -1,4 +1,5 @@
-"""The residuals of a fit: what a partial view says of the field, how far a field is from it, and how much each point counts.
+"""The residuals of a fit: what a partial view says of the field, how far a field is from it, and how much each point
+counts.
 
 A view says where the field is zero (its points), where it is positive (the space that it looked through), and what the
 field is a little before and behind its points.
@@ -40,8 +41,8 @@ class ObservedSamples:
 def observed_samples(view_unit: Observation, *, seed: int) -> ObservedSamples:
     """Turn a view without outliers, in the unit frame as far as it is known, into samples of the field.
 
-    Normals are the view's own where it has some. Others are those of the best plane through a point's neighbours, turned
-    towards the sensor.
+    Normals are the view's own where it has some. Others are those of the best plane through a point's neighbours,
+    turned towards the sensor.
     """
     points = view_unit.points_world
     normals = view_unit.normals_world
@@ -156,7 +157,8 @@ class Residuals:
         return torch.cat([on, before - shell, behind + shell, (empty - shell).clamp(max=0.0)], dim=-1)
 
     def value(self, field: Float[Tensor, "*codes all"]) -> Float[Tensor, "*codes"]:
-        """Return the data term of the objective. It is infinite for a field with NaN, which must lose every comparison."""
+        """Return the data term of the objective. It is infinite for a field with NaN, which must lose every
+        comparison."""
         error, bend = self.errors(field).abs(), self.settings.huber
         robust = torch.where(error <= bend, error.square() / (2.0 * bend), error - 0.5 * bend)
         value = (torch.where(self._is_free, error, robust) * self._shares).sum(dim=-1)

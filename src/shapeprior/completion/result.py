@@ -16,19 +16,21 @@ from shapeprior.io.meshes import save_mesh
 from shapeprior.scans.observation import Observation
 
 SEEN_DISTANCE = 0.03
-"""Vertices this near to an observed point, in unit-sphere radii, were seen. For sparse scans it is four times the spacing of
-the points, and at most twice this value, because nothing is seen between points that are farther apart."""
+"""Vertices this near to an observed point, in unit-sphere radii, were seen. For sparse scans it is four times the
+spacing of the points, and at most twice this value, because nothing is seen between points that are farther apart."""
 IMAGINED_DISTANCE = 0.15
 """Vertices farther than this from all observed points, in unit-sphere radii, are imagined altogether."""
 MAX_HIDDEN_SUPPORT = 0.5
-"""Largest support of a vertex that faces away from the sensor beside an observed point, such as a thin wall's other side."""
+"""Largest support of a vertex that faces away from the sensor beside an observed point, such as a thin wall's other
+side."""
 SEEN_COLOR = (52, 120, 186)
 IMAGINED_COLOR = (232, 141, 60)
 
 
 @dataclass(frozen=True, eq=False)
 class Support:
-    """How much of a completed surface was seen, as a number for each vertex: 1 where it was seen, 0 where nothing near was."""
+    """How much of a completed surface was seen, as a number for each vertex: 1 where it was seen, 0 where nothing near
+    was."""
 
     mesh: TriangleMesh
     value: Float[np.ndarray, "vertices"]
@@ -99,7 +101,8 @@ class Completion:
 
     @property
     def code(self) -> Float[np.ndarray, "code"]:
-        """Latent code that was found. Where the surface was seen, the mesh follows the view beyond what the code can say."""
+        """Latent code that was found. Where the surface was seen, the mesh follows the view beyond what the code can
+        say."""
         return self.estimate.code.cpu().double().numpy()
 
     @property

@@ -1,6 +1,7 @@
 """Completes one scan from its files to a mesh on disk, with a given prior or the one that explains it best.
 
-The command line and folders of scans both come here. For a folder, each scan is a job that ends with a row of its table.
+The command line and folders of scans both come here. For a folder, each scan is a job that ends with a row of its
+table.
 """
 
 import contextlib
@@ -17,8 +18,7 @@ from shapeprior.completion.registry import Recognized, bundled_priors, load, loa
 from shapeprior.completion.result import Completion
 from shapeprior.errors import CompletionError, ConfigError, ShapePriorError
 from shapeprior.geometry.transforms import Similarity
-from shapeprior.io.files import file_sha256
-from shapeprior.io.result_row import ResultRow
+from shapeprior.io.files import ResultRow, file_sha256
 from shapeprior.scans.folder import FoundScan, ViewFiles, read_placed_scan
 from shapeprior.scans.observation import Observation
 from shapeprior.scans.placement import PlacementMode
@@ -78,8 +78,8 @@ def complete_view(
 ) -> CompletedView:
     """Complete a view with a prior, with the prior of a name, or with the one that explains it best (`ANY_PRIOR`).
 
-    Each prior is fitted to the view once. `prior_sha256` is the digest that the named prior must have. Raises the errors of
-    `ShapePrior.complete` and `shapeprior.load`.
+    Each prior is fitted to the view once. `prior_sha256` is the digest that the named prior must have. Raises the
+    errors of `ShapePrior.complete` and `shapeprior.load`.
     """
     started = time.perf_counter()
     prepared = PreparedView.of(view, seed=settings.seed)
@@ -90,8 +90,8 @@ def complete_view(
         best = ranking[0]
         if best.estimate is None:
             raise CompletionError(
-                "no bundled prior has a surface that explains it; expected a scan of one of their objects; pass --prior "
-                "with a prior of its category"
+                "no bundled prior has a surface that explains it; expected a scan of one of their objects; pass "
+                "--prior with a prior of its category"
             )
         name, chosen, estimate = best.name, best.prior, best.estimate
     else:
@@ -121,9 +121,9 @@ def complete_scan(
 ) -> CompletedScan:
     """Read a scan, complete it and write its mesh and, if asked for, those of other answers.
 
-    Meshes of other answers that an earlier run left beside `mesh_path` are removed. Raises the errors of `complete_view`
-    and `read_placed_scan`, OutputError if a mesh cannot be written, and ConfigError if a file that is read would be
-    overwritten.
+    Meshes of other answers that an earlier run left beside `mesh_path` are removed. Raises the errors of
+    `complete_view` and `read_placed_scan`, OutputError if a mesh cannot be written, and ConfigError if a file that is
+    read would be overwritten.
     """
     refuse_overwriting((*_files_of(views), *([pose] if pose else [])), mesh_path)
     view, T_unit_world = read_placed_scan(views, sensor=settings.sensor, pose=pose, placement=settings.placement)
@@ -215,11 +215,13 @@ class ScanJob:
 
     @property
     def row_file(self) -> ResultRow:
-        """File of the row and of what it depends on. Files are hashed now, so that later changes of them are noticed."""
+        """File of the row and of what it depends on. Files are hashed now, so that later changes of them are
+        noticed."""
         return ResultRow(path=self.row_path, dependencies=self.dependencies())
 
     def dependencies(self) -> dict[str, object]:
-        """Return everything that the result depends on, with the hashes of all files. The device changes only rounding."""
+        """Return everything that the result depends on, with the hashes of all files. The device changes only
+        rounding."""
         views = [
             {kind: None if path is None else file_sha256(path) for kind, path in vars(view).items()}
             for view in self.scan.views

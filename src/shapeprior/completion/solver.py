@@ -41,8 +41,8 @@ from shapeprior.scans.placement import PlacementMode, require_extent
 from shapeprior.scans.prepared_view import PreparedView
 
 RENORMALIZED_DEVIATION = 0.01
-"""Standard deviation of scale and offset while a placement is fitted again after it was changed so that its shape fills the
-unit sphere."""
+"""Standard deviation of scale and offset while a placement is fitted again after it was changed so that its shape fills
+the unit sphere."""
 MAX_RENORMALIZED_GROWTH = 1.3
 """Such a change is kept if the objective is at most this multiple of what it was. For a torn shape it is wrong."""
 MAX_OBJECTIVE_RATIO = 4.0
@@ -55,9 +55,9 @@ SAME_SURFACE_SHARE = 0.97
 SAME_SURFACE_VERTICES = 2000
 """Approximate number of vertices that are compared."""
 MODEL_ERROR = 4.0
-"""Factor between a placement's standard deviations and those by the objective's curvature alone. It is needed because no
-code is the shape exactly. Measured medians over 40 to 60 upright views: for the scale 2.1 on unseen mugs, 6.3 on cameras and
-2.9 on airplanes, for the turn 3.6, 2.3 and 1.6."""
+"""Factor between a placement's standard deviations and those by the objective's curvature alone. It is needed because
+no code is the shape exactly. Measured medians over 40 to 60 upright views: for the scale 2.1 on unseen mugs, 6.3 on
+cameras and 2.9 on airplanes, for the turn 3.6, 2.3 and 1.6."""
 
 
 class LatentSolver:
@@ -83,9 +83,9 @@ class LatentSolver:
     ) -> LatentEstimate:
         """Find the code of a partial view.
 
-        `T_unit_world` is the placement where `mode` is "known", and a first guess of it otherwise. Without it, guesses are
-        made from the view. Its axes must be the unit frame's where `mode` is "aligned", and its +y must be the unit frame's
-        where `mode` is "upright".
+        `T_unit_world` is the placement where `mode` is "known", and a first guess of it otherwise. Without it, guesses
+        are made from the view. Its axes must be the unit frame's where `mode` is "aligned", and its +y must be the unit
+        frame's where `mode` is "upright".
 
         Raises:
             CompletionError: no start leads to a finite objective.
@@ -169,8 +169,8 @@ class LatentSolver:
     ) -> tuple[list[FitState], Residuals]:
         """Fit again with points that the shapes fill and the view saw to be free. Fits that keep some of them lose.
 
-        Where the placement is known, the encoder's proposal no longer pulls in these steps. For an object unlike those that
-        the encoder was trained on, the proposal is biased (docs/ablation.md has by how much).
+        Where the placement is known, the encoder's proposal no longer pulls in these steps. For an object unlike those
+        that the encoder was trained on, the proposal is biased (docs/ablation.md has by how much).
         """
         steps = config.clearing_steps if mode == "known" else config.placed_clearing_steps
         if steps == 0:
@@ -214,8 +214,8 @@ class LatentSolver:
         )
         if changed.objective >= MAX_RENORMALIZED_GROWTH * fit.objective:
             return fit
-        # Fits compete by how well they explain the view where they fill the sphere. The placement's standard deviations are
-        # stated without that, because codes fill the sphere nearly and not exactly.
+        # Fits compete by how well they explain the view where they fill the sphere. The placement's standard deviations
+        # are stated without that, because codes fill the sphere nearly and not exactly.
         return replace(changed, expected=fit.expected)
 
     def _with_different_surfaces(self, fits: list[FitState], problem: FitProblem) -> list[FitState]:

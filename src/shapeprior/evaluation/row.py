@@ -20,9 +20,8 @@ from shapeprior.evaluation.methods import Prediction, predict_by_baseline, predi
 from shapeprior.evaluation.metrics import Metrics, Scores, SurfaceMetrics
 from shapeprior.evaluation.training_grids import TrainingGrids
 from shapeprior.geometry.mesh import TriangleMesh
-from shapeprior.io.files import write_bytes
+from shapeprior.io.files import ResultRow, write_bytes
 from shapeprior.io.meshes import save_mesh
-from shapeprior.io.result_row import ResultRow
 from shapeprior.scans.observation import Observation
 from shapeprior.scans.simulation import SensorModel
 from shapeprior.visualization.pictures import comparison_picture, completion_panels, save_picture

@@ -89,7 +89,8 @@ def shape_rng(seed: int, name: str) -> np.random.Generator:
 
 
 def evenly_spaced(count: int, limit: int, *, round_down: bool = False) -> Int[np.ndarray, "kept"]:
-    """Return at most `limit` of the indices 0 to `count` - 1, in order and evenly spaced, the first and the last included.
+    """Return at most `limit` of the indices 0 to `count` - 1, in order and evenly spaced, the first and the last
+    included.
 
     Positions between two indices are rounded to the nearest one, or down.
     """

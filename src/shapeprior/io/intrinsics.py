@@ -154,8 +154,8 @@ def _ordered_coefficients(
     model = str(entry.get(model_key, "unstated")).lower().removeprefix("distortion.")
     if model not in models or len(values) not in (4, 5, 8):
         raise ConfigError(
-            f"{key} states lens distortion: {len(values)} coefficients of model {reprlib.repr(model)}; expected 4, 5 or "
-            f"8 with {model_key} {' or '.join(models)}; or undistort the depth image, then set {key} to zeros"
+            f"{key} states lens distortion: {len(values)} coefficients of model {reprlib.repr(model)}; expected 4, 5 "
+            f"or 8 with {model_key} {' or '.join(models)}; or undistort the depth image, then set {key} to zeros"
         )
     return LensDistortion(**dict(zip(BROWN_CONRADY, values.tolist(), strict=False)))
 

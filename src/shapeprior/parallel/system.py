@@ -17,7 +17,8 @@ def machine() -> dict[str, str | int | float | None]:
 
 
 def machine_text() -> str:
-    """Return the processor and the number of cores that this process may use, in words and without the machine's name."""
+    """Return the processor and the number of cores that this process may use, in words and without the machine's
+    name."""
     cores = usable_cores()
     return f"{' '.join(processor().split())}, {cores} {'core' if cores == 1 else 'cores'}"
 

@@ -62,16 +62,16 @@ def read_placed_scan(
 ) -> tuple[Observation, Similarity | None]:
     """Read views of one object as one view, with ``T_unit_world`` if a file with the object's pose is given.
 
-    `pose` maps the unit frame to the world. The world is the frame that the camera poses lead to, or without them the frame
-    of the scan. Raises ScanError if a file cannot be used, or if a depth image comes without any pose and `placement` is not
-    "free": its axes are the camera's, and nothing tells which way the object stands.
+    `pose` maps the unit frame to the world. The world is the frame that the camera poses lead to, or without them the
+    frame of the scan. Raises ScanError if a file cannot be used, or if a depth image comes without any pose and
+    `placement` is not "free": its axes are the camera's, and nothing tells which way the object stands.
     """
     for view in views:
         if view.camera_pose is None and pose is None and placement != "free" and holds_depth(view.scan):
             raise ScanError(
-                f"{view.scan}: a depth image without a pose, so its axes are the camera's; expected to know which way the object "
-                "stands; pass --camera-pose with the map from the camera to a frame with +y up, --pose with the map from the unit "
-                "frame to the camera, or --placement free to have it found"
+                f"{view.scan}: a depth image without a pose, so its axes are the camera's; expected to know which way "
+                "the object stands; pass --camera-pose with the map from the camera to a frame with +y up, --pose with "
+                "the map from the unit frame to the camera, or --placement free to have it found"
             )
     seen = read_views(
         [view.scan for view in views],
@@ -114,13 +114,14 @@ def find_scans(
     camera_pose: Path | None,
     pose: Path | None,
 ) -> list[FoundScan]:
-    """Find the scans of a folder, sorted by name. A sub-folder that holds scans is one object, and each of them a view of it.
+    """Find the scans of a folder, sorted by name. A sub-folder that holds scans is one object, and each of them a view
+    of it.
 
     Beside a scan NAME.png, the files NAME.intrinsics.json, NAME.mask.png (or .tif, .npy), NAME.camera_pose.json and
     NAME.pose.json belong to it. The files that are given are for scans that have none of their own. For views in a
-    sub-folder NAME, NAME.intrinsics.json and NAME.pose.json beside the sub-folder come first. A mask or camera pose that is
-    given is never used for views of a sub-folder, because each view has another. Folders with a summary.csv hold results and
-    are not searched.
+    sub-folder NAME, NAME.intrinsics.json and NAME.pose.json beside the sub-folder come first. A mask or camera pose
+    that is given is never used for views of a sub-folder, because each view has another. Folders with a summary.csv
+    hold results and are not searched.
 
     Raises ScanError if there is no scan, if two would have results of the same name, or if `out`, where results are
     written, is a sub-folder of scans.

@@ -145,7 +145,8 @@ def free_space_samples(
 def _sphere_span(
     origins: Float[np.ndarray, "rays 3"], directions: Float[np.ndarray, "rays 3"], radius: float
 ) -> tuple[Float[np.ndarray, "rays"], Float[np.ndarray, "rays"]]:
-    """Return where rays enter a sphere around the origin (not before they start) and leave it, -infinity if they miss."""
+    """Return where rays enter a sphere around the origin (not before they start) and leave it, -infinity if they
+    miss."""
     along = -np.einsum("ij,ij->i", origins, directions)
     foot = origins + along[:, None] * directions
     half_chord_squared = radius * radius - np.einsum("ij,ij->i", foot, foot)

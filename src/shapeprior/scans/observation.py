@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float, Int
 
 from shapeprior.errors import ConfigError, ScanError
 from shapeprior.geometry.camera import PinholeCamera, has_measurement
+from shapeprior.geometry.sampling import evenly_spaced
 from shapeprior.geometry.transforms import Similarity
 
 DEFAULT_BACKGROUND_RAYS = 2**16
@@ -35,10 +36,11 @@ class Observation:
     background_directions: Float[np.ndarray, "background 3"] = field(default_factory=_no_rows)
     """Unit directions of the rays that met nothing."""
     normals_world: Float[np.ndarray, "points 3"] | None = None
-    """Outward unit normals of the surface. A zero row is an unknown normal. None, the usual case, if all are unknown."""
+    """Outward unit normals of the surface. A zero row is an unknown normal. None, the usual case, if all are
+    unknown."""
     weights: Float[np.ndarray, "points"] | None = None
-    """How far each point can be trusted against the others, 0 or more. `thinned` never keeps a point of weight 0, and draws the
-    others in proportion to their weights; they have no other effect. None: all alike."""
+    """How far each point can be trusted against the others, 0 or more. `thinned` never keeps a point of weight 0, and
+    draws the others in proportion to their weights; they have no other effect. None: all alike."""
 
     def __post_init__(self) -> None:
         if len(self.points_world) == 0:
@@ -102,8 +104,8 @@ class Observation:
                 so its ray is free. All other pixels outside the mask are unknown, because something may stand in front
                 of the object there.
             background_is_free: Whether a pixel without a measurement looked past the object. This is true for rendered
-                depth images. A real sensor also misses shiny, dark and distant surfaces, so its empty pixels are unknown.
-                With a mask, this holds for the pixels inside the mask.
+                depth images. A real sensor also misses shiny, dark and distant surfaces, so its empty pixels are
+                unknown. With a mask, this holds for the pixels inside the mask.
             max_background_rays: Largest number of background rays to keep. They are spread evenly over the pixels.
 
         Raises:
@@ -120,14 +122,15 @@ class Observation:
         measured = has_measurement(depth) & met
         if not np.any(measured & usable):
             raise ScanError(
-                f"no pixel shows the object: {measured.sum()} of {depth.size} pixels hold a depth in front of the camera, "
-                f"the mask keeps {usable.sum()}, and none does both; expected a mask that covers measured pixels; check "
-                "that mask and depth image belong together"
+                f"no pixel shows the object: {measured.sum()} of {depth.size} pixels hold a depth in front of the "
+                f"camera, the mask keeps {usable.sum()}, and none does both; expected a mask that covers measured "
+                "pixels; check that mask and depth image belong together"
             )
         pose = T_world_camera if T_world_camera is not None else Similarity.identity()
         points = pose.apply(camera.back_project(np.where(measured & usable, depth, 0.0)))
         seen = depth[measured & usable]
-        # A mask may cut off a piece of the object. A margin of the object's own depth keeps that piece from being "free".
+        # A mask may cut off a piece of the object. A margin of the object's own depth keeps that piece from being
+        # "free".
         beyond = ~usable & measured & (np.where(measured, depth, 0.0) > 2.0 * seen.max() - seen.min())
         free = _evenly(np.flatnonzero(beyond | (~measured & met & usable & background_is_free)), max_background_rays)
         directions = pose.apply_vectors(rays.reshape(-1, 3)[free])
@@ -151,11 +154,12 @@ class Observation:
         )
 
     def subsampled(self, count: int, *, seed: int, background: int | None = None) -> "Observation":
-        """Return a random subset of at most `count` points in their old order, with `background` evenly spread background rays.
+        """Return a random subset of at most `count` points in their old order, with `background` evenly spread
+        background rays.
 
-        All background rays stay if `background` is None. Points with weights are drawn one after another in proportion to
-        their weights, and points of weight 0 are left out (Efraimidis and Spirakis 2006, "Weighted random sampling with a
-        reservoir"). Raises ConfigError for a count below 1.
+        All background rays stay if `background` is None. Points with weights are drawn one after another in proportion
+        to their weights, and points of weight 0 are left out (Efraimidis and Spirakis 2006, "Weighted random sampling
+        with a reservoir"). Raises ConfigError for a count below 1.
         """
         if count < 1:
             raise ConfigError(f"cannot keep {count} points; expected 1 or more")
@@ -213,12 +217,10 @@ class Observation:
 
 
 def _evenly(indices: Int[np.ndarray, "all"], count: int) -> Int[np.ndarray, "kept"]:
-    """Return at most `count` of the indices, evenly spread."""
+    """Return at most `count` of the indices, evenly spread. Raises ConfigError for a negative count."""
     if count < 0:
         raise ConfigError(f"max_background_rays {count}; expected 0 or more")
-    if len(indices) <= count:
-        return indices
-    return indices[np.linspace(0, len(indices) - 1, count).astype(np.int64)]
+    return indices[evenly_spaced(len(indices), count, round_down=True)]
 
 
 def _require_finite(name: str, rows: Float[np.ndarray, "rows 3"]) -> None:
@@ -255,8 +257,8 @@ def join_views(views: Sequence[Observation]) -> Observation:
     known = [view for view in views if view.origins_world is not None]
     if 0 < len(known) < len(views):
         raise ScanError(
-            f"found no sensor position in {len(views) - len(known)} of {len(views)} views; expected one in all of them or in none; "
-            "state it, or leave these views out"
+            f"found no sensor position in {len(views) - len(known)} of {len(views)} views; expected one in all of them "
+            "or in none; state it, or leave these views out"
         )
     normals = weights = None
     if any(view.normals_world is not None for view in views):

@@ -16,14 +16,15 @@ from shapeprior.io.files import FileSpec
 from shapeprior.scans.observation import Observation
 
 PlacementMode = Literal["known", "aligned", "upright", "free"]
-"""What is unknown of an object's placement. "known": nothing. "aligned": scale and offset. "upright": these and the turn
-about +y. "free": these and every turn."""
+"""What is unknown of an object's placement. "known": nothing. "aligned": scale and offset. "upright": these and the
+turn about +y. "free": these and every turn."""
 NUM_TURNS = 12
 """Number of turns about +y to start from. The true turn is at most 15 degrees from one of them."""
 SIZE_FACTORS = (1.0, 1.2)
 """Sizes of the object to start from, as multiples of its visible part."""
 CENTER_DEPTHS = (0.15, 0.45)
-"""Distances of the object's centre behind the centre of the visible part to start from, in radii of the visible part."""
+"""Distances of the object's centre behind the centre of the visible part to start from, in radii of the visible
+part."""
 FIBONACCI_DIRECTIONS = 64
 """Number of directions that may be up, where nothing is known of it."""
 _POSE_FILE = FileSpec(
@@ -34,8 +35,8 @@ _POSE_FILE = FileSpec(
 def initial_placements(view_world: Observation) -> list[Similarity]:
     """Return candidates for `T_unit_world` of a view whose axes are those of the unit frame.
 
-    A view shows the near side, so the object reaches farther from the sensor than its points do. Each candidate makes it
-    larger than the visible part by one of `SIZE_FACTORS` and moves its centre away from the sensor by one of
+    A view shows the near side, so the object reaches farther from the sensor than its points do. Each candidate makes
+    it larger than the visible part by one of `SIZE_FACTORS` and moves its centre away from the sensor by one of
     `CENTER_DEPTHS`. Raises ScanError if all points lie in one place.
     """
     points = view_world.points_world
@@ -68,7 +69,8 @@ def require_extent(points: Float[np.ndarray, "points 3"]) -> None:
 
 def _in_one_place(count: int) -> ScanError:
     return ScanError(
-        f"all {count} points lie in one place; expected the visible part of an object; pass its placement, or scan again"
+        f"all {count} points lie in one place; expected the visible part of an object; pass its placement, or scan "
+        "again"
     )
 
 

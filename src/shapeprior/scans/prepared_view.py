@@ -72,7 +72,8 @@ class PreparedView:
 
 
 def without_outliers(view: Observation) -> Observation:
-    """Return the view without its outliers and their rays. A ray of an outlier behind the surface would call the object free."""
+    """Return the view without its outliers and their rays. A ray of an outlier behind the surface would call the object
+    free."""
     return view.select(~find_outliers(view.points_world))
 
 

@@ -153,7 +153,8 @@ class SensorModel:
 
     @classmethod
     def level(cls, name: SensorLevel) -> "SensorModel":
-        """Return a level: no faults, an industrial camera, the consumer camera of the papers, or one that works badly."""
+        """Return a level: no faults, an industrial camera, the consumer camera of the papers, or one that works
+        badly."""
         return {
             "clean": cls(),
             "good": cls(noise=0.3, steps=0.1, flying=0.1, slant_deg=85.0),

@@ -160,7 +160,7 @@ def compile_decoder(decoder: Decoder, batch: TrainingBatch, settings: TrainConfi
     # There is no compiler, or it fails, or it does not know an operation.
     except (RuntimeError, ImportError, OSError, AssertionError) as error:
         raise ConfigError(
-            f"this decoder cannot be compiled here ({type(error).__name__}: {error_text(error)}); expected a C++ compiler (on "
-            "the CPU) or Triton (on CUDA) and a loss that both know; train without --compile"
+            f"this decoder cannot be compiled here ({type(error).__name__}: {error_text(error)}); expected a C++ "
+            "compiler (on the CPU) or Triton (on CUDA) and a loss that both know; train without --compile"
         ) from None
     decoder.zero_grad(set_to_none=True)

@@ -10,7 +10,7 @@ import numpy as np
 
 
 def chance(rng: np.random.Generator, probability: float) -> bool:
-    """Return True with the given probability."""
+    """Return True with the given probability, which is 0 to 1."""
     return bool(rng.random() < probability)
 
 
@@ -23,7 +23,10 @@ def log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
 
 
 def log_normal(rng: np.random.Generator, median: float, deviation: float, *, low: float, high: float) -> float:
-    """Return a positive number whose logarithm is normal with standard deviation `deviation`, clipped to a range."""
+    """Return a positive number whose logarithm is normal, with standard deviation `deviation`, clipped to a range.
+
+    Sizes are drawn like this, so that most objects are usual and a few are not.
+    """
     return float(np.clip(np.exp(rng.normal(np.log(median), deviation)), low, high))
 
 
