@@ -82,6 +82,8 @@ def test_warnings_of_the_library_are_shown_and_more_if_asked_for(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     log = logging.getLogger("shapeprior.io")
+    # pytest's own handler would keep the name, which cannot be sent between processes.
+    monkeypatch.setattr(logging.getLogger("shapeprior"), "propagate", False)
     for asked, shown in ((None, ["warning"]), ("INFO", ["warning", "info"]), ("error", [])):
         monkeypatch.delenv("SHAPEPRIOR_LOG", raising=False)
         if asked:
