@@ -55,6 +55,7 @@ def plain(**changes: object) -> dict[str, object]:
     return {**config_to_json(Outer()), **changes}
 
 
+@pytest.mark.slow
 @given(config=outers)
 @settings(max_examples=25, deadline=None)
 def test_a_config_comes_back_from_json_text(config: Outer) -> None:

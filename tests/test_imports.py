@@ -41,6 +41,7 @@ def test_importing_the_package_loads_nothing_else() -> None:
     assert result.returncode == 0, result.stderr
 
 
+@pytest.mark.slow
 def test_geometry_files_data_sets_and_pictures_work_without_torch() -> None:
     paths = [path for folder in WITHOUT_TORCH for path in sorted((SOURCE / folder).rglob("*.py"))]
     names = [".".join(("shapeprior", *path.relative_to(SOURCE).with_suffix("").parts)) for path in paths]

@@ -121,6 +121,7 @@ def test_every_bad_input_ends_in_one_line_and_exit_code_1(
     assert sorted(path.name for path in tmp_path.iterdir()) == before
 
 
+@pytest.mark.slow
 def test_two_views_complete_one_object_in_the_world_of_their_cameras(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -108,6 +108,7 @@ def test_the_version_is_printed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.
     assert capsys.readouterr().out == f"shapeprior {shapeprior.__version__}\n"
 
 
+@pytest.mark.slow
 def test_the_library_tells_what_is_no_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

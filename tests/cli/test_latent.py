@@ -26,6 +26,7 @@ def small_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(latent_shapes, "PANEL", 48)
 
 
+@pytest.mark.slow
 def test_interpolate_writes_the_meshes_of_both_ends_and_a_strip(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -45,6 +46,7 @@ def test_interpolate_writes_the_meshes_of_both_ends_and_a_strip(
     assert "between.png" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_sample_is_seeded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     for folder, seed in (("a", 1), ("b", 1), ("c", 2)):
         arguments = ("sample", "can", "--count", 1, "--out", tmp_path / folder, "--resolution", 32, "--seed", seed)
@@ -57,6 +59,7 @@ def test_sample_is_seeded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsy
     assert capsys.readouterr().out.count("  can_") == 3
 
 
+@pytest.mark.slow
 def test_encode_then_nearest_then_interpolate_from_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -81,6 +84,7 @@ def test_encode_then_nearest_then_interpolate_from_files(
     assert len(list(out.glob("*.ply"))) == 2
 
 
+@pytest.mark.slow
 def test_bad_input_ends_in_one_line_and_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -49,6 +49,7 @@ def complete(scans: Path, out: Path, **changes: Any) -> dict[str, ScanRow]:
     return {row.scan: row for row in rows}
 
 
+@pytest.mark.slow
 def test_every_scan_is_a_mesh_or_a_reason(scans: Path, tmp_path: Path) -> None:
     rows = complete(scans, tmp_path / "out")
     assert list(rows) == ["broken.ply", "half.npy", "mug.png", "noise.npy"]
@@ -68,6 +69,7 @@ def test_every_scan_is_a_mesh_or_a_reason(scans: Path, tmp_path: Path) -> None:
     assert not list((tmp_path / "out").glob("notes*"))
 
 
+@pytest.mark.slow
 def test_a_later_run_does_what_failed_or_has_changed(scans: Path, tmp_path: Path) -> None:
     out, done = tmp_path / "out", []
     first = complete(scans, out)
@@ -88,6 +90,7 @@ def test_a_later_run_does_what_failed_or_has_changed(scans: Path, tmp_path: Path
     assert len(done) == 4
 
 
+@pytest.mark.slow
 def test_workers_write_what_one_process_writes(scans: Path, tmp_path: Path) -> None:
     complete(scans, tmp_path / "one")
     complete(scans, tmp_path / "two", workers=2)
@@ -98,6 +101,7 @@ def test_workers_write_what_one_process_writes(scans: Path, tmp_path: Path) -> N
         np.testing.assert_allclose(one.bounds, two.bounds, rtol=0.02, atol=0.01)
 
 
+@pytest.mark.slow
 def test_several_views_of_an_object_are_one_row(tmp_path: Path) -> None:
     prior = load("mug")
     mesh = prior.extract(prior.codes[3], resolution=64)
@@ -129,6 +133,7 @@ def test_several_views_of_an_object_are_one_row(tmp_path: Path) -> None:
     assert str(tmp_path) not in again.reason
 
 
+@pytest.mark.slow
 def test_the_rows_say_what_they_depend_on(scans: Path, tmp_path: Path) -> None:
     complete(scans, tmp_path / "out")
     found = json.loads((tmp_path / "out/mug.json").read_text())
@@ -138,6 +143,7 @@ def test_the_rows_say_what_they_depend_on(scans: Path, tmp_path: Path) -> None:
     assert str(tmp_path) not in json.dumps(found)
 
 
+@pytest.mark.slow
 def test_a_prior_of_other_content_is_another_prior(tmp_path: Path) -> None:
     (tmp_path / "scans").mkdir()
     prior = load("mug")
@@ -154,6 +160,7 @@ def test_a_prior_of_other_content_is_another_prior(tmp_path: Path) -> None:
         assert len(done) == expected
 
 
+@pytest.mark.slow
 def test_no_prior_named_is_the_one_that_explains_each_scan(tmp_path: Path) -> None:
     (tmp_path / "scans").mkdir()
     for name in ("mug", "airplane"):
@@ -166,6 +173,7 @@ def test_no_prior_named_is_the_one_that_explains_each_scan(tmp_path: Path) -> No
     assert {row.status for row in rows.values()} <= {"explained", "doubtful"}
 
 
+@pytest.mark.slow
 def test_other_answers_are_written_if_asked_for(tmp_path: Path) -> None:
     """A mug whose handle is hidden: it may be in more places than one."""
     (tmp_path / "scans").mkdir()
@@ -196,6 +204,7 @@ def test_scans_are_not_overwritten(scans: Path) -> None:
         complete(scans, scans / "views")
 
 
+@pytest.mark.slow
 def test_results_among_the_scans_are_no_scans(scans: Path) -> None:
     first = complete(scans, scans / "one", resolution=32)
     second = complete(scans, scans / "two", resolution=48)
@@ -207,6 +216,7 @@ def test_results_among_the_scans_are_no_scans(scans: Path) -> None:
     assert list(complete(scans, scans / "two", resolution=48)) == list(first)
 
 
+@pytest.mark.slow
 def test_a_scan_done_again_leaves_other_scans_alone(scans: Path, tmp_path: Path) -> None:
     (scans / "half.other_side.npy").write_bytes((scans / "half.npy").read_bytes())
     complete(scans, tmp_path / "out", resolution=32)
@@ -218,6 +228,7 @@ def test_a_scan_done_again_leaves_other_scans_alone(scans: Path, tmp_path: Path)
         complete(scans, tmp_path / "out", resolution=32)
 
 
+@pytest.mark.slow
 def test_a_run_that_is_interrupted_keeps_its_table_and_no_row_that_is_not_its_meshs(
     scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -252,6 +263,7 @@ def test_what_is_read_is_not_overwritten_by_a_result(scans: Path, tmp_path: Path
     assert pose.read_bytes() == before
 
 
+@pytest.mark.slow
 def test_a_mesh_does_not_outlive_its_scan(scans: Path, tmp_path: Path) -> None:
     complete(scans, tmp_path / "out", resolution=32)
     (scans / "noise.npy").write_bytes(b"broken")
@@ -261,6 +273,7 @@ def test_a_mesh_does_not_outlive_its_scan(scans: Path, tmp_path: Path) -> None:
     assert (tmp_path / "out" / "half.ply").exists()
 
 
+@pytest.mark.slow
 def test_a_row_that_cannot_be_read_is_made_again(scans: Path, tmp_path: Path) -> None:
     for name in ("mug.png", "noise.npy", "broken.ply"):
         (scans / name).unlink()
@@ -271,6 +284,7 @@ def test_a_row_that_cannot_be_read_is_made_again(scans: Path, tmp_path: Path) ->
         assert replace(again, seconds=0.0) == replace(first, seconds=0.0)
 
 
+@pytest.mark.slow
 def test_points_that_lie_apart_are_counted(tmp_path: Path) -> None:
     (tmp_path / "scans").mkdir()
     prior = load("mug")
@@ -298,6 +312,7 @@ def test_what_cannot_work_is_said_at_once(scans: Path, tmp_path: Path) -> None:
         complete(scans, tmp_path / "out")
 
 
+@pytest.mark.slow
 def test_the_command_prints_the_table_and_fails_if_a_scan_did(
     scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -312,6 +327,7 @@ def test_the_command_prints_the_table_and_fails_if_a_scan_did(
     assert "1 of 4 scans failed" in printed.err
 
 
+@pytest.mark.slow
 def test_a_folder_with_an_unexplained_scan_exits_with_3(
     scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -340,6 +356,7 @@ def test_a_scan_is_not_overwritten(
         assert (scans / name).read_bytes() == before
 
 
+@pytest.mark.slow
 def test_a_single_scan_that_no_shape_explains_exits_with_3(
     scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

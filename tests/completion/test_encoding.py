@@ -70,6 +70,7 @@ def test_the_same_seed_is_the_same_code() -> None:
     assert not np.array_equal(first, other)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["can", "bowl"])
 def test_the_mesh_of_a_training_code_is_encoded_to_the_same_shape(family: str) -> None:
     prior = load(family)
@@ -169,6 +170,7 @@ def test_the_codes_of_known_fields_are_found() -> None:
     torch.testing.assert_close(encode(*samples_of(CODES)), CODES, rtol=0, atol=5e-3)
 
 
+@pytest.mark.slow
 def test_a_shape_does_not_depend_on_the_others() -> None:
     points, sdf = samples_of(CODES)
     together = encode(points, sdf)
@@ -236,6 +238,7 @@ def test_settings_out_of_range_are_refused(setting: dict[str, float]) -> None:
         EncodeConfig(**setting)  # pyright: ignore[reportArgumentType]
 
 
+@pytest.mark.slow
 def test_fields_of_training_codes_of_a_bundled_prior_lead_back() -> None:
     """To the same field, not to the same code: several codes may have it."""
     prior = load("mug")

@@ -116,6 +116,7 @@ def ball_seen_from_front() -> np.ndarray:
     return points[points[:, 2] > 0.1]
 
 
+@pytest.mark.slow
 def test_noise_a_plane_and_ten_points_are_not_believed() -> None:
     prior = load("airplane")
     rng = np.random.default_rng(1)
@@ -129,6 +130,7 @@ def test_noise_a_plane_and_ten_points_are_not_believed() -> None:
     assert prior.infer(few, T_unit_world=Similarity.identity()).verdict.kind != "explained"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", bundled_priors())
 def test_a_plane_is_believed_by_no_prior(name: str) -> None:
     """From in front and at a slant, its place known or not, clean and with noise of a thousandth of its distance."""

@@ -48,6 +48,7 @@ WORLDS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("world", list(WORLDS))
 def test_the_completion_lies_where_the_scan_does_in_its_unit(world: str) -> None:
     T_world_unit = WORLDS[world]
@@ -85,6 +86,7 @@ def test_a_transformed_scan_with_its_pose_gives_the_same_mesh() -> None:
         assert moved.residual == pytest.approx(plain.residual * T_world_unit.scale, rel=0.2)
 
 
+@pytest.mark.slow
 def test_unknown_placement_in_millimetres() -> None:
     T_world_unit = Similarity(scale=60.0, rotation=np.eye(3), offset=np.array([400.0, -100.0, 1300.0]))
     view = ellipsoid_view(CODE).transformed(T_world_unit)
@@ -106,6 +108,7 @@ def test_points_without_a_sensor() -> None:
     assert off_ellipsoid(done.mesh_unit, CODE).max() < 0.03
 
 
+@pytest.mark.slow
 def test_the_same_seed_is_the_same_mesh() -> None:
     prior, view = ellipsoid_prior(), ellipsoid_view(CODE)
     first, again, other = (prior.complete(view, seed=seed, resolution=32, infer=FAST) for seed in (1, 1, 2))

@@ -43,6 +43,7 @@ def clamped_error(decoder: Decoder, prepared: tuple[Tensor, ...], points: Tensor
     return float((field.clamp(-CLAMP, CLAMP) - sdf.clamp(-CLAMP, CLAMP)).abs().mean())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("decoder", "share"), list(zip(decoders(), (0.4, 0.95), strict=True)), ids=["triplane", "deepsdf"]
 )

@@ -68,6 +68,7 @@ def test_the_ball_of_these_tests_is_one() -> None:
     assert np.abs(field(prepared_ball(), points)).max() < 1e-5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("distance", [0.015, -0.015])
 def test_the_surface_moves_to_where_it_was_seen_and_nowhere_else(distance: float) -> None:
     view = Observation(points_world=on_level(distance, count=4000, seed=0), origins_world=None)
@@ -83,6 +84,7 @@ def test_the_surface_moves_to_where_it_was_seen_and_nowhere_else(distance: float
     assert np.quantile(change, 0.9) < 0.1 * abs(distance)
 
 
+@pytest.mark.slow
 def test_noise_moves_the_surface_little() -> None:
     """By far less than its own deviation; and little of what the points say is believed."""
     deviation = 0.01
@@ -115,6 +117,7 @@ def test_changes_have_nothing_that_differs_from_cell_to_cell() -> None:
     assert np.sqrt(np.mean(rough**2)) < 0.3 * np.sqrt(np.mean(change**2))
 
 
+@pytest.mark.slow
 def test_points_that_are_there_many_times_are_one() -> None:
     deviation = 0.01
     noisy = on_level(np.random.default_rng(5).normal(0.0, deviation, 600), count=600, seed=0)
@@ -140,6 +143,7 @@ def test_what_shows_its_back_to_the_sensor_was_not_seen(known_by: str) -> None:
     assert len(observed_surface_targets(round_decoder(), prepared_ball(), blind, config=CONFIG, seed=0).points) > 0
 
 
+@pytest.mark.slow
 def test_noise_does_not_hide_a_shift() -> None:
     noisy = on_level(np.random.default_rng(5).normal(0.015, 0.01, 4000), count=4000, seed=0)
     moved = detailed(Observation(points_world=noisy, origins_world=None))
@@ -164,6 +168,7 @@ def test_the_samples_move_the_field_with_the_surface_and_less_the_farther() -> N
     np.testing.assert_allclose(values[points[:, 1] < 0.2], before[points[:, 1] < 0.2], atol=1e-6)
 
 
+@pytest.mark.slow
 def test_points_out_of_reach_and_strays_say_nothing() -> None:
     far = on_level(0.1, count=500, seed=0)
     known = observed_surface_targets(
@@ -188,6 +193,7 @@ def test_fewer_points_than_neighbours_say_nothing(count: int) -> None:
     assert torch.isfinite(known.values).all()
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_field() -> None:
     view = Observation(points_world=on_level(0.01, count=9000, seed=0), origins_world=None)
     state = torch.get_rng_state()
@@ -244,6 +250,7 @@ def strange_mug() -> tuple[TriangleMesh, Observation]:
     return dented, shape_view(dented, "mug", resolution=192, seed=0).observation
 
 
+@pytest.mark.slow
 def test_the_mesh_of_an_unusual_object_follows_the_view() -> None:
     _, view = strange_mug()
     prior = real_prior()
@@ -261,6 +268,7 @@ def test_the_mesh_of_an_unusual_object_follows_the_view() -> None:
     assert np.median(moved[support == 0.0]) < 0.5 * np.median(moved[support == 1.0])
 
 
+@pytest.mark.slow
 def test_without_steps_the_mesh_is_the_codes() -> None:
     _, view = strange_mug()
     prior = real_prior()
@@ -270,6 +278,7 @@ def test_without_steps_the_mesh_is_the_codes() -> None:
     np.testing.assert_array_equal(done.mesh_unit.vertices, by_code.vertices)
 
 
+@pytest.mark.slow
 def test_a_shape_that_explains_nothing_is_not_bent() -> None:
     """A plane completed as a mug stays the mug of its code, and what is said of it is the same."""
     grid = np.linspace(-0.8, 0.8, 60)
@@ -282,6 +291,7 @@ def test_a_shape_that_explains_nothing_is_not_bent() -> None:
     np.testing.assert_array_equal(done.mesh_unit.vertices, by_code.vertices)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", [1.0, 1000.0])
 def test_detail_is_taken_in_the_scans_own_frame(scale: float) -> None:
     """A view in millimetres, turned and moved, gives the same mesh there."""

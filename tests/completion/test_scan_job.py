@@ -30,6 +30,7 @@ def half_mug(tmp_path: Path) -> Path:
     return tmp_path / "half.npy"
 
 
+@pytest.mark.slow
 def test_a_view_becomes_what_the_prior_itself_makes_of_it(half_mug: Path) -> None:
     view = Observation.from_points(load_numpy(half_mug))
     prior = load("mug")
@@ -41,6 +42,7 @@ def test_a_view_becomes_what_the_prior_itself_makes_of_it(half_mug: Path) -> Non
     assert done.completion.residual == expected.residual
 
 
+@pytest.mark.slow
 def test_with_any_prior_each_is_fitted_once_to_a_view_that_is_prepared_once(
     half_mug: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -61,6 +63,7 @@ def test_with_any_prior_each_is_fitted_once_to_a_view_that_is_prepared_once(
     assert done.view.completion.estimate is done.view.ranking[0].estimate
 
 
+@pytest.mark.slow
 def test_meshes_of_other_answers_do_not_outlive_the_answer(half_mug: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.mkdir()
@@ -72,6 +75,7 @@ def test_meshes_of_other_answers_do_not_outlive_the_answer(half_mug: Path, tmp_p
     assert load_mesh(out / "mug.ply").is_watertight
 
 
+@pytest.mark.slow
 def test_other_answers_become_meshes_if_asked_for(tmp_path: Path) -> None:
     """A mug whose handle is hidden: it may be in more places than one."""
     prior = load("mug")

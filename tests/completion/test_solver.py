@@ -71,6 +71,7 @@ class CarefulDecoder(EllipsoidDecoder):
         return super().jacobian(code, tangents, points_unit)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("placement", [IDENTITY, None])
 def test_the_solver_hands_on_what_it_has_prepared_of_each_code(placement: Similarity | None) -> None:
     decoder = CarefulDecoder()
@@ -98,6 +99,7 @@ def test_a_code_beyond_the_training_codes_is_reached() -> None:
 IN_MILLIMETRES = Similarity(scale=85.0, rotation=np.eye(3), offset=np.array([300.0, -120.0, 40.0]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("steps", "tolerance"), [(6, 0.03), (30, 0.015)])
 @pytest.mark.parametrize(("code", "T_world_unit"), [((0.4, -0.9), IDENTITY), ((-0.6, 0.3), IN_MILLIMETRES)])
 def test_with_unknown_placement_scale_and_offset_are_found_too(
@@ -113,6 +115,7 @@ def test_with_unknown_placement_scale_and_offset_are_found_too(
     assert estimate.residual < 0.01
 
 
+@pytest.mark.slow
 def test_without_a_sensor_points_alone_decide() -> None:
     code = np.array([0.5, -0.5])
     directions = np.random.default_rng(0).standard_normal((2000, 3))
@@ -192,6 +195,7 @@ def test_an_encoder_that_is_wrong_and_sure_is_not_believed_in_the_end() -> None:
     assert far[1] < 0.02
 
 
+@pytest.mark.slow
 def test_where_the_placement_is_unknown_the_prior_has_a_weight_of_its_own() -> None:
     view = ellipsoid_view(np.array([1.2, -1.2]))
 
@@ -204,6 +208,7 @@ def test_where_the_placement_is_unknown_the_prior_has_a_weight_of_its_own() -> N
     assert length("aligned", **heavy[1]) < 0.5 * length("aligned", **heavy[0])
 
 
+@pytest.mark.slow
 def test_filling_the_sphere_does_not_make_a_placement_better_known() -> None:
     view = ellipsoid_view(np.array([0.4, -0.9]))
     stated = []
@@ -226,6 +231,7 @@ def test_the_decoder_is_left_as_it_was() -> None:
     assert all(torch.equal(value, before[name]) for name, value in decoder.state_dict().items())
 
 
+@pytest.mark.slow
 def test_the_same_seed_is_the_same_code_whatever_torch_drew_before() -> None:
     view = ellipsoid_view(np.array([0.4, -0.9]))
     first = solve(view, None, seed=3)
@@ -294,6 +300,7 @@ def turned(
     return ellipsoid_view(code).transformed(T_world_unit), T_world_unit
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("yaw", [20.0, 75.0, 160.0, 250.0])
 def test_an_unknown_turn_about_the_up_axis_is_found_up_to_symmetry(yaw: float) -> None:
     code = np.array([1.1, -1.3])
@@ -310,6 +317,7 @@ def test_an_unknown_turn_about_the_up_axis_is_found_up_to_symmetry(yaw: float) -
     assert min(angle, 90.0 - angle) < 3.0
 
 
+@pytest.mark.slow
 def test_any_unknown_turn_is_found() -> None:
     code = np.array([1.1, -1.3])
     turn = Rotation.from_rotvec([0.9, -0.7, 1.4])
@@ -323,6 +331,7 @@ def test_any_unknown_turn_is_found() -> None:
     np.testing.assert_allclose(np.sqrt(tips.sum(axis=1)), 0.8 * axes_of(code), atol=0.05)
 
 
+@pytest.mark.slow
 def test_a_placement_of_no_kind_is_refused() -> None:
     """As users see it, whose calls are not checked for their types."""
     code = "from shapeprior import load, Observation; import numpy as np; "

@@ -213,6 +213,7 @@ def test_a_variant_is_a_stretched_mesh_in_the_unit_sphere_with_its_own_exact_dis
     assert len(np.unique(np.round(ratios[:, 1], 3))) == 3
 
 
+@pytest.mark.slow
 def test_any_number_of_workers_writes_the_same_bytes(meshes: Path, tmp_path: Path) -> None:
     prepare(meshes, tmp_path / "one")
     prepare(meshes, tmp_path / "two", workers=2)
@@ -222,6 +223,7 @@ def test_any_number_of_workers_writes_the_same_bytes(meshes: Path, tmp_path: Pat
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes(), name
 
 
+@pytest.mark.slow
 def test_a_later_run_may_ask_for_more_or_fewer(meshes: Path, tmp_path: Path) -> None:
     prepare(meshes, tmp_path / "grown", config=replace(CONFIG, variants=1))
     grown, whole = prepare(meshes, tmp_path / "grown"), prepare(meshes, tmp_path / "whole")

@@ -72,6 +72,7 @@ def test_components_are_those_of_the_singular_values(grids: np.ndarray) -> None:
         np.testing.assert_allclose(row, aligned, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_training_shape_is_projected_onto_itself(grids: np.ndarray) -> None:
     model = LinearModel.fit(grids)
     field = model.field(model.project(ball(RADII[3])))

@@ -144,6 +144,7 @@ def test_the_report_and_the_table_say_the_same(report: tuple[Path, dict[str, Any
         assert cells["seen_fscore_1"] == "" if seen == "" else float(cells["seen_fscore_1"]) == pytest.approx(seen)
 
 
+@pytest.mark.slow
 def test_a_run_that_was_ended_goes_on_and_ends_with_the_same_bytes(
     tiny_data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

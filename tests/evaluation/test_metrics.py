@@ -163,6 +163,7 @@ def test_edge_normals_of_a_turned_cube_lean_by_the_turn() -> None:
     assert edge_normal_error(icosphere(0.5), true, seed=0) is None
 
 
+@pytest.mark.slow
 def test_exchanging_the_meshes_changes_only_the_draw() -> None:
     one, two = compare_spheres(0.5, 0.6), compare_spheres(0.6, 0.5)
     # Accuracy and completion go in one direction only, and spheres have no edges.
@@ -170,6 +171,7 @@ def test_exchanging_the_meshes_changes_only_the_draw() -> None:
         assert getattr(one, name) == pytest.approx(getattr(two, name), rel=0.02, abs=1e-3)
 
 
+@pytest.mark.slow
 def test_disjoint_shapes_score_zero_overlap_and_finite_distances() -> None:
     metrics = compare_spheres(0.2, 0.2, (0.8, 0.0, 0.0))
     assert (metrics.iou, metrics.fscore_1, metrics.fscore_2) == (0.0, 0.0, 0.0)
@@ -186,6 +188,7 @@ def test_the_orientation_of_faces_does_not_matter() -> None:
     assert metrics.normal_consistency > 0.998
 
 
+@pytest.mark.slow
 def test_the_seed_decides_the_numbers() -> None:
     assert compare_spheres(0.5, 0.55, seed=4) == compare_spheres(0.5, 0.55, seed=4)
     assert compare_spheres(0.5, 0.55, seed=4) != compare_spheres(0.5, 0.55, seed=5)
@@ -273,6 +276,7 @@ def test_what_hides_behind_another_part_is_not_seen() -> None:
     assert drawn.points[drawn.seen, 2].min() > 0.69
 
 
+@pytest.mark.slow
 def test_parts_tell_where_a_prediction_is_wrong() -> None:
     """The half that faces the sensor is right, and the other half is moved outwards."""
     true = icosphere(0.5)
@@ -292,6 +296,7 @@ def test_parts_tell_where_a_prediction_is_wrong() -> None:
     assert [field.name for field in dataclasses.fields(SurfaceMetrics)] == list(SPLIT_METRICS)
 
 
+@pytest.mark.slow
 def test_leaving_out_the_unseen_part_does_not_help_there() -> None:
     """A prediction without a back has no points there, so its precision there is the worst, not missing."""
     true = icosphere(0.5)
@@ -322,6 +327,7 @@ def test_a_failure_is_worst_exactly_where_the_truth_has_what_is_measured() -> No
         assert (one is None) == (two is None)
 
 
+@pytest.mark.slow
 def test_the_worst_scores_bound_every_shape_inside_the_unit_sphere() -> None:
     # Two specks at opposite poles of the unit sphere are as far apart as two shapes can be.
     far = compare_spheres(1e-3, 1e-3, (2.0, 0.0, 0.0))

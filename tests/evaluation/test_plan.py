@@ -26,6 +26,7 @@ from shapeprior.training.train import train_prior
 ALL = dataclasses.replace(FAST, tasks=("codes", "full", "view"), baselines=None, training_shapes=2)
 
 
+@pytest.mark.slow
 def test_without_training_shapes_the_baselines_know_what_the_prior_decodes(tiny_data: Dataset, tmp_path: Path) -> None:
     data = dataclasses.replace(tiny_data, shapes=tiny_data.split("test"))
     config = dataclasses.replace(ALL, baselines=("nearest", "mean"), max_shapes=1, training_shapes=5)
@@ -36,6 +37,7 @@ def test_without_training_shapes_the_baselines_know_what_the_prior_decodes(tiny_
     assert "no rows of the task codes" in document["methods"]["shapeprior"]["text"]
 
 
+@pytest.mark.slow
 def test_a_baseline_without_its_library_is_named_or_refused(
     tiny_data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -125,6 +127,7 @@ def test_a_run_is_listed_with_the_time_that_its_training_took(tiny_data: Dataset
     assert "trained" not in document["methods"]["shapeprior"]["text"]
 
 
+@pytest.mark.slow
 def test_conditions_are_views_and_sensors(tiny_data: Dataset, tmp_path: Path) -> None:
     config = dataclasses.replace(FAST, views=(1, 3), sensors=("clean", "poor"), max_shapes=1)
     rows = evaluate_prior(hasty(), tiny_data, tmp_path, config=config, seed=0)["rows"]

@@ -121,6 +121,7 @@ def test_the_overlap_of_boxes_is_that_of_trimeshs_volumes() -> None:
     assert intersection_over_union(*inside) == (inside[0] & inside[1]).sum() / (inside[0] | inside[1]).sum()
 
 
+@pytest.mark.slow
 @settings(deadline=None)  # The trees' threads may wait for a core.
 @given(seed=st.integers(0, 1000), count_a=st.integers(1, 20), count_b=st.integers(1, 20))
 def test_point_metrics_do_not_depend_on_the_order_of_the_sets(seed: int, count_a: int, count_b: int) -> None:
@@ -134,6 +135,7 @@ def test_point_metrics_do_not_depend_on_the_order_of_the_sets(seed: int, count_a
     assert fscore(a, a, threshold=0.0) == 1.0
 
 
+@pytest.mark.slow
 @given(st.floats(0.001, 0.2))
 def test_a_shifted_lattice_is_as_far_as_it_was_shifted(shift: float) -> None:
     # Lattice points are 0.5 apart, so that each point's nearest stays the point's own image.

@@ -68,6 +68,7 @@ class Breaks(Distorts):
         raise ZeroDivisionError(f"a defect after {mesh.faces.shape[1]}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "reason"),
     [
@@ -156,6 +157,7 @@ def test_a_shape_without_a_mesh_is_a_row_and_the_others_are_evaluated(tiny_data:
     assert rows[1]["failure"] is None
 
 
+@pytest.mark.slow
 def test_what_has_changed_is_made_again(tiny_data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[str] = []
 
@@ -196,6 +198,7 @@ class KnowsPlacement(Hasty):
 placements: list[Similarity] = []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("placement", ["aligned", "upright", "free"])
 def test_who_finds_the_placement_that_was_drawn_scores_as_if_it_were_known(
     placement: PlacementMode, tiny_data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

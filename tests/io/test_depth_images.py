@@ -129,6 +129,7 @@ def test_tiff_masks_and_pictures(tmp_path: Path) -> None:
     assert "no readable TIFF" in refused_scan(saved(tmp_path / "a.tif", b"II*\0junk"))
 
 
+@pytest.mark.slow
 def test_damaged_tiff_files_give_depth_or_one_line(tmp_path: Path) -> None:
     content, path, messages = tiff(tmp_path / "a.tif", METRES).read_bytes(), tmp_path / "b.tif", []
     for changed in damaged(content, count=150, seed=4, head=200):

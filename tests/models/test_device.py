@@ -16,6 +16,7 @@ from shapeprior.completion.batch import complete_folder
 from shapeprior.completion.encoding import EncodeConfig
 from shapeprior.completion.refinement import RefineConfig
 from shapeprior.completion.registry import load
+from shapeprior.completion.scan_job import CompletionSettings
 from shapeprior.datasets.dataset import Dataset
 from shapeprior.datasets.procedural import synthesize
 from shapeprior.errors import ConfigError
@@ -63,11 +64,12 @@ def test_a_device_that_is_not_there_is_refused_by_its_name(name: str, tmp_path: 
     with pytest.raises(ConfigError, match=f"device '{name}'"):
         train_encoder(tmp_path, device=name)
     with pytest.raises(ConfigError, match=f"device '{name}'"):
-        complete_folder(tmp_path, tmp_path / "out", prior="can", device=name)
+        complete_folder(tmp_path, tmp_path / "out", prior="can", settings=CompletionSettings(device=name))
     with pytest.raises(ConfigError, match=f"device '{name}'"):
         train_prior(tiny_data, tmp_path / "run", preset=small("triplane-64"), seed=0, device=name)
 
 
+@pytest.mark.slow
 def test_a_moved_prior_is_a_copy_with_the_same_results() -> None:
     prior = load("can")
     _ = prior.space, prior.mixture

@@ -49,6 +49,7 @@ def test_the_density_is_scipys(count: int) -> None:
     np.testing.assert_allclose(mixture.log_prob(codes), scipys(mixture, codes), rtol=1e-4, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_the_density_of_a_bundled_prior_is_scipys() -> None:
     prior = load("bowl")
     found, expected = prior.mixture.log_prob(prior.codes[:20]), scipys(prior.mixture, prior.codes[:20])
@@ -73,6 +74,7 @@ def test_clusters_are_found_and_make_held_out_codes_likelier() -> None:
     assert mixture.log_prob(held).mean() > alone.mean() + 1.0
 
 
+@pytest.mark.slow
 def test_one_gaussian_stays_one_component() -> None:
     codes = torch.randn((200, 6), generator=torch.Generator().manual_seed(3))
     mixture = CodeMixture.fit(codes)
@@ -123,6 +125,7 @@ def test_samples_out_of_range_are_refused(count: int, temperature: float) -> Non
         CodeMixture.fit(clusters(30)).sample(count, temperature=temperature, seed=0)
 
 
+@pytest.mark.slow
 def test_the_fit_is_repeatable_and_knows_no_order_of_axes() -> None:
     codes = clusters(80)
     first, again = CodeMixture.fit(codes), CodeMixture.fit(codes)

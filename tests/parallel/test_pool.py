@@ -54,6 +54,7 @@ def test_no_jobs_need_no_process() -> None:
     assert run([], workers=2) == {}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 3])
 def test_deadly_jobs_cost_only_themselves(workers: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     mark = tmp_path / "hangs"
@@ -138,6 +139,7 @@ def test_an_interrupt_leaves_no_process(tmp_path: Path) -> None:
     wait_until(lambda: not Path(f"/proc/{pid}").exists())
 
 
+@pytest.mark.slow
 @needs_proc
 @pytest.mark.parametrize(
     ("kills", "every"), [(4, 12), pytest.param(50, 20, marks=pytest.mark.slow)], ids=["short", "long"]

@@ -105,6 +105,7 @@ def test_a_job_that_takes_too_long_is_ended_and_not_tried_again(
     assert str(worker.run("next")).startswith("next by")
 
 
+@pytest.mark.slow
 @needs_proc
 def test_a_process_that_takes_too_much_memory_is_ended() -> None:
     worker = WorkerProcess(act, WorkerLimits(timeout=3600.0, memory=0.2))
@@ -222,6 +223,7 @@ def test_a_process_that_never_starts_is_said(worker: WorkerProcess[str, str], mo
     assert not children()
 
 
+@pytest.mark.slow
 @needs_proc
 def test_the_death_of_who_started_it_ends_a_process(tmp_path: Path) -> None:
     program = (

@@ -125,6 +125,7 @@ def guess_of(decoder: EllipsoidDecoder | PositiveDecoder, scale: float) -> FitSt
     return FitState(CODE, pose, expected, prepared=decoder.prepare(CODE[None]))
 
 
+@pytest.mark.slow
 def test_points_that_are_found_lie_in_the_shape_and_in_free_space() -> None:
     view, place = ball_view((0.0, 0.3, 2.5)), np.array([0.0, 0.3, 2.5])
     scale = 1.3

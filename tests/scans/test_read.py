@@ -150,6 +150,7 @@ def test_files_that_do_not_fit_each_other(tmp_path: Path, intrinsics: Path) -> N
     assert "640 x 480 pixels; the depth image is 4 x 3" in refused(read_scan, depth, intrinsics=intrinsics)
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_damaged_files_give_points_or_a_clear_error(tmp_path: Path, intrinsics: Path, data: st.DataObject) -> None:

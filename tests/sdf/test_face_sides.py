@@ -63,6 +63,7 @@ def test_two_cones_that_touch_at_their_tips() -> None:
     assert told.mean() > 0.7
 
 
+@pytest.mark.slow
 def test_what_is_told_about_a_union_is_right() -> None:
     union = join(box(extents=(1.0, 0.6, 0.5)), sphere(radius=0.45, center=(0.4, 0.1, 0.0)), torus(major=0.7, minor=0.1))
     inside, told = signs(union, POINTS)
@@ -83,6 +84,7 @@ def test_hidden_faces_sheets_and_skin_by_area() -> None:
     assert area[~sides.skin & ~sides.sheet].sum() == pytest.approx(1.5)
 
 
+@pytest.mark.slow
 def test_a_part_that_slips_into_another_without_touching_it_is_cut() -> None:
     # A rod in a slightly wider hole: faces of both go from outside to inside without an intersection.
     hole = lathe([(0.104, 0.5), (0.6, 0.5), (0.6, -0.5), (0.0, -0.5)], sections=48)

@@ -48,6 +48,7 @@ def test_deepsdfs_mix_has_47_of_50_near(count: int) -> None:
     assert abs(config.near - count * 47 / 50) <= 0.5
 
 
+@pytest.mark.slow
 @given(
     seed=st.integers(0, 2**32),
     counts=st.fixed_dictionaries({name: st.integers(0, 30) for name in (*STRATEGIES, "surface")}),

@@ -177,6 +177,7 @@ def test_a_part_inside_another_is_ignored(inward: bool) -> None:
 # Open meshes.
 
 
+@pytest.mark.slow
 def test_a_cup_with_an_open_rim_keeps_its_cavity() -> None:
     outer = lathe([(0.0, -0.7), (0.6, -0.7), (0.6, 0.7)], sections=16)
     inner = lathe([(0.0, -0.6), (0.5, -0.6), (0.5, 0.7)], sections=16)

@@ -141,6 +141,7 @@ def test_blocks_are_as_long_as_the_poorest_shape_allows(tmp_path: Path, way: str
         assert batch.sdf.shape == (2, expected)
 
 
+@pytest.mark.slow
 def test_all_rows_are_used(tmp_path: Path) -> None:
     samples = opened(write(LocalStore(tmp_path), names="a"), points=50)
     starts = np.random.default_rng(0).random(2000)

@@ -30,6 +30,7 @@ def best_constant_loss(data: Dataset) -> float:
     return float(np.abs(sdf - np.median(sdf)).mean())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("decoder", "fields", "share"),
     [

@@ -148,6 +148,7 @@ def test_codes_without_a_surface_are_left_out_and_a_prior_without_any_is_refused
         train_encoder(copied(tiny_run, tmp_path / "again"), recipe=RECIPE)
 
 
+@pytest.mark.slow
 def test_it_learns_turns_sizes_and_codes_of_views_that_it_has_not_seen() -> None:
     heights = np.linspace(0.5, 1.3, 8)
     whitened = torch.zeros(8, 3)

@@ -84,7 +84,7 @@ def test_a_full_disk(tiny_data: Dataset, tmp_path: Path, monkeypatch: pytest.Mon
         if report.epoch == 3:
             monkeypatch.setattr(files.os, "fsync", no_space)
 
-    with pytest.raises(OutputError, match=r"checkpoint\.safetensors: No space left on device"):
+    with pytest.raises(OutputError, match=r"checkpoint\.safetensors: cannot be written \(No space left on device\)"):
         train_prior(tiny_data, run, preset=TINY, seed=1, progress=fill_the_disk, checkpoint_seconds=0.0)
     monkeypatch.undo()
     assert epoch_of(run) == 3

@@ -27,6 +27,7 @@ def test_holes_are_counted(mesh: TriangleMesh, holes: int) -> None:
     assert count_holes(mesh) == holes
 
 
+@pytest.mark.slow
 def test_figures_and_picture_of_a_cup(tmp_path: Path) -> None:
     cup = lathe([(0.0, -0.7), (0.5, -0.7), (0.5, 0.7), (0.4, 0.7), (0.4, -0.6), (0.0, -0.6)])
     upright = TriangleMesh(100.0 * cup.vertices, cup.faces)

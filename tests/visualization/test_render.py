@@ -145,6 +145,7 @@ def test_the_ground_has_a_shadow_under_the_shape() -> None:
     assert np.abs(edges - PAPER).max() <= 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(300, 300), (300, 180)])
 def test_a_fitted_view_is_filled_to_its_border(size: tuple[int, int]) -> None:
     mesh = ball(0.2, (0.3, 0.4, -0.2))

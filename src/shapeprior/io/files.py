@@ -227,8 +227,8 @@ def unreadable(place: str, error: Exception) -> DatasetError:
 def unwritable(place: str, error: Exception) -> OutputError:
     """Return the error of a file that cannot be written or removed."""
     return OutputError(
-        f"{place}: cannot be written ({error_text(error)}); expected a place that can be; check access or choose "
-        "another"
+        f"{place}: cannot be written ({error_text(error)}); expected a writable place with room; check access and free "
+        "space, or choose another place"
     )
 
 

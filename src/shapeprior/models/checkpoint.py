@@ -32,8 +32,8 @@ VERSION = 1
 DECODER_KINDS: dict[str, type[DecoderConfig]] = {"deepsdf": DeepSdfConfig, "triplane": TriplaneConfig}
 _CONFIG_FILE = FileSpec(
     error=CheckpointError,
-    expected="the settings of a run",
-    advice="make a run with `shapeprior train DATASET --out RUN`",
+    expected="a run folder with its config.json",
+    advice="make one with `shapeprior train DATASET --out RUN`",
     max_bytes=MAX_LIST_BYTES,
 )
 

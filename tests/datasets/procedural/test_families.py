@@ -63,6 +63,7 @@ def check_solid(mesh: TriangleMesh) -> None:
     assert mesh.bounds[0, 1] == pytest.approx(0.0, abs=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", VESSELS)
 def test_draws_are_single_closed_solids(family: str) -> None:
     for mesh in draws(family, 12):
@@ -87,6 +88,7 @@ def test_many_vessels_have_a_floor_under_an_open_rim(family: str) -> None:
         assert not inside[-5:].any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["bowl", "mug"])
 def test_vessels_are_open_at_the_top_and_closed_at_the_bottom(family: str) -> None:
     for mesh in draws(family, 15):
@@ -98,6 +100,7 @@ def test_vessels_are_open_at_the_top_and_closed_at_the_bottom(family: str) -> No
         assert winding_number(mesh, column).max() > 0.5
 
 
+@pytest.mark.slow
 def test_cans_are_solid_unless_opened() -> None:
     filled = []
     for mesh in draws("can", 40):
@@ -106,6 +109,7 @@ def test_cans_are_solid_unless_opened() -> None:
     assert 0.75 <= np.mean(filled) < 1.0
 
 
+@pytest.mark.slow
 def test_mug_handles_point_towards_plus_x() -> None:
     with_handle = 0
     for mesh in draws("mug", 40):
@@ -116,6 +120,7 @@ def test_mug_handles_point_towards_plus_x() -> None:
     assert with_handle >= 36
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", VESSELS)
 def test_draws_differ_in_proportion(family: str) -> None:
     extents = np.array([np.ptp(mesh.bounds, axis=0) for mesh in draws(family, 40)])
@@ -123,6 +128,7 @@ def test_draws_differ_in_proportion(family: str) -> None:
     assert np.std(np.log(extents[:, 1])) > 0.2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", VESSELS)
 def test_same_seed_and_index_give_the_same_bytes_in_another_process(family: str) -> None:
     code = (

@@ -67,6 +67,7 @@ def test_the_first_card_is_the_failure(page: tuple[Path, dict[str, Any], Reader]
     assert "pip install 'shapeprior[poisson]'" in page[2].shown
 
 
+@pytest.mark.slow
 def test_the_viewer_gets_surfaces_and_their_distances(tmp_path: Path) -> None:
     write_evaluation(tmp_path)
     reader = read_page(write_report(tmp_path, config=ReportConfig(pictures=6, models=9, width=32, faces=700)))
@@ -116,6 +117,7 @@ def test_embedded_json_ends_no_element_and_comes_back() -> None:
         assert json.loads(embedded) == {text: [text]}
 
 
+@pytest.mark.slow
 def test_the_same_evaluation_gives_the_same_bytes(tmp_path: Path) -> None:
     pages = []
     for name in "ab":
@@ -124,6 +126,7 @@ def test_the_same_evaluation_gives_the_same_bytes(tmp_path: Path) -> None:
     assert pages[0] == pages[1]
 
 
+@pytest.mark.slow
 def test_thousands_of_rows_fit_and_what_is_left_out_is_said(tmp_path: Path) -> None:
     document = write_evaluation(tmp_path)
     rows = [

@@ -73,6 +73,7 @@ def test_the_tables_and_the_figure_are_written(tmp_path: Path) -> None:
     assert "![Truth, partial view and reconstruction of bowl](original.png)" in text
 
 
+@pytest.mark.slow
 def test_our_side_is_read_from_the_prior() -> None:
     prior, made_by = load("mug"), read_made_by("mug")
     measured = [MeasuredPrior(category="mug", prior=prior, made_by=made_by, shapes=())]

@@ -9,6 +9,7 @@ from scipy.spatial import KDTree
 from shapeprior.sdf.isosurface.extract import ExtractConfig, extract_mesh
 
 
+@pytest.mark.slow
 def test_noise_is_closed_and_lacks_only_specks_of_the_full_grid() -> None:
     config = ExtractConfig(resolution=64, coarse=32, min_area_share=0.0, project=False)
     mesh = extract_mesh(noise, config).mesh
@@ -42,6 +43,7 @@ def test_cells_that_the_bound_misses_are_reached_across_faces() -> None:
     assert_all_crossings(extraction.mesh, sphere, 64)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("field", [thin_ring, thin_wing], ids=lambda field: field.__name__)
 def test_no_thin_part_is_missed(field: Field) -> None:
     config = ExtractConfig(resolution=256, min_area_share=0.0, project=False)

@@ -78,6 +78,7 @@ def test_a_surface_that_leaves_the_cube_is_closed_on_its_sides() -> None:
     assert np.abs(mesh.vertices).max() < 1.0
 
 
+@pytest.mark.slow
 def test_small_components_are_dropped_and_counted() -> None:
     everything = extract_mesh(with_crumb, ExtractConfig(min_area_share=0.0))
     cleaned = extract_mesh(with_crumb, ExtractConfig())

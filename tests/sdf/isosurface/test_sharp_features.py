@@ -120,6 +120,7 @@ def test_a_smooth_surface_stays_as_it_is_and_is_asked_little_more() -> None:
     assert sharp.evaluations < 2 * plain.evaluations
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("field", "cells"),
     [(random_values(0), 16), (random_values(1), 16), (random_values(2), 32), (box_frame, 40), (box_frame, 17)],
