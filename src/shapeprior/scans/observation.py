@@ -39,8 +39,8 @@ class Observation:
     """Outward unit normals of the surface. A zero row is an unknown normal. None, the usual case, if all are
     unknown."""
     weights: Float[np.ndarray, "points"] | None = None
-    """How far each point can be trusted against the others, 0 or more. `thinned` never keeps a point of weight 0, and
-    draws the others in proportion to their weights; they have no other effect. None: all alike."""
+    """How much each point can be trusted beside the others, 0 or more. `subsampled` draws points in proportion to
+    their weights and never keeps one of weight 0. Weights have no other effect. None means that all points are alike."""
 
     def __post_init__(self) -> None:
         if len(self.points_world) == 0:
