@@ -40,7 +40,7 @@ class Observation:
     unknown."""
     weights: Float[np.ndarray, "points"] | None = None
     """How much each point can be trusted beside the others, 0 or more. `subsampled` draws points in proportion to
-    their weights and never keeps one of weight 0. Weights have no other effect. None means that all points are alike."""
+    their weights and never keeps one of weight 0. Weights have no other effect. None makes all points alike."""
 
     def __post_init__(self) -> None:
         if len(self.points_world) == 0:
