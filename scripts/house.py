@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-FILES = range(4, 15)
+FILES = range(4, 16)
 """How many modules a folder of the package may hold."""
 LINES = range(40, 351)
 """How many lines a module of the package may have."""
@@ -47,7 +47,7 @@ def describe(top: Path) -> None:
     long = [path for path in lines if lines[path] >= LINES.stop]
     print(f"  {len(short)} files under {LINES.start} lines, {len(long)} over {LINES.stop - 1}")
     for folder, files in folders.items():
-        mark = f"  <- more than {FILES.stop}" if len(files) > FILES.stop else ""
+        mark = f"  <- more than {FILES.stop - 1}" if len(files) >= FILES.stop else ""
         print(f"  {len(files):4d}  {folder.relative_to(ROOT)}{mark}")
 
 

@@ -78,6 +78,11 @@ def test_an_error_is_one_message_and_keeps_its_lines(capsys: pytest.CaptureFixtu
     assert capsys.readouterr().err == "shapeprior: a: none could be read:\n  [b]\\x1b[2J: why\n  c: why\n"
 
 
+def test_a_name_with_a_line_break_forges_no_line(capsys: pytest.CaptureFixture[str]) -> None:
+    print_error("a\nshapeprior: all is well.ply: found 0 points\n  b\nc")
+    assert capsys.readouterr().err == "shapeprior: a\\nshapeprior: all is well.ply: found 0 points\n  b\\nc\n"
+
+
 def test_warnings_of_the_library_are_shown_and_more_if_asked_for(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -14,8 +14,9 @@ from scipy.spatial import KDTree
 from shapeprior.cli.main import main
 from shapeprior.completion.batch import complete_folder
 from shapeprior.completion.registry import bundled_folder, load, prior_digest
+from shapeprior.completion.result import Completion
 from shapeprior.completion.scan_job import CompletionSettings, ScanRow
-from shapeprior.errors import CheckpointError, ConfigError, ScanError
+from shapeprior.errors import CheckpointError, ConfigError, OutputError, ScanError
 from shapeprior.io.files import load_numpy, write_bytes
 from shapeprior.io.meshes import load_mesh
 from shapeprior.scans.observation import Observation
@@ -258,7 +259,7 @@ def test_what_is_read_is_not_overwritten_by_a_result(scans: Path, tmp_path: Path
     pose = tmp_path / "out" / "half.json"
     pose.write_text(json.dumps({"matrix": np.eye(4).tolist()}))
     before = pose.read_bytes()
-    with pytest.raises(ConfigError, match=r"half\.json: would be overwritten by a result"):
+    with pytest.raises(ConfigError, match=r"half\.json: is read, and would be overwritten by a result"):
         complete(scans, tmp_path / "out", pose=pose)
     assert pose.read_bytes() == before
 
@@ -352,7 +353,7 @@ def test_a_scan_is_not_overwritten(
         with pytest.raises(SystemExit) as end:
             main()
         assert end.value.code == 1
-        assert "is read, and would be overwritten by a result; expected another name" in capsys.readouterr().err
+        assert "is read, and would be overwritten by a result; expected another place" in capsys.readouterr().err
         assert (scans / name).read_bytes() == before
 
 
@@ -367,3 +368,30 @@ def test_a_single_scan_that_no_shape_explains_exits_with_3(
     assert end.value.code == 3
     assert "no shape of prior mug explains it" in capsys.readouterr().err
     assert (tmp_path / "n.ply").exists()
+
+
+def test_a_mesh_that_cannot_be_written_ends_the_run(
+    scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(completion: Completion, path: Path) -> Path:
+        raise OutputError(f"{path}: cannot be written (No space left on device)")
+
+    monkeypatch.setattr(Completion, "save", full)
+    with pytest.raises(OutputError, match="No space left"):
+        complete(scans, tmp_path / "out", resolution=32)
+    assert (tmp_path / "out" / "summary.csv").is_file()
+
+
+def test_a_name_that_is_not_utf8_costs_nothing(tmp_path: Path) -> None:
+    folder = tmp_path / "scans"
+    folder.mkdir()
+    try:
+        (folder / "x\udcff.npy").write_bytes(b"no array")
+    except OSError:
+        pytest.skip("this file system has no such names")
+    np.save(folder / "few.npy", np.random.default_rng(0).normal(size=(60, 3)))
+    rows = complete(folder, tmp_path / "out", resolution=16)
+    assert rows["x\udcff.npy"].status == "failed"
+    table = (tmp_path / "out" / "summary.csv").read_text(encoding="utf-8")
+    assert "few.npy," in table
+    assert "x\\udcff.npy,failed," in table

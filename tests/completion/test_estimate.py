@@ -58,7 +58,7 @@ def test_a_good_fit_has_no_reasons() -> None:
         ({"violated": 0.3}, "unexplained", "fills 30% of the space"),
         ({"code_length": 1.8}, "doubtful", "1.8 times as far"),
         ({"code_length": 1.2}, "doubtful", "1.2 times as far"),
-        ({"eikonal_error": 0.5}, "doubtful", "50% off a solid's distance"),
+        ({"eikonal_error": 0.5}, "doubtful", "50% off a distance"),
         ({"eikonal_error": 0.9}, "unexplained", "90% off"),
         ({"normal_agreement": 0.5}, "doubtful", "agree by 0.50 only"),
         ({"normal_agreement": -0.2}, "unexplained", "agree by -0.20"),

@@ -94,9 +94,23 @@ def test_other_answers_become_meshes_if_asked_for(tmp_path: Path) -> None:
     assert all(load_mesh(path).is_watertight for path in done.alternative_paths if path is not None)
 
 
-@pytest.mark.parametrize("out", ["half.npy", "mug.ply"])
-def test_no_file_that_is_read_is_overwritten_or_removed(out: str, half_mug: Path, tmp_path: Path) -> None:
-    read = half_mug if out == "half.npy" else half_mug.rename(tmp_path / "mug.other1.ply")
-    with pytest.raises(ConfigError, match="is read, and would be overwritten"):
-        complete_scan(ViewFiles.each([read]), tmp_path / out, pose=None, prior="mug", settings=SETTINGS)
-    assert read.is_file()
+def test_no_file_that_is_read_is_overwritten_or_removed(half_mug: Path, tmp_path: Path) -> None:
+    other = tmp_path / "mug.other1.ply"
+    other.write_bytes(half_mug.read_bytes())
+    link = tmp_path / "link.npy"
+    link.symlink_to(half_mug)
+    linked_other = tmp_path / "cup.other1.ply"
+    linked_other.symlink_to(half_mug)
+    (tmp_path / "folder").symlink_to(tmp_path)
+    for read, out in (
+        (half_mug, half_mug),
+        (half_mug, tmp_path / "folder" / half_mug.name),
+        (link, half_mug),
+        (link, link),
+        (other, tmp_path / "mug.ply"),
+        (linked_other, tmp_path / "cup.ply"),
+    ):
+        with pytest.raises(ConfigError, match="is read, and would be overwritten"):
+            complete_scan(ViewFiles.each([read]), out, pose=None, prior="mug", settings=SETTINGS)
+        assert np.load(half_mug, allow_pickle=False).shape[1] == 3  # noqa: TID251
+        assert read.is_file()

@@ -1,6 +1,6 @@
 """An analytic stand-in for a trained prior: a decoder whose codes are the half axes of ellipsoids, and views of them.
 
-Not a test file: `test_infer`, `test_prior`, `test_evaluate` and others import it.
+Not a test file: `test_solver`, `test_prior`, `test_evaluate` and others import it.
 """
 
 import numpy as np

@@ -65,6 +65,7 @@ def complete(
         code_only: Keep the shape as its latent code decodes. Without this, the mesh follows the scan where it saw the
             surface.
         alternatives: Also write the other answers that explain the scan nearly as well, as OUT.other1.ply and so on.
+            Such meshes of an earlier run beside OUT are removed in any case.
         workers: Processes for a folder of scans; all cores by default. 0 works in the command's own process.
     """
     from shapeprior.completion.refinement import ViewRefinementConfig
@@ -124,7 +125,7 @@ def _complete_folder(
 
 
 def _refuse_bad_rows(rows: "Sequence[ScanRow]", out: Path, prior: str) -> None:
-    """Raises ScanError if scans of a folder failed, else UnexplainedError if some are not explained."""
+    """Raise ScanError if scans of a folder failed, else UnexplainedError if some are not explained."""
     from shapeprior.scans.folder import SUMMARY
 
     table = out / SUMMARY
@@ -158,7 +159,7 @@ def _print_completed_scan(done: "CompletedScan") -> None:
 
 
 def _print_completion(completion: "Completion", out: Path) -> None:
-    """What came out, whether it can be believed, and how well its placement is known."""
+    """Print the result, its verdict, and how well its placement is known."""
     verdict, support = completion.verdict, completion.support
     print_line(
         f"{out}: {len(completion.mesh.faces)} faces in {completion.seconds:.1f} s; {support.seen_share:.0%} of the "

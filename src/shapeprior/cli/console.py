@@ -80,10 +80,13 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, right:
 
 
 def print_error(message: str) -> None:
-    """Print an error on standard error; a message with several lines keeps them."""
+    """Print an error on standard error. Lines of a message that are indented stay; other line breaks are escaped.
+
+    A file name with a line break could otherwise forge a line of output.
+    """
     from rich.text import Text
 
-    lines = "\n".join(printable(line) for line in message.split("\n"))
+    lines = "\n".join(printable(line) for line in re.split(r"\n(?=  )", message))
     _print(Text.assemble(("shapeprior:", "bold red"), " ", lines), error=True)
 
 

@@ -13,6 +13,7 @@ from shapeprior.completion.scan_job import (
     ScanRow,
     cached_row,
     content_sha256,
+    refuse_overwriting,
     run_scan_job,
 )
 from shapeprior.errors import ConfigError
@@ -67,7 +68,8 @@ def complete_folder(
     jobs = [ScanJob(scan=scan, out=out, prior=prior, prior_sha256=sha256, settings=settings) for scan in found]
     rows = {job.scan.name: row for job in jobs if (row := cached_row(job)) is not None}
     logging.getLogger("shapeprior").info("%s: %d of %d scans are already completed", out, len(rows), len(jobs))
-    _refuse_overwriting(jobs)
+    written = {path.resolve() for job in jobs for path in (job.row_path, job.mesh_path)}
+    refuse_overwriting((path for job in jobs for path in job.read_paths), written.__contains__)
     if not (out / SUMMARY).exists():
         # The table marks the folder as one of results before the first mesh is in it, so that later searches of the
         # scans' folder leave it out.
@@ -87,15 +89,6 @@ def complete_folder(
     return ordered
 
 
-def _refuse_overwriting(jobs: Sequence[ScanJob]) -> None:
-    """Raise ConfigError if a file that one job reads would be one that another writes."""
-    written = {path.resolve() for job in jobs for path in (job.row_path, job.mesh_path)}
-    for job in jobs:
-        for path in job.read_paths:
-            if path.resolve() in written:
-                raise ConfigError(f"{path}: would be overwritten by a result; expected another folder for the results")
-
-
 def _table(rows: Sequence[ScanRow]) -> bytes:
     text = io.StringIO()
     writer = csv.DictWriter(text, [field.name for field in fields(ScanRow)], lineterminator="\n")
@@ -104,4 +97,5 @@ def _table(rows: Sequence[ScanRow]) -> bytes:
         writer.writerow({
             name: f"{value:.6g}" if isinstance(value, float) else value for name, value in asdict(row).items()
         })  # fmt: skip
-    return text.getvalue().encode()
+    # A file name that is not UTF-8 must not cost the table.
+    return text.getvalue().encode("utf-8", "backslashreplace")

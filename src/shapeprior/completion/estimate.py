@@ -126,7 +126,7 @@ def judge(estimate: LatentEstimate) -> Verdict:
         (
             1.0 - estimate.explained,
             *(1.0 - share for share in EXPLAINED_SHARE),
-            f"{estimate.explained:.0%} of the points lie on the shape",
+            f"only {estimate.explained:.0%} of the points lie on the shape",
         ),
         (
             estimate.violated,
@@ -141,7 +141,7 @@ def judge(estimate: LatentEstimate) -> Verdict:
         (
             estimate.eikonal_error,
             *EIKONAL_ERROR,
-            f"beside the points, the field is {estimate.eikonal_error:.0%} off a solid's distance",
+            f"beside the points, the field is {estimate.eikonal_error:.0%} off a distance",
         ),
         (
             -agreement,

@@ -23,7 +23,7 @@ from shapeprior.sdf.sampling import SamplingConfig, sample_sdf
 from shapeprior.sdf.signed_distance import SignedDistance
 
 ADAM_BETAS = (0.9, 0.98)
-"""So few steps have no use for moments that remember a thousand."""
+"""These are short memories: over so few steps, averages of a thousand steps would never settle."""
 ONLY_ROW = np.zeros(1, dtype=np.int64)
 """Row index of a table that holds one tensor."""
 OFFSET_NEIGHBOURS = 8

@@ -6,20 +6,20 @@ table.
 
 import contextlib
 import os
-import re
 import time
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 
+from shapeprior.completion.estimate import LatentEstimate
 from shapeprior.completion.prior import ShapePrior
 from shapeprior.completion.refinement import ViewRefinementConfig
 from shapeprior.completion.registry import Recognized, bundled_priors, load, loaded, prior_digest, recognize
 from shapeprior.completion.result import Completion
-from shapeprior.errors import CompletionError, ConfigError, ShapePriorError
+from shapeprior.errors import CompletionError, ConfigError, OutputError, ShapePriorError
 from shapeprior.geometry.transforms import Similarity
 from shapeprior.io.files import ResultRow, file_sha256
-from shapeprior.scans.folder import FoundScan, ViewFiles, read_placed_scan
+from shapeprior.scans.folder import FoundScan, ViewFiles, alternative_path, is_alternative, read_placed_scan
 from shapeprior.scans.observation import Observation
 from shapeprior.scans.placement import PlacementMode
 from shapeprior.scans.prepared_view import PreparedView
@@ -44,6 +44,20 @@ class CompletionSettings:
     """Whether other answers that explain the scan nearly as well become meshes, too."""
     seed: int = 0
     device: str = "cpu"
+
+    def completion(
+        self, prior: ShapePrior, estimate: LatentEstimate, view: PreparedView, *, started: float | None = None
+    ) -> Completion:
+        """Make the mesh of an estimate with these settings (`ShapePrior.completion`)."""
+        return prior.completion(
+            estimate,
+            view,
+            resolution=self.resolution,
+            edges=self.edges,
+            seed=self.seed,
+            detail=self.detail,
+            started=started,
+        )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -98,15 +112,7 @@ def complete_view(
         name = prior if isinstance(prior, str) else "given"
         chosen = loaded(prior, device=settings.device, sha256=prior_sha256)
         estimate = chosen.infer(prepared, **given)
-    completion = chosen.completion(
-        estimate,
-        prepared,
-        resolution=settings.resolution,
-        edges=settings.edges,
-        seed=settings.seed,
-        detail=settings.detail,
-        started=started,
-    )
+    completion = settings.completion(chosen, estimate, prepared, started=started)
     return CompletedView(name=name, prior=chosen, completion=completion, ranking=ranking)
 
 
@@ -125,7 +131,9 @@ def complete_scan(
     `complete_view` and `read_placed_scan`, OutputError if a mesh cannot be written, and ConfigError if a file that is
     read would be overwritten.
     """
-    refuse_overwriting((*_files_of(views), *([pose] if pose else [])), mesh_path)
+    read = (*_files_of(views), *([pose] if pose else []))
+    placed = mesh_path.parent.resolve() / mesh_path.name
+    refuse_overwriting(read, lambda path: path in (placed, mesh_path.resolve()) or is_alternative(path, placed))
     view, T_unit_world = read_placed_scan(views, sensor=settings.sensor, pose=pose, placement=settings.placement)
     prepared = PreparedView.of(view, seed=settings.seed)
     done = complete_view(prepared, prior, T_unit_world=T_unit_world, settings=settings, prior_sha256=prior_sha256)
@@ -133,32 +141,26 @@ def complete_scan(
     done.completion.save(mesh_path)
     paths: list[Path | None] = []
     for number, estimate in enumerate(done.completion.alternatives, start=1):
-        path = mesh_path.with_name(f"{mesh_path.stem}.other{number}{mesh_path.suffix}")
         written = None
         # An alternative without a surface is no answer, and takes nothing away from the others.
         with contextlib.suppress(CompletionError):
             if settings.alternatives:
-                other = done.prior.completion(
-                    estimate,
-                    prepared,
-                    resolution=settings.resolution,
-                    edges=settings.edges,
-                    seed=settings.seed,
-                    detail=settings.detail,
-                )
-                written = other.save(path)
+                other = settings.completion(done.prior, estimate, prepared)
+                written = other.save(alternative_path(mesh_path, number))
         paths.append(written)
     return CompletedScan(view=done, mesh_path=mesh_path, alternative_paths=tuple(paths))
 
 
-def refuse_overwriting(read: Iterable[Path], mesh_path: Path) -> None:
-    """Raise ConfigError if a file that is read would be the mesh that is written, or the mesh of another answer."""
+def refuse_overwriting(read: Iterable[Path], is_written: Callable[[Path], bool]) -> None:
+    """Raise ConfigError if a file that is read is also written.
+
+    `is_written` is asked for the file itself and for what it links to, both in a folder with all links resolved.
+    """
     for path in read:
-        same_folder = path.resolve().parent == mesh_path.resolve().parent
-        if same_folder and (path.name == mesh_path.name or _is_alternative(path, mesh_path)) and path.is_file():
+        if path.is_file() and (is_written(path.resolve()) or is_written(path.parent.resolve() / path.name)):
             raise ConfigError(
-                f"{path}: is read, and would be overwritten by a result; expected another name for the mesh; choose "
-                "another --out"
+                f"{path}: is read, and would be overwritten by a result; expected another place for the results; "
+                "choose another --out"
             )
 
 
@@ -166,13 +168,9 @@ def discard_alternatives(mesh_path: Path) -> None:
     """Remove the meshes of other answers that an earlier run wrote beside a mesh."""
     with contextlib.suppress(OSError):
         for path in sorted(mesh_path.parent.iterdir()):
-            if _is_alternative(path, mesh_path):
-                path.unlink()
-
-
-def _is_alternative(path: Path, mesh_path: Path) -> bool:
-    pattern = re.escape(mesh_path.stem) + r"\.other\d+" + re.escape(mesh_path.suffix)
-    return re.fullmatch(pattern, path.name) is not None
+            if is_alternative(path, mesh_path):
+                with contextlib.suppress(OSError):
+                    path.unlink()
 
 
 def _files_of(views: Sequence[ViewFiles]) -> list[Path]:
@@ -311,6 +309,8 @@ def run_scan_job(job: ScanJob) -> ScanRow:
             prior_sha256=None if job.prior == ANY_PRIOR else job.prior_sha256,
         )
         row = ScanRow.of(job.scan.name, done)
+    except OutputError:
+        raise  # A full disk ends the run; it is no fault of the scan.
     except ShapePriorError as error:
         row = ScanRow.failed(job, str(error).replace(f"{job.folder}{os.sep}", ""))
     kept.write(asdict(row))
@@ -320,11 +320,10 @@ def run_scan_job(job: ScanJob) -> ScanRow:
 def cached_row(job: ScanJob) -> ScanRow | None:
     """Return the row of an earlier run if its mesh is there and nothing that it depends on has changed."""
     found = job.row_file.read()
-    try:
-        row = None if found is None else ScanRow(**found)
-    except TypeError:
+    if found is None or found.keys() != {each.name for each in fields(ScanRow)} or not isinstance(found["mesh"], str):
         return None
-    return row if row and row.status != "failed" and (job.out / row.mesh).is_file() else None
+    row = ScanRow(**found)
+    return row if row.status != "failed" and (job.out / row.mesh).is_file() else None
 
 
 def content_sha256(prior: str, *, device: str) -> str:

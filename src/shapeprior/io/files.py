@@ -77,12 +77,11 @@ class FileSpec:
 
         Raises the error as `check_size` does, or if the file cannot be read.
         """
-        is_pipe = allow_pipe and path.is_fifo()
-        if not is_pipe:
-            self.check_size(path)
         try:
+            if not (allow_pipe and path.is_fifo()):
+                self.check_size(path)
             with path.open("rb") as file:
-                data = file.read(self.max_bytes + 1 if is_pipe else -1)
+                data = file.read(self.max_bytes + 1)  # It may have grown meanwhile.
         except OSError as error:
             raise self.refusal(path, error_text(error)) from None
         if len(data) > self.max_bytes:
@@ -297,7 +296,7 @@ class ResultRow:
     def write(self, result: Mapping[str, object]) -> None:
         """Write the result with its dependencies, atomically. Raises OutputError."""
         document = {self.dependencies_name: self.dependencies, self.result_name: result}
-        write_bytes(self.path, (json.dumps(document, indent=1) + "\n").encode())
+        write_bytes(self.path, (json.dumps(document, indent=1, allow_nan=False) + "\n").encode())
 
     def discard(self, files: Iterable[Path] = ()) -> None:
         """Remove the row, then the files that belong to it; what cannot be removed stays.

@@ -35,8 +35,7 @@ SINGLE_THREADED = dict.fromkeys(("OMP_NUM_THREADS", "IGL_NUM_THREADS", "OPENBLAS
 """Environment variables that keep native libraries to one thread a process. Those that the user has set stay as they
 are."""
 MAX_START_ATTEMPTS = 5
-"""Processes in a row that may die before their first job. If none has ever begun a job, the run is given up; else the
-job is."""
+"""After this many failed starts in a row, the job is given up, or the whole run if no process has ever begun a job."""
 _WATCH_SECONDS = 0.1
 """Seconds between two looks at the time and memory that a job has taken."""
 _SIZE = struct.Struct("<Q")
@@ -158,8 +157,9 @@ class WorkerProcess(Generic[Job, Result]):
                 send(process.stdin, job)
                 return process
             except OSError:
-                logging.getLogger("shapeprior").info("a worker process ended while it had no job; it is replaced")
                 self._end()
+                self._check_not_stopped()
+                logging.getLogger("shapeprior").info("a worker process ended while it had no job; it is replaced")
 
     def _start(self) -> subprocess.Popen[bytes] | JobFailure:
         status = 0
@@ -178,6 +178,7 @@ class WorkerProcess(Generic[Job, Result]):
                 fault = receive(process.stdout)
             except (EOFError, OSError):
                 self._end()
+                self._check_not_stopped()
                 status = process.returncode
                 logging.getLogger("shapeprior").warning(
                     "a worker process %s before its first job; it is started again", _cause_of_death(status)

@@ -86,6 +86,7 @@ def read_placed_scan(
 SUMMARY = "summary.csv"
 """File name of the table in a folder of results."""
 _ALTERNATIVE = re.compile(r"(.+)\.other\d+")
+"""Stem of the mesh of another answer: NAME.other1 for the mesh NAME."""
 MASK_SUFFIXES = (".mask.png", ".mask.tif", ".mask.tiff", ".mask.npy")
 
 
@@ -161,6 +162,22 @@ def find_scans(
         if other and other[1] in stems:
             raise ScanError(f"{folder}: {name} has the name of another answer to {stems[other[1]]}; rename one of them")
     return sorted(found, key=lambda scan: scan.name)
+
+
+def alternative_path(mesh_path: Path, number: int) -> Path:
+    """Return the file of another answer beside a mesh: NAME.other1.ply for NAME.ply."""
+    return mesh_path.with_name(f"{mesh_path.stem}.other{number}{mesh_path.suffix}")
+
+
+def is_alternative(path: Path, mesh_path: Path) -> bool:
+    """Return whether a file has the name and place of another answer beside a mesh."""
+    found = _ALTERNATIVE.fullmatch(path.stem)
+    return (
+        found is not None
+        and found[1] == mesh_path.stem
+        and path.suffix == mesh_path.suffix
+        and path.parent == mesh_path.parent
+    )
 
 
 def _holds_results(folder: Path) -> bool:

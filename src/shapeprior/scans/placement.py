@@ -10,7 +10,6 @@ from jaxtyping import Float
 from scipy.spatial.transform import Rotation
 
 from shapeprior.errors import ScanError, error_text
-from shapeprior.geometry.sampling import fibonacci_directions
 from shapeprior.geometry.transforms import UNIT_SPHERE_BUFFER, Similarity
 from shapeprior.io.files import FileSpec
 from shapeprior.scans.observation import Observation
@@ -25,8 +24,8 @@ SIZE_FACTORS = (1.0, 1.2)
 CENTER_DEPTHS = (0.15, 0.45)
 """Distances of the object's centre behind the centre of the visible part to start from, in radii of the visible
 part."""
-FIBONACCI_DIRECTIONS = 64
-"""Number of directions that may be up, where nothing is known of it."""
+NUM_UP_DIRECTIONS = 64
+"""Number of candidate up directions for a view whose up direction is unknown."""
 _POSE_FILE = FileSpec(
     error=ScanError, expected="a pose as a JSON object", advice="write scale, rotation and offset, or matrix"
 )
@@ -85,9 +84,16 @@ def initial_rotations(mode: PlacementMode) -> list[np.ndarray]:
     return list(Rotation.from_rotvec(np.outer(np.arange(turns) * (2.0 * np.pi / turns), [0.0, 1.0, 0.0])).as_matrix())
 
 
-def up_directions(count: int = FIBONACCI_DIRECTIONS) -> list[np.ndarray]:
-    """Return rotations that turn evenly spread directions to +y, for a view of which it is unknown what is up."""
-    directions = fibonacci_directions(count)
+def up_directions(count: int = NUM_UP_DIRECTIONS) -> list[np.ndarray]:
+    """Return rotations that turn evenly spread directions to +y, for a view whose up direction is unknown.
+
+    The directions are those of `shapeprior.geometry.sampling.fibonacci_directions` but for rounding, which decides the
+    last digits of completions with `placement` "free".
+    """
+    height = 1.0 - (2.0 * np.arange(count) + 1.0) / count
+    angle = np.arange(count) * np.pi * (3.0 - np.sqrt(5.0))
+    level = np.sqrt(1.0 - height**2)
+    directions = np.column_stack([level * np.cos(angle), height, level * np.sin(angle)])
     return [Rotation.align_vectors([[0.0, 1.0, 0.0]], [direction])[0].as_matrix() for direction in directions]
 
 

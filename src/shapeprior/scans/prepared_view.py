@@ -43,7 +43,7 @@ class PreparedView:
 
     @classmethod
     def of(cls, view: "Observation | PreparedView", *, seed: int) -> "PreparedView":
-        """Prepare a view, or return it as it is if it is prepared already."""
+        """Prepare a view. One that is prepared already is returned as it is, with its own seed."""
         return view if isinstance(view, PreparedView) else cls(view, seed)
 
     @cached_property
