@@ -192,7 +192,7 @@ class KnowsPlacement(Hasty):
         if placement is None:
             return super().complete(view, **kwargs)
         T_world_unit = placements[-1]
-        return super().complete(view, **kwargs, T_unit_world=T_world_unit.inverse())
+        return super().complete(view, **{**kwargs, "T_unit_world": T_world_unit.inverse()})
 
 
 placements: list[Similarity] = []

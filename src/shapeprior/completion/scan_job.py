@@ -95,25 +95,25 @@ def complete_view(
     Each prior is fitted to the view once. `prior_sha256` is the digest that the named prior must have. Raises the
     errors of `ShapePrior.complete` and `shapeprior.load`.
     """
-    started = time.perf_counter()
-    prepared = PreparedView.of(view, seed=settings.seed)
     given = {"T_unit_world": T_unit_world, "placement": settings.placement, "seed": settings.seed}
-    ranking: tuple[Recognized, ...] = ()
-    if prior == ANY_PRIOR:
-        ranking = tuple(recognize(prepared, device=settings.device, **given))
-        best = ranking[0]
-        if best.estimate is None:
-            raise CompletionError(
-                "no bundled prior has a surface that explains it; expected a scan of one of their objects; pass "
-                "--prior with a prior of its category"
-            )
-        name, chosen, estimate = best.name, best.prior, best.estimate
-    else:
+    if prior != ANY_PRIOR:
         name = prior if isinstance(prior, str) else "given"
         chosen = loaded(prior, device=settings.device, sha256=prior_sha256)
-        estimate = chosen.infer(prepared, **given)
-    completion = settings.completion(chosen, estimate, prepared, started=started)
-    return CompletedView(name=name, prior=chosen, completion=completion, ranking=ranking)
+        completion = chosen.complete(
+            view, **given, resolution=settings.resolution, edges=settings.edges, detail=settings.detail
+        )
+        return CompletedView(name=name, prior=chosen, completion=completion)
+    started = time.perf_counter()
+    prepared = PreparedView.of(view, seed=settings.seed)
+    ranking = tuple(recognize(prepared, device=settings.device, **given))
+    best = ranking[0]
+    if best.estimate is None:
+        raise CompletionError(
+            "no bundled prior has a surface that explains it; expected a scan of one of their objects; pass --prior "
+            "with a prior of its category"
+        )
+    completion = settings.completion(best.prior, best.estimate, prepared, started=started)
+    return CompletedView(name=best.name, prior=best.prior, completion=completion, ranking=ranking)
 
 
 def complete_scan(

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from shapeprior.completion.encoding import EncodeConfig, encode_samples
 from shapeprior.completion.prior import ShapePrior
 from shapeprior.completion.registry import loaded
+from shapeprior.completion.scan_job import CompletionSettings, complete_view
 from shapeprior.datasets.dataset import Dataset
 from shapeprior.errors import ConfigError
 from shapeprior.evaluation.baselines import (
@@ -185,14 +186,18 @@ def predict_by_baseline(
 
 
 def _complete(prior: ShapePrior, shape_id: str, view: ShapeView, config: EvaluateConfig, seed: int) -> Prediction:
-    if config.placement == "known":
-        completion = prior.complete(
-            view.observation, T_unit_world=Similarity.identity(), seed=seed, resolution=config.resolution
-        )
+    known = config.placement == "known"
+    observation, T_world_unit, T_unit_world = view.observation, Similarity.identity(), Similarity.identity()
+    if not known:
+        observation, T_world_unit = view.transformed(config.placement, rng=shape_rng(seed, f"{shape_id} placement"))
+        T_unit_world = None
+    settings = CompletionSettings(
+        placement=None if known else config.placement, seed=seed, resolution=config.resolution
+    )
+    completion = complete_view(observation, prior, T_unit_world=T_unit_world, settings=settings).completion
+    if known:
         mesh, placement = completion.mesh, None
     else:
-        observation, T_world_unit = view.transformed(config.placement, rng=shape_rng(seed, f"{shape_id} placement"))
-        completion = prior.complete(observation, placement=config.placement, seed=seed, resolution=config.resolution)
         mesh = TriangleMesh(
             vertices=T_world_unit.inverse().apply(completion.mesh.vertices), faces=completion.mesh.faces
         )

@@ -78,10 +78,10 @@ class FileSpec:
         Raises the error as `check_size` does, or if the file cannot be read.
         """
         try:
-            if not (allow_pipe and path.is_fifo()):
-                self.check_size(path)
+            size = self.max_bytes if allow_pipe and path.is_fifo() else self.check_size(path)
             with path.open("rb") as file:
-                data = file.read(self.max_bytes + 1)  # It may have grown meanwhile.
+                # Python makes room for as many bytes as are asked for, so the file's size bounds the memory.
+                data = file.read(size + 1)
         except OSError as error:
             raise self.refusal(path, error_text(error)) from None
         if len(data) > self.max_bytes:
