@@ -76,3 +76,10 @@ def test_a_place_that_cannot_be_written_is_said(tmp_path: Path) -> None:
     (tmp_path / "rows").write_bytes(b"a file")
     with pytest.raises(OutputError, match="rows"):
         row(tmp_path).write(RESULT)
+
+
+def test_a_result_that_is_no_number_is_refused_and_leaves_no_row(tmp_path: Path) -> None:
+    row = ResultRow(path=tmp_path / "row.json", dependencies={"seed": 0})
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        row.write({"error": float("nan")})
+    assert not row.path.exists()
