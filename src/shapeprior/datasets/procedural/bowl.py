@@ -36,7 +36,7 @@ def bowl(rng: np.random.Generator) -> TriangleMesh:
     path = _dish_path(rng) if chance(rng, 0.12) else _bowl_path(rng)
     if chance(rng, 0.11):
         path = _with_flange(path, rng)
-    floor = wall * rng.uniform(1.0, 2.0)
+    floor = wall * rng.uniform(1.2, 2.0)
     if chance(rng, 0.06):  # A heavy bottom, as in turned wood and stone.
         floor += rng.uniform(0.05, 0.25) * float(path[-1, 1])
     steep = path[-1] - path[-2]
@@ -132,7 +132,9 @@ def _add_details(
         plinth = [[base, -tall - rng.uniform(0.01, 0.1)]]
         detailed = detailed + section(np.concatenate([plinth, stem, [[top, 0.4 * wall]]]))
     elif kind < 0.65:
-        detailed = detailed - ellipse((0.0, 0.0), (foot * rng.uniform(0.5, 0.9), min(0.5 * wall, wall - 2.1 * convex)))
+        detailed = detailed - ellipse(
+            (0.0, 0.0), (foot * rng.uniform(0.5, 0.9), min(0.4 * wall, 1.1 * wall - 2.1 * convex))
+        )
     if chance(rng, 0.2):
         size = wall * rng.uniform(0.5, 1.2)
         rim = path[-1] + np.array([rng.uniform(-0.6, 0.3) * wall, -0.6 * size])

@@ -3,6 +3,8 @@
 Lengths are in units of the body's radius; `can` scales them to metres at the end.
 """
 
+import math
+
 import numpy as np
 from jaxtyping import Float
 from manifold3d import CrossSection, Manifold
@@ -23,6 +25,13 @@ from shapeprior.datasets.procedural.solids import (
     to_standing_mesh,
 )
 from shapeprior.geometry.mesh import TriangleMesh
+
+_THINNEST = 0.03
+"""Smallest thickness of walls and rims that stand free, in radii of the can's bounding sphere.
+
+Sheet metal is ten times thinner, but modelled opened cans are 0.014 to 0.044 as well, and no decoder that reads
+planes of 64 cells holds less than a cell, 0.03.
+"""
 
 
 def can(rng: np.random.Generator) -> TriangleMesh:
@@ -67,12 +76,12 @@ def _drinks_can(rng: np.random.Generator) -> Manifold:
     upper = np.stack([1 - (1 - lid) * ramp, height - seam - neck + neck * t], axis=1)
     body = section(np.concatenate([lower, upper, [[lid, height]]]))
     seam_width = rng.uniform(0.03, 0.07)
-    body = body + box((lid - seam_width, height - seam), (lid + rng.uniform(0.01, 0.05), height))
-    body = body - ellipse((0.0, 0.0), (stand - rng.uniform(0.03, 0.08), rng.uniform(0.1, 0.35)))
-    inner = lid - seam_width
+    rim, least = lid + rng.uniform(0.01, 0.05), _least_thickness(height)
+    body = body + box((lid - seam_width, height - seam), (rim, height))
+    body = body - ellipse((0.0, 0.0), (stand - max(rng.uniform(0.03, 0.08), least), rng.uniform(0.1, 0.35)))
+    inner = min(lid - seam_width, rim - least)
     if _is_opened(rng):
-        wall = rng.uniform(0.02, 0.06)
-        return lathe(_hollowed_out(body, height, inner, wall), _round_plan(rng))
+        return lathe(_hollowed_out(body, height, min(inner, lid - least), _opened_wall(height, rng)), _round_plan(rng))
     body = body - _lid_recess(height, inner, deep, rng)
     solid = lathe(round_corners(body, convex=0.012, concave=0.01), _round_plan(rng))
     if chance(rng, 0.6):
@@ -82,6 +91,16 @@ def _drinks_can(rng: np.random.Generator) -> Manifold:
 
 def _is_opened(rng: np.random.Generator) -> bool:
     return chance(rng, 0.1)
+
+
+def _least_thickness(height: float) -> float:
+    """Return `_THINNEST` in radii of the body of a can of that height."""
+    return _THINNEST * math.hypot(1.0, 0.5 * height)
+
+
+def _opened_wall(height: float, rng: np.random.Generator) -> float:
+    """Return the thickness of an opened can's wall, in radii of its body."""
+    return rng.uniform(1.0, 1.7) * _least_thickness(height)
 
 
 def _lid_recess(height: float, inner: float, deep: float, rng: np.random.Generator) -> CrossSection:
@@ -103,20 +122,31 @@ def _lid_recess(height: float, inner: float, deep: float, rng: np.random.Generat
 def _hollowed_out(body: CrossSection, height: float, inner: float, wall: float) -> CrossSection:
     """Return the body of an opened can: hollow, and with the lid cut out within radius `inner`."""
     hollow = body.offset(-wall) ^ box((0.0, 0.0), (9.0, height - 0.08))
-    return round_corners(body - largest_piece(hollow) - box((0.0, height - 0.12), (inner, 9.0)), convex=0.3 * wall)
+    opening = box((0.0, height - max(0.12, 1.5 * wall)), (inner, 9.0))
+    return round_corners(body - largest_piece(hollow) - opening, convex=0.3 * wall)
 
 
 def _tab(lid: float, inner: float, rng: np.random.Generator) -> Manifold:
-    """Return a pull tab: a flat oval with a finger hole that lies on the lid from its middle towards its edge."""
+    """Return a pull tab: a flat oval with a finger hole on the lid, from its middle towards its edge.
+
+    Most tabs lie on the lid, without a slit of air that no field resolves. The others stand up, as opened ones do, and
+    have no hole, since the ring around it would be thinner than `_THINNEST`.
+    """
     length, width = inner * rng.uniform(0.3, 0.45), inner * rng.uniform(0.16, 0.26)
     oval = CrossSection.circle(1.0, 32).scale((length, width))
     hole = CrossSection.circle(1.0, 24).scale((0.4 * length, 0.6 * width)).translate((0.42 * length, 0.0))
-    plate = (oval - hole).extrude(rng.uniform(0.03, 0.06)).translate((rng.uniform(0.2, 0.95) * length, 0.0, 0.0))
+    stands = chance(rng, 0.15)
+    thickness = rng.uniform(0.06, 0.09) if stands else rng.uniform(0.03, 0.06)
+    plate = (
+        (oval if stands else oval - hole)
+        .extrude(thickness + 0.02)
+        .translate((rng.uniform(0.2, 0.95) * length, 0.0, -0.02))
+    )
     root = min(0.4, 0.3 * lid)
     stem = CrossSection.circle(0.45 * width, 24).extrude(root + 0.02).translate((0.05 * length, 0.0, -root))
-    tilt = rng.uniform(0, 12) if chance(rng, 0.85) else rng.uniform(12, 60)
+    tilt = rng.uniform(20, 60) if stands else 0.0
     tab = (plate.rotate((0.0, -tilt, 0.0)) + stem).rotate((-90.0, 0.0, 0.0))
-    return tab.rotate((0.0, rng.uniform(0, 360), 0.0)).translate((0.0, lid + rng.uniform(0.0, 0.04), 0.0))
+    return tab.rotate((0.0, rng.uniform(0, 360), 0.0)).translate((0.0, lid, 0.0))
 
 
 def _add_ribs(path: Float[np.ndarray, "points 2"], rng: np.random.Generator) -> Float[np.ndarray, "points 2"]:
@@ -154,7 +184,7 @@ def _food_can(rng: np.random.Generator) -> Manifold:
     side = _random_side(height, rng)
     foot_radius, top_radius = float(side[0, 0]), float(side[-1, 0])
     body = section(side) + box((top_radius - width - 0.05, height - seam), (top_radius + out, height))
-    inner = top_radius - width - 0.02
+    inner = top_radius + out - max(width + out + 0.02, _least_thickness(height))
     deep = rng.uniform(0.03, 0.16)
     if chance(rng, 0.6):
         body = body + box((foot_radius - width - 0.05, 0.0), (foot_radius + out, seam))
@@ -163,11 +193,12 @@ def _food_can(rng: np.random.Generator) -> Manifold:
         body = body ^ (_body_with_rounded_foot(side, rng.uniform(0.02, 0.15)) + box((0.0, 0.5 * height), (9.0, height)))
         under = rng.uniform(0.01, 0.06)
     if chance(rng, 0.85):
-        body = body - section(np.array([[inner, -1.0], [inner, under]]))
+        recess = min(inner, foot_radius - _least_thickness(height))
+        body = body - section(np.array([[recess, -1.0], [recess, under]]))
     plan = _round_plan(rng)
     if _is_opened(rng):
-        wall = rng.uniform(0.025, 0.06)
-        return lathe(_hollowed_out(body, height, inner, wall), plan)
+        inner = min(inner, top_radius - _least_thickness(height))
+        return lathe(_hollowed_out(body, height, inner, _opened_wall(height, rng)), plan)
     if chance(rng, 0.9):
         body = body - _lid_recess(height, inner, deep, rng)
     else:
@@ -205,8 +236,7 @@ def _flat_tin(rng: np.random.Generator) -> Manifold:
     deep = rng.uniform(0.02, 0.14) * min(1.0, 2 * height)
     inner = 1 - rng.uniform(0.03, 0.08) - (1 - foot) * deep / height
     if _is_opened(rng):
-        wall = rng.uniform(0.03, 0.06)
-        return lathe(_hollowed_out(body, height, inner - 0.04, wall), plan)
+        return lathe(_hollowed_out(body, height, inner - 0.04, _opened_wall(height, rng)), plan)
     if chance(rng, 0.9):
         body = body - _lid_recess(height, inner, deep, rng)
     else:
@@ -229,13 +259,14 @@ def _spray_can(rng: np.random.Generator) -> Manifold:
         body = body + box((0.8, 0.0), (1 + rng.uniform(0, 0.05), rng.uniform(0.04, 0.1)))
     if chance(rng, 0.6):
         body = body + ellipse((0.92, height), (rng.uniform(0.08, 0.13), rng.uniform(0.03, 0.08)))
-    body = body - ellipse((0.0, 0.0), (rng.uniform(0.75, 0.92), rng.uniform(0.05, 0.35)))
+    least = _least_thickness(top + 1.0)
+    body = body - ellipse((0.0, 0.0), (min(rng.uniform(0.75, 0.92), 1.0 - least), rng.uniform(0.05, 0.35)))
     if chance(rng, 0.6):
         cap, tall = rng.uniform(max(neck, 0.6), 1.0), rng.uniform(0.5, 1.8)
         lid = section(np.array([[cap, height], [cap * rng.uniform(0.8, 1.0), top + tall]]))
         body = body + round_corners(lid, convex=rng.uniform(0.02, 0.3) * cap)
     else:
-        collar, stem = neck * rng.uniform(0.5, 1.0), rng.uniform(0.15, 0.4) * neck
+        collar, stem = neck * rng.uniform(0.5, 1.0), max(rng.uniform(0.15, 0.4) * neck, 0.6 * least)
         body = body + box((0.0, top - 0.1), (collar, top + rng.uniform(0.05, 0.25)))
         body = body + box((0.0, top - 0.1), (stem, top + rng.uniform(0.3, 0.9)))
     return lathe(round_corners(body, convex=0.01, concave=rng.uniform(0.005, 0.04)), _round_plan(rng))
@@ -250,14 +281,15 @@ def _canister(rng: np.random.Generator) -> Manifold:
     cover = section(np.array([[1 + over, height - (lid if over > 0 else 0.05)], [1 + over * 0.9, height + 0.4 * lid]]))
     body = body + round_corners(cover, convex=rng.uniform(0.005, 0.06))
     if chance(rng, 0.5):
-        sunk = (1 + over) * rng.uniform(0.6, 0.95)
+        sunk = min((1 + over) * rng.uniform(0.6, 0.95), 1 + 0.9 * over - _least_thickness(height))
         body = body - box((0.0, height + lid * rng.uniform(0.05, 0.38)), (sunk, 9.0))
     if chance(rng, 0.3):
         knob = rng.uniform(0.08, 0.25)
         body = body + ellipse((0.0, height + 0.4 * lid + 0.6 * knob), (knob, knob * rng.uniform(0.5, 1.0)))
         body = body + box((0.0, height), (0.6 * knob, height + 0.4 * lid + 0.3 * knob))
     if chance(rng, 0.7):
-        body = body - box((0.0, -1.0), (rng.uniform(0.8, 0.95), rng.uniform(0.01, 0.12)))
+        radius = min(rng.uniform(0.8, 0.95), 1.0 - _least_thickness(height))
+        body = body - box((0.0, -1.0), (radius, rng.uniform(0.01, 0.12)))
     if chance(rng, 0.3):
         plan = rectangle_plan(rng.uniform(0.6, 1.0), corner=rng.uniform(0.15, 0.5))
     else:
