@@ -18,7 +18,7 @@ from shapeprior.sdf.strategies import NearSurface, StrategySettings
 EXTENTS = (1.0, 0.6, 0.8)
 BALL = SignedDistance(sphere(radius=0.6, subdivisions=3))
 BLOCK = SignedDistance(box(extents=EXTENTS))
-ALL = {"near": 300, "uniform": 100, "edges": 80, "rays": 120, "surface": 60}
+ALL = {"near": 300, "uniform": 100, "edges": 80, "rays": 120, "walls": 90, "surface": 60}
 
 
 def draw(distance: SignedDistance, *, seed: int = 0, **settings: object) -> SdfSamples:
@@ -104,7 +104,7 @@ def test_the_surface_does_not_depend_on_the_others() -> None:
 
 def test_strategies_are_numbered_in_a_fixed_order() -> None:
     # Files hold these indices, so new names must go to the end.
-    assert SamplingConfig().strategies == STRATEGIES == ("near", "uniform", "edges", "rays")
+    assert SamplingConfig().strategies == STRATEGIES == ("near", "uniform", "edges", "rays", "walls")
     samples = draw(BALL, uniform=10, rays=10)
     assert set(samples.strategy.tolist()) == {1, 3}
 
@@ -272,7 +272,7 @@ def test_counts_are_read_from_text(text: str, expected: SamplingConfig) -> None:
         ("1e4", "samples '1e4': expected a number"),
         ("near=x", "samples 'near=x': expected a number, .* found 'x'"),
         ("nera=5", "unknown strategy 'nera'; did you mean 'near'"),
-        ("zebra=5", "unknown strategy 'zebra'; expected .* of near, uniform, edges, rays, surface"),
+        ("zebra=5", "unknown strategy 'zebra'; expected .* of near, uniform, edges, rays, walls, surface"),
         ("near=5,", "unknown strategy ''; expected"),
         ("near=5,near=6", "near is given twice"),
         ("near=-5", "near = -5"),

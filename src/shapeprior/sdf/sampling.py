@@ -36,6 +36,8 @@ class SamplingConfig:
     """Samples near sharp edges."""
     rays: int = 0
     """Samples along the rays of depth sensors."""
+    walls: int = 0
+    """Samples across thin walls."""
     surface: int = 0
     """Points on the surface with normals, in addition to the samples with distances."""
     dtype: SampleType = "float16"

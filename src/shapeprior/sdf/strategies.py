@@ -1,8 +1,8 @@
 """Sampling strategies: where the samples of a shape lie.
 
 Each strategy is a frozen dataclass with a ``draw(distance, count, rng=...)``: near the surface, uniform in the unit
-ball, near sharp edges, and along the rays of depth sensors. `OnSurface` draws points of the zero level set with normals
-instead.
+ball, near sharp edges, along the rays of depth sensors, and across thin walls (`shapeprior.sdf.across_walls`).
+`OnSurface` draws points of the zero level set with normals instead.
 
 To add a strategy, write its class here, give it a field in `StrategySettings` and a count in
 `shapeprior.sdf.sampling.SamplingConfig`. The samples of the others stay the same.
@@ -19,6 +19,7 @@ from shapeprior.geometry.mesh import TriangleMesh, face_edges, row_keys
 from shapeprior.geometry.proximity import FaceTree
 from shapeprior.geometry.raycasting import RayScene
 from shapeprior.geometry.sampling import sample_surface
+from shapeprior.sdf.across_walls import AcrossWalls
 from shapeprior.sdf.signed_distance import SignedDistance
 
 BEND_STEP = 1e-3
@@ -219,6 +220,8 @@ class StrategySettings:
     """Near sharp edges, by length."""
     rays: DepthRays = field(default_factory=DepthRays)
     """Along the rays of depth sensors."""
+    walls: AcrossWalls = field(default_factory=AcrossWalls)
+    """Across thin walls, on both sides of each surface."""
 
 
 @dataclass(frozen=True, kw_only=True)
