@@ -101,10 +101,16 @@ def test_the_planes_are_what_the_generator_makes_of_the_code() -> None:
         inside, outside = slice(6 * plane, 6 * plane + 6), slice(4 * plane, 4 * plane + 4)
         for row in range(3):
             for column in range(3):
-                # Each cell adds its kernel, two cells from the next one's; one cell around is cut off below.
+                # Each cell adds its kernel, two cells from the next one's.
                 painted = torch.einsum("si,iohw->sohw", mixed[:, inside, row, column], weight[inside])
                 grown[:, outside, 2 * row : 2 * row + 4, 2 * column : 2 * column + 4] += painted
-    expected = grown[:, :, 1:7, 1:7] + bias[:, None, None]
+    # The binomial filter adds a cell all around; then two cells around are cut off.
+    binomial = torch.tensor([0.25, 0.5, 0.25], dtype=torch.float64)
+    filtered = torch.zeros(2, 12, 10, 10, dtype=torch.float64)
+    for row in range(3):
+        for column in range(3):
+            filtered[:, :, row : row + 8, column : column + 8] += binomial[row] * binomial[column] * grown
+    expected = filtered[:, :, 2:8, 2:8] + bias[:, None, None]
     torch.testing.assert_close(decoder.prepare(codes)[0].flatten(1, 2), expected, rtol=0, atol=1e-12)
 
 

@@ -15,7 +15,11 @@ from torch import Tensor, nn
 
 from shapeprior.errors import ConfigError
 from shapeprior.models.decoder import Decoder, FieldJacobian, empty_layer, seeded
+from shapeprior.models.smooth_upsampling import SmoothUpsampling, upsample
 from shapeprior.models.triplane_jacobian import directional_derivatives, push_forward, upsampling_pullbacks
+
+SIDE, LAST_SIDE = 3, 4
+"""Sides of the learned kernels that double the planes (`SmoothUpsampling`): before the last level, and there."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,15 +78,16 @@ class TriplaneDecoder(Decoder):
         self.seed_planes = empty_layer(nn.Linear, config.code_size, 3 * config.channels[0] * config.base**2)
         blocks: list[nn.Module] = []
         levels = list(zip(config.channels[:-1], config.channels[1:], strict=True))
-        for inputs, outputs in levels:
+        for level, (inputs, outputs) in enumerate(levels):
+            last = level == len(levels) - 1
             blocks += [
                 nn.SiLU(),
                 # The planes exchange features once on each level: a wing seen from above is also seen from the front.
                 empty_layer(nn.Conv2d, 3 * inputs, 3 * inputs, 1),
                 nn.SiLU(),
-                # This takes four products for each feature and cell. Doubling first, then a 3 × 3 convolution, takes
-                # nine.
-                empty_layer(nn.ConvTranspose2d, 3 * inputs, 3 * outputs, 4, stride=2, padding=1, groups=3),
+                # This takes four products for each feature and cell, and nine on the last level, whose ripples the
+                # surface would show. Doubling first, then a 3 × 3 convolution, takes nine everywhere.
+                empty_layer(SmoothUpsampling, 3 * inputs, 3 * outputs, LAST_SIDE if last else SIDE, groups=3),
             ]
         self.generator = nn.Sequential(*blocks)
         planes = config.channels[-1]
@@ -103,9 +108,9 @@ class TriplaneDecoder(Decoder):
         # (benchmarks/training/training_speed.py): torch's grouped convolutions are slow if a group has few features.
         first = self.seed_planes(codes).view(shapes, -1, base, base).contiguous(memory_format=torch.channels_last)
         before = self.generator[:-1](first)
-        last = cast(nn.ConvTranspose2d, self.generator[-1])
-        by_plane = zip(before.chunk(3, dim=1), last.weight.chunk(3), cast(Tensor, last.bias).chunk(3), strict=True)
-        planes = [nn.functional.conv_transpose2d(*part, stride=2, padding=1) for part in by_plane]
+        last = cast(SmoothUpsampling, self.generator[-1])
+        by_plane = zip(before.chunk(3, dim=1), last.kernel.chunk(3), cast(Tensor, last.bias).chunk(3), strict=True)
+        planes = [upsample(*part) for part in by_plane]
         return torch.stack(planes, dim=1), self.coarse(codes).view(shapes, 1, *(self.config.volume,) * 3)
 
     def query(
@@ -176,8 +181,8 @@ class TriplaneDecoder(Decoder):
             values = self.seed_planes(code[None]).view(1, -1, base, base)
             tangents = (directions @ self.seed_planes.weight.T).view(count, -1, base, base)
             planes = push_forward(list(self.generator)[:-1], values, tangents)
-            last = cast(nn.ConvTranspose2d, self.generator[-1])
-            kernels = zip(*(upsampling_pullbacks(weight) for weight in last.weight.chunk(3)), strict=True)
+            last = cast(SmoothUpsampling, self.generator[-1])
+            kernels = zip(*(upsampling_pullbacks(kernel) for kernel in last.kernel.chunk(3)), strict=True)
             return planes, (self.coarse.weight @ directions.T).contiguous(), *map(torch.stack, kernels)
 
     def jacobian(

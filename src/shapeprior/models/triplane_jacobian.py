@@ -14,9 +14,14 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from shapeprior.models.device import matmul_dtype
+from shapeprior.models.smooth_upsampling import SmoothUpsampling, upsample
 
-KERNEL_SIZE = 4
-"""Side of the upsampling's kernel. Output r is the sum of inputs i times kernel entry r + 1 - 2 i, along each axis."""
+KERNEL_SIZE = 6
+"""Side of the last upsampling's kernel. Output r is the sum of inputs i times kernel entry r + 2 - 2 i, along each
+axis."""
+NUM_INPUTS = (3, 4)
+"""Inputs, along an axis, of two neighbouring outputs of which the lower is even or odd. The first of them is the one
+before half of the lower output."""
 PARITIES = ((0, 0), (0, 1), (1, 0), (1, 1))
 """Parities, along rows and columns, of the lower of the two outputs between which a point reads: 0 for even, 1 for
 odd."""
@@ -45,9 +50,9 @@ def push_forward(
         if isinstance(layer, nn.SiLU):
             sigmoid = torch.sigmoid(values)
             tangents = tangents.mul_((sigmoid * (1.0 + values * (1.0 - sigmoid))).to(tangents.dtype))
-        elif isinstance(layer, nn.ConvTranspose2d):
-            weight = layer.weight.to(tangents.dtype)
-            tangents = nn.functional.conv_transpose2d(tangents, weight, stride=2, padding=1, groups=layer.groups)
+        elif isinstance(layer, SmoothUpsampling):
+            kernel = layer.kernel.to(tangents.dtype)
+            tangents = upsample(tangents, kernel, None, groups=layer.groups)
         else:
             if not isinstance(layer, nn.Conv2d) or layer.kernel_size != (1, 1):
                 raise TypeError(f"a layer {layer} in the generator; expected SiLU, 1 x 1 convolutions and upsamplings")
@@ -61,13 +66,13 @@ def upsampling_pullbacks(weight: Float[Tensor, "inputs outputs size size"]) -> l
     """Return matrices from derivatives by the outputs that a point reads to those by the upsampling's inputs.
 
     A bilinear reading takes four outputs, lower and upper along each axis, with all their features. They come from
-    three input cells along an axis if the lower output is even, and from two if it is odd. There is one matrix for each
-    of `PARITIES`, from (row, column, feature) of the outputs to (row, column, feature) of the input cells.
+    `NUM_INPUTS` input cells along an axis. There is one matrix for each of `PARITIES`, from (row, column, feature) of
+    the outputs to (row, column, feature) of the input cells.
     """
     entries = _kernel_entries().to(weight)
     matrices = []
     for odd_row, odd_column in PARITIES:
-        row, column = entries[:, odd_row, : 3 - odd_row], entries[:, odd_column, : 3 - odd_column]
+        row, column = (entries[:, odd, : NUM_INPUTS[odd]] for odd in (odd_row, odd_column))
         kernel = torch.einsum("uia,vjb,coab->uvoijc", row, column, weight)
         matrices.append(kernel.reshape(4 * weight.shape[1], -1))
     return matrices
@@ -92,7 +97,7 @@ def directional_derivatives(
     several times as long.
     """
     planes, count = by_feature.shape[:2]
-    inputs = kernels[3].shape[2] // 4  # If both lower outputs are odd, a reading depends on two cells by two.
+    inputs = kernels[0].shape[2] // NUM_INPUTS[0] ** 2
     side = math.isqrt(len(tangents) // (planes * inputs))
     place = (((places.flatten(0, 1) + 1.0) * 2 * side - 1.0) / 2.0).clamp(0.0, 2 * side - 1.0)
     low = place.floor().clamp(max=2 * side - 2.0)
@@ -105,13 +110,13 @@ def directional_derivatives(
     weights = (shares[:, 0, :, None] * shares[:, 1, None, :]).flatten(1)
     by_output = weights[:, :, None] * by_feature.flatten(0, 1)[:, None]
     by_parity = [sum(of_planes) for of_planes in sizes]
-    sorted_parts = (part[order].split(by_parity) for part in (by_output.flatten(1), (low + 1) // 2 - 1, plane))
+    sorted_parts = (part[order].split(by_parity) for part in (by_output.flatten(1), low // 2 - 1, plane))
     feature = torch.arange(inputs, device=low.device)
     parts = []
     for kernel, odd, of_planes, reads, first, plane in zip(kernels, PARITIES, sizes, *sorted_parts, strict=True):
         by_input = torch.cat([part @ each for part, each in zip(reads.split(of_planes), kernel, strict=True)])
-        steps = torch.arange(3, device=low.device)
-        row, column = (first[:, axis, None] + steps[: 3 - odd[axis]] for axis in (0, 1))
+        steps = torch.arange(max(NUM_INPUTS), device=low.device)
+        row, column = (first[:, axis, None] + steps[: NUM_INPUTS[odd[axis]]] for axis in (0, 1))
         inside = ((row >= 0) & (row < side))[:, :, None] & ((column >= 0) & (column < side))[:, None]
         cells = row.clamp(0, side - 1)[:, :, None] * side + column.clamp(0, side - 1)[:, None]
         entries = ((cells.flatten(1) * planes + plane[:, None]) * inputs)[:, :, None] + feature
@@ -127,15 +132,14 @@ def directional_derivatives(
 def _kernel_entries() -> Float[Tensor, "output parity input entry"]:
     """Return a mask of the kernel entries through which inputs reach outputs, along one axis.
 
-    It is 1 where an input, counted from the first of three, goes through a kernel entry into the lower (0) or the upper
-    (1) of two neighbouring outputs, of which the lower is even (0) or odd (1).
+    It is 1 where an input, counted from the first, goes through a kernel entry into the lower (0) or the upper (1) of
+    two neighbouring outputs, of which the lower is even (0) or odd (1).
     """
-    mask = torch.zeros((2, 2, 3, KERNEL_SIZE))
+    mask = torch.zeros((2, 2, max(NUM_INPUTS), KERNEL_SIZE))
     for upper in (0, 1):
         for odd in (0, 1):
-            first = (odd + 1) // 2 - 1
-            for place in range(3):
-                entry = odd + upper + 1 - 2 * (first + place)
+            for place in range(NUM_INPUTS[odd]):
+                entry = odd + upper + 4 - 2 * place
                 if 0 <= entry < KERNEL_SIZE:
                     mask[upper, odd, place, entry] = 1.0
     return mask
