@@ -40,7 +40,7 @@ FAMILIES = {
 }
 """The families, the longest first. With more shapes, a prior learns more in the same number of steps. Thin parts such
 as handles need more passes; round shapes do with half as many shapes (docs/ablation.md)."""
-SAMPLES = "near=9000,uniform=1000,edges=3000,walls=7000"
+SAMPLES = "near=9000,uniform=1000,edges=3000,walls=7000,surface=2000"
 
 
 def main() -> None:

@@ -2,10 +2,22 @@
 
 import pytest
 import torch
+from helpers.ellipsoids import EllipsoidDecoder
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shapeprior.models.objective import banded_l1, clamped_l1, code_prior
+from shapeprior.models.decoder import seeded
+from shapeprior.models.objective import (
+    SLOPE_STEP,
+    TrainingBatch,
+    banded_l1,
+    batch_objective,
+    beside_along,
+    clamped_l1,
+    code_prior,
+    slope_along,
+)
+from shapeprior.models.presets import TrainConfig
 
 CLAMP = 0.1
 DISTANCES = st.floats(-0.5, 0.5, width=32)
@@ -64,3 +76,56 @@ def test_one_value_a_sample_and_the_shape_stays() -> None:
 
 def test_code_prior_is_the_squared_length() -> None:
     assert code_prior(torch.tensor([[3.0, 4.0], [0.0, -2.0]])).tolist() == [25.0, 4.0]
+
+
+def unit_vectors(count: int) -> torch.Tensor:
+    return torch.nn.functional.normalize(torch.randn((1, count, 3), generator=seeded(1), dtype=torch.float64), dim=-1)
+
+
+def test_the_slope_along_a_tilted_plane_is_the_sine_of_the_tilt() -> None:
+    """Directions take turns, so that the squares of both add up to that of the sine."""
+    normals = torch.tensor([0.0, 0.6, 0.8], dtype=torch.float64).expand(1, 200, 3)
+    points = torch.zeros_like(normals)
+    for degrees in (0.0, 5.0, 30.0):
+        angle = torch.deg2rad(torch.tensor(degrees, dtype=torch.float64))
+        # The gradient leans away from the normal, towards a direction between both tangents.
+        gradient = torch.cos(angle) * normals[0, 0] + torch.sin(angle) * torch.tensor([0.6, -0.64, 0.48]).double()
+        slope = slope_along(*(side @ gradient for side in beside_along(points, normals)))
+        both = slope.view(-1, 2).square().sum(dim=1)
+        torch.testing.assert_close(both, torch.sin(angle).square().expand(100), rtol=0, atol=1e-9)
+
+
+def test_curvature_has_no_slope() -> None:
+    normals = unit_vectors(300)
+    slope = slope_along(*(side.norm(dim=-1) - 0.1 for side in beside_along(0.1 * normals, normals)))
+    assert slope.max() < 1e-12
+
+
+def test_a_ripple_along_the_surface_costs_its_slope() -> None:
+    normals = torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64).expand(1, 4000, 3)
+    points = torch.rand((1, 4000, 3), generator=seeded(2), dtype=torch.float64) * torch.tensor([1.0, 1.0, 0.0])
+    number, height = 2.0 * torch.pi / 0.0625, 0.001
+    sides = (side[..., 2] + height * torch.sin(number * side[..., 0]) for side in beside_along(points, normals))
+    # Half of the differences lie across the ripple; the mean of |cos| is 2 / pi.
+    expected = 0.5 * height * torch.sin(torch.tensor(number * SLOPE_STEP)) / SLOPE_STEP * 2.0 / torch.pi
+    assert slope_along(*sides).mean() == pytest.approx(float(expected), rel=0.03)
+
+
+def test_the_objective_adds_the_weighted_slope() -> None:
+    decoder, generator = EllipsoidDecoder(), seeded(3)
+    codes = 0.3 * torch.randn((2, decoder.code_size), generator=generator)
+    points = torch.rand((2, 50, 3), generator=generator) - 0.5
+    normals = unit_vectors(30).float().expand(2, 30, 3)
+    plain = TrainingBatch(rows=torch.arange(2), points_unit=points, sdf=points.norm(dim=-1) - 0.4)
+    with_surface = TrainingBatch(
+        rows=plain.rows, points_unit=points, sdf=plain.sdf,
+        surface_points_unit=0.4 * normals, surface_normals_unit=normals,
+    )  # fmt: skip
+    recipe = TrainConfig(surface_weight=0.5)
+    without = batch_objective(decoder, codes, plain, recipe).value
+    found = batch_objective(decoder, codes, with_surface, recipe)
+    ahead, behind = (decoder(codes, side) for side in beside_along(0.4 * normals, normals))
+    torch.testing.assert_close(found.value, without + 0.5 * ((ahead - behind).abs() / 0.02).mean(dim=1))
+    unweighted = batch_objective(decoder, codes, with_surface, TrainConfig())
+    torch.testing.assert_close(unweighted.value, without)
+    torch.testing.assert_close(found.error, unweighted.error)

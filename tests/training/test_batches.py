@@ -19,6 +19,7 @@ from shapeprior.datasets.dataset import Dataset
 from shapeprior.errors import DatasetError
 from shapeprior.io.store import LocalStore, Store
 from shapeprior.models.objective import TrainingBatch
+from shapeprior.sdf.sampling import SurfaceSamples
 from shapeprior.training import batches as batches_module
 from shapeprior.training.batches import ABSENT, BatchOrder, TrainingSamples
 
@@ -80,6 +81,7 @@ def test_any_two_shapes_of_different_lanes_meet() -> None:
     assert met == {frozenset((a, b)) for a in lanes[0] for b in lanes[1]}
 
 
+SURFACE_COUNT = 30
 WAYS = pytest.mark.parametrize("way", ["held", "mapped", "over a network"])
 
 
@@ -90,7 +92,17 @@ def write(store: Store, names: str = "abcd", dtype: str = "float16") -> Dataset:
     return Dataset(store=store, settings={}, shapes=shapes, refused=())
 
 
-def opened(data: Dataset, way: str = "held", *, points: int = 50, rows: Any = None) -> TrainingSamples:
+def some_surface(number: int) -> SurfaceSamples:
+    rng = np.random.default_rng([7, number])
+    normals = rng.standard_normal((SURFACE_COUNT, 3))
+    normals /= np.linalg.norm(normals, axis=1, keepdims=True)
+    points = rng.uniform(-1.0, 1.0, (SURFACE_COUNT, 3))
+    return SurfaceSamples(points_unit=points.astype(np.float32), normals_unit=normals.astype(np.float32))
+
+
+def opened(
+    data: Dataset, way: str = "held", *, points: int = 50, surface_points: int = 0, rows: Any = None
+) -> TrainingSamples:
     if way == "over a network":
         data = replace(data, store=WatchedStore(data.store))
     return TrainingSamples(
@@ -98,6 +110,7 @@ def opened(data: Dataset, way: str = "held", *, points: int = 50, rows: Any = No
         data.shapes,
         np.arange(len(data.shapes)) if rows is None else rows,
         points=points,
+        surface_points=surface_points,
         device=torch.device("cpu"),
         held_bytes=1 << 30 if way == "held" else 0,
     )
@@ -116,7 +129,8 @@ def test_a_block_goes_on_at_the_first_row_after_the_last(tmp_path: Path, way: st
     found = batches(samples, ([2, 0], [0.1, 0.95]), ([3], [0.0]), ([1, 2, 3], [0.999, 0.5, 0.7]))
     assert [batch.rows.tolist() for batch in found] == [[2, 0], [3], [1, 2, 3]]
     for batch, starts in zip(found, ([0.1, 0.95], [0.0], [0.999, 0.5, 0.7]), strict=True):
-        assert {part.dtype for part in vars(batch).values()} == {torch.float32, torch.int64}
+        assert {part.dtype for part in (batch.rows, batch.points_unit, batch.sdf)} == {torch.float32, torch.int64}
+        assert batch.surface_points_unit is batch.surface_normals_unit is None
         for place, (row, start) in enumerate(zip(batch.rows.tolist(), starts, strict=True)):
             stored = data.samples(data.shapes[row].id)
             columns = (int(start * COUNT) + np.arange(60)) % COUNT
@@ -125,6 +139,41 @@ def test_a_block_goes_on_at_the_first_row_after_the_last(tmp_path: Path, way: st
                 (batch.sdf, stored.sdf[columns]),
             ):
                 np.testing.assert_array_equal(ours[place].numpy(), theirs.astype(np.float32))
+
+
+@WAYS
+def test_surface_points_come_in_blocks_of_their_own(tmp_path: Path, way: str) -> None:
+    store = LocalStore(tmp_path)
+    shapes = tuple(
+        write_shape(store, some_record(name), replace(some_samples(number), surface=some_surface(number)))
+        for number, name in enumerate("ab")
+    )
+    data = Dataset(store=store, settings={}, shapes=shapes, refused=())
+    for wanted, expected in ((12, 12), (99, SURFACE_COUNT)):
+        samples = opened(data, way, points=20, surface_points=wanted)
+        (batch,) = batches(samples, ([1, 0], [0.9, 0.2]))
+        assert batch.surface_points_unit is not None
+        assert batch.surface_normals_unit is not None
+        for place, (row, start) in enumerate(((1, 0.9), (0, 0.2))):
+            columns = (int(start * SURFACE_COUNT) + np.arange(expected)) % SURFACE_COUNT
+            stored = some_surface(row)
+            np.testing.assert_array_equal(batch.surface_points_unit[place].numpy(), stored.points_unit[columns])
+            np.testing.assert_array_equal(batch.surface_normals_unit[place].numpy(), stored.normals_unit[columns])
+
+
+def test_surface_points_that_are_no_numbers_or_differ_in_number_are_refused(tmp_path: Path) -> None:
+    store = LocalStore(tmp_path)
+    broken = some_surface(0)
+    broken.normals_unit[3] = np.nan
+    first = write_shape(store, some_record("a"), replace(some_samples(0), surface=broken))
+    second = write_shape(store, some_record("b"), some_samples(1, surface=False))
+    data = Dataset(store=store, settings={}, shapes=(first,), refused=())
+    with pytest.raises(DatasetError, match="shape a hold NaN"):
+        opened(data, surface_points=5)
+    other = write_shape(store, some_record("c"), replace(some_samples(0), surface=some_surface(0)))
+    data = Dataset(store=store, settings={}, shapes=(other, second), refused=())
+    with pytest.raises(DatasetError, match=f"0 surface points; expected {SURFACE_COUNT}"):
+        opened(data, surface_points=5)
 
 
 @WAYS

@@ -4,11 +4,15 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
 from shapeprior.models.decoder import Decoder
 from shapeprior.models.device import autocast
 from shapeprior.models.presets import TrainConfig
+
+SLOPE_STEP = 0.01
+"""Distance from a surface point to both sides at which its slope is measured, in unit-sphere radii. It is a third of a
+cell of the default's planes, whose ripples it shall see."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -20,6 +24,10 @@ class TrainingBatch:
     points_unit: Float[Tensor, "shapes points 3"]
     sdf: Float[Tensor, "shapes points"]
     """Signed distances in unit-sphere radii, negative inside."""
+    surface_points_unit: Float[Tensor, "shapes surface 3"] | None = None
+    """Points on the true surfaces; None if the recipe or the data set has none."""
+    surface_normals_unit: Float[Tensor, "shapes surface 3"] | None = None
+    """Outward unit normals at these points."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -40,10 +48,18 @@ def batch_objective(
     settings: TrainConfig,
 ) -> Objective:
     """Evaluate the objective of a training recipe on a batch."""
+    points, pairs = batch.points_unit, 0
+    if settings.surface_weight and batch.surface_points_unit is not None and batch.surface_normals_unit is not None:
+        ahead, behind = beside_along(batch.surface_points_unit, batch.surface_normals_unit)
+        points, pairs = torch.cat([points, ahead, behind], dim=1), ahead.shape[1]
     with autocast(batch.sdf.device, settings.precision):
-        predicted = decoder(codes, batch.points_unit)
+        predicted, *beside = decoder(codes, points).split(
+            [batch.sdf.shape[1], *((pairs, pairs) if pairs else ())], dim=1
+        )
     loss = clamped_l1 if settings.loss == "clamped" else banded_l1
     value = loss(predicted, batch.sdf, settings.clamp).mean(dim=1)
+    if beside:
+        value = value + settings.surface_weight * slope_along(*beside).mean(dim=1)
     value = value + settings.code_prior * code_prior(codes)
     with torch.no_grad():
         error = clamped_l1(predicted, batch.sdf, settings.clamp).mean(dim=1)
@@ -72,6 +88,33 @@ def banded_l1(
     band = (predicted - target).abs()
     beyond = torch.relu(clamp - predicted * torch.sign(target))
     return torch.where(target.abs() < clamp, band, beyond)
+
+
+def beside_along(
+    points: Float[Tensor, "shapes surface 3"], normals: Float[Tensor, "shapes surface 3"]
+) -> tuple[Float[Tensor, "shapes surface 3"], Float[Tensor, "shapes surface 3"]]:
+    """Return the points at `SLOPE_STEP` to both sides of each surface point, in its tangent plane.
+
+    The directions are those of two perpendicular tangents in turn. A field whose slope vanishes along both has its
+    gradient along the normal.
+    """
+    # The axis along which the normal is shortest is never parallel to it.
+    axis = nn.functional.one_hot(normals.abs().argmin(dim=-1), 3).to(normals)
+    first = nn.functional.normalize(torch.linalg.cross(normals, axis, dim=-1), dim=-1)
+    second = torch.linalg.cross(normals, first, dim=-1)
+    turn = (torch.arange(points.shape[1], device=points.device) % 2 == 0)[:, None]
+    step = SLOPE_STEP * torch.where(turn, first, second)
+    return points + step, points - step
+
+
+def slope_along(ahead: Float[Tensor, "*batch"], behind: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
+    """Return the field's slope along the surface, from its values at the two points of `beside_along`.
+
+    It is the sine of the angle between the field's gradient and the normal, if the gradient has length 1. On a curved
+    surface both values are alike, so that curvature costs nothing. Normals are a target of Gropp et al. 2020, "Implicit
+    geometric regularization for learning shapes"; differences of values need no second derivatives of the network.
+    """
+    return (ahead - behind).abs() / (2.0 * SLOPE_STEP)
 
 
 def code_prior(codes: Float[Tensor, "shapes code"]) -> Float[Tensor, "shapes"]:

@@ -25,6 +25,11 @@ class TrainConfig:
     """Shapes in a step."""
     points_per_shape: int = 2048
     """Samples of each shape in a step: a contiguous block that starts at a random sample in each epoch."""
+    surface_weight: float = 0.0
+    """Weight of the field's slope along the true surface (`shapeprior.models.objective.slope_along`), which keeps
+    decoded surfaces smooth where they are smooth in truth. Data sets without surface points train without it."""
+    surface_points: int = 256
+    """Surface points of each shape in a step at which this slope is measured."""
     decoder_rate: float = 1e-3
     """Adam's learning rate for the decoder's weights, without those that Muon steps, at the start."""
     matrix_rate: float = 0.0
@@ -54,9 +59,9 @@ class TrainConfig:
     def __post_init__(self) -> None:
         check_numbers(
             self,
-            at_least_one=("epochs", "shapes_per_batch", "points_per_shape"),
+            at_least_one=("epochs", "shapes_per_batch", "points_per_shape", "surface_points"),
             positive=("decoder_rate", "code_rate", "clamp", "code_init_deviation"),
-            not_negative=("code_prior", "matrix_rate"),
+            not_negative=("code_prior", "matrix_rate", "surface_weight"),
         )
         if not 0 <= self.final_rate_share <= 1:
             raise ConfigError(f"final_rate_share = {self.final_rate_share}; expected 0 to 1")
@@ -108,7 +113,8 @@ def presets() -> dict[str, Preset]:
             train=TrainConfig(
                 epochs=250,
                 shapes_per_batch=8,
-                points_per_shape=1024,
+                points_per_shape=768,
+                surface_weight=0.03,
                 decoder_rate=1e-3,
                 matrix_rate=1.5e-2,
                 code_rate=1e-2,

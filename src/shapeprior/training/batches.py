@@ -6,7 +6,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -31,8 +31,8 @@ is needed."""
 MAX_OPEN_FILES = 256
 """Files that stay open between reads. Many systems allow a process about a thousand."""
 
-Block = tuple[Tensor, Tensor]
-"""Consecutive samples of one shape: points and distances."""
+Block = tuple[Tensor, ...]
+"""Consecutive samples of one shape: points and distances, and surface points and normals if they are used."""
 Step = tuple[Int[np.ndarray, "_"], Float[np.ndarray, "_"]]
 """The shapes of a batch, as rows of the training shapes, and where the block of each begins, as a share of its
 samples."""
@@ -88,14 +88,16 @@ class TrainingSamples:
         rows: Int[np.ndarray, "rows"],
         *,
         points: int,
+        surface_points: int = 0,
         device: torch.device,
         held_bytes: int = HELD_BYTES,
     ) -> None:
         """Read all samples of this process's shapes, which are `rows` of `shapes`, if they fit into `held_bytes`.
 
-        A block has `points` samples, or as many as the shape with the fewest among all `shapes`. Raises DatasetError,
-        which names the shape, if there are no samples, or if samples are broken or not finite. Samples that are not
-        held are checked when `batches` reads them.
+        A block has `points` samples, or as many as the shape with the fewest among all `shapes`, and `surface_points`
+        surface points, or as many as the shapes have, which may be none. Raises DatasetError, which names the shape, if
+        there are no samples, or if samples are broken or not finite. Samples that are not held are checked when
+        `batches` reads them.
         """
         self._data, self._shapes, self._device = data, shapes, device
         fewest = min(shapes, key=lambda shape: shape.samples)
@@ -106,6 +108,11 @@ class TrainingSamples:
         self.points = min(points, fewest.samples)
         """Samples of a block."""
         self._open = lru_cache(maxsize=MAX_OPEN_FILES)(self._opened)
+        # All shapes of a data set have as many surface points.
+        self._surface_count = 0
+        self._surface_count = (self._open(int(rows[0])).surface_count or 0) if surface_points else 0
+        self.surface_points = min(surface_points, self._surface_count)
+        """Surface points of a block."""
         self.held = self._bytes(rows) <= held_bytes
         """Whether the samples are in memory."""
         self._mapped = data.store.memory_map(samples_name(shapes[int(rows[0])].id)) is not None
@@ -137,27 +144,42 @@ class TrainingSamples:
                 current = following
 
     def _batch(self, rows: Int[np.ndarray, "shapes"], blocks: Sequence[Block]) -> TrainingBatch:
-        points_unit, sdf = (torch.stack(part).to(self._device).float() for part in zip(*blocks, strict=True))
-        return TrainingBatch(rows=torch.from_numpy(rows).to(self._device), points_unit=points_unit, sdf=sdf)
+        points_unit, sdf, *surface = (torch.stack(part).to(self._device).float() for part in zip(*blocks, strict=True))
+        surface_points, surface_normals = surface or (None, None)
+        return TrainingBatch(
+            rows=torch.from_numpy(rows).to(self._device),
+            points_unit=points_unit,
+            sdf=sdf,
+            surface_points_unit=surface_points,
+            surface_normals_unit=surface_normals,
+        )
 
     def _held_block(self, row: int, start: float) -> Block:
-        points_unit, sdf = self._memory[row]
-        return _cyclic_block(points_unit, self.points, start), _cyclic_block(sdf, self.points, start)
+        counts = (self.points, self.points, self.surface_points, self.surface_points)
+        return tuple(_cyclic_block(part, count, start) for part, count in zip(self._memory[row], counts, strict=False))
 
     def _read_block(self, row: int, start: float) -> Block:
         file = self._open(row)
-        return self._read(row, file, _cyclic_ranges(self.points, file.count, start))
+        ranges = _cyclic_ranges(self.points, file.count, start)
+        return self._read(row, file, ranges, _cyclic_ranges(self.surface_points, self._surface_count, start))
 
     def _read_shape(self, row: int) -> Block:
         """Read all samples of a shape and put them on the device."""
         file = self._opened(row)
-        points_unit, sdf = self._read(row, file, [(0, file.count)])
-        return points_unit.to(self._device), sdf.to(self._device)
+        block = self._read(row, file, [(0, file.count)], [(0, self._surface_count)])
+        return tuple(part.to(self._device) for part in block)
 
-    def _read(self, row: int, file: SampleFile, ranges: Sequence[RowRange]) -> Block:
-        block = file.samples(ranges)
-        require_finite(block, self._data, self._shapes[row].id)
-        return torch.from_numpy(block.points_unit), torch.from_numpy(block.sdf)
+    def _read(
+        self, row: int, file: SampleFile, ranges: Sequence[RowRange], surface_ranges: Sequence[RowRange]
+    ) -> Block:
+        samples = file.samples(ranges)
+        if self.surface_points:
+            samples = replace(samples, surface=file.surface(surface_ranges))
+        require_finite(samples, self._data, self._shapes[row].id)
+        parts = [samples.points_unit, samples.sdf]
+        if samples.surface is not None:
+            parts += [samples.surface.points_unit, samples.surface.normals_unit]
+        return tuple(map(torch.from_numpy, parts))
 
     def _opened(self, row: int) -> SampleFile:
         shape = self._shapes[row]
@@ -167,6 +189,11 @@ class TrainingSamples:
                 f"{file.place}: {file.count} samples; expected {shape.samples} by the manifest; "
                 "prepare the data set again"
             )
+        if self._surface_count and file.surface_count != self._surface_count:
+            raise DatasetError(
+                f"{file.place}: {file.surface_count or 0} surface points; expected {self._surface_count}, as other "
+                "shapes of the data set have; prepare it again"
+            )
         return file
 
     def _bytes(self, rows: Int[np.ndarray, "rows"]) -> int:
@@ -174,12 +201,16 @@ class TrainingSamples:
         if len(rows) == 0:
             return 0
         item_size = self._open(int(rows[0])).samples([(0, 1)]).sdf.itemsize
-        return sum(4 * item_size * self._shapes[row].samples for row in rows.tolist())
+        surface = 24 * (self._surface_count if self.surface_points else 0)
+        return sum(4 * item_size * self._shapes[row].samples + surface for row in rows.tolist())
 
 
 def require_finite(samples: SdfSamples, data: Dataset, shape_id: str) -> None:
     """Raise DatasetError, which names the shape, if its samples hold NaN or infinity."""
-    if not (np.isfinite(samples.points_unit).all() and np.isfinite(samples.sdf).all()):
+    parts = [samples.points_unit, samples.sdf]
+    if samples.surface is not None:
+        parts += [samples.surface.points_unit, samples.surface.normals_unit]
+    if not all(np.isfinite(part).all() for part in parts):
         raise DatasetError(
             f"{data.root}: samples of shape {shape_id} hold NaN or infinity; expected finite numbers; prepare it again"
         )

@@ -172,6 +172,7 @@ def _training_samples(
         data.split("train"),
         order.owned(group.rank, group.size),
         points=config.train.points_per_shape,
+        surface_points=config.train.surface_points if config.train.surface_weight else 0,
         device=group.device,
         held_bytes=held_bytes,
     )
