@@ -2,7 +2,8 @@
 
     python -m benchmarks.models.ablation DATASET --seconds 60 --arms triplane "triplane, no linear start" --seeds 0
 
-DATASET must have surface points (`shapeprior prepare ... --samples near=8500,uniform=500,edges=1000,surface=3000`).
+DATASET must have surface points, and samples across walls for all arms but "triplane, no wall samples" (`shapeprior
+prepare ... --samples near=9000,uniform=1000,edges=3000,walls=7000,surface=2000`).
 Set OMP_NUM_THREADS=1 for one thread. The learning rates fall along half a cosine of CPU time. Errors are clamped L1 at
 0.1, in radii:
 
@@ -19,7 +20,7 @@ import argparse
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -37,13 +38,14 @@ from shapeprior.evaluation.metrics import METRIC_DEFINITIONS
 from shapeprior.models.decoder import Decoder, seeded
 from shapeprior.models.device import autocast
 from shapeprior.models.latent_space import CodeSpace
-from shapeprior.models.objective import banded_l1, clamped_l1, code_prior
+from shapeprior.models.objective import banded_l1, beside_along, clamped_l1, code_prior, slope_along
 from shapeprior.models.optimizers import Muon, RowAdam, cosine_decay
 from shapeprior.sdf.isosurface.extract import ExtractConfig, extract_mesh
 from shapeprior.sdf.sampling import STRATEGIES
 from shapeprior.training.initialization import LinearInitialization, coarse_grids
 
 CLAMP = 0.1
+SLOPE_POINTS = 256
 
 
 @dataclass(eq=False)
@@ -55,8 +57,8 @@ class Shapes:
     sdf: Tensor
     surface: Tensor
     normals: Tensor
-    calm: list[Tensor] = field(default_factory=list)
-    """Rows of each shape's samples that are not of the strategy "edges"."""
+    strategy: Tensor
+    """Index of the strategy that drew each sample."""
 
     @classmethod
     def read(cls, data: Dataset, split: str, limit: int | None = None) -> "Shapes":
@@ -72,15 +74,20 @@ class Shapes:
         def stack(arrays: Sequence[np.ndarray]) -> Tensor:
             return torch.stack([torch.from_numpy(array.astype(np.float32)) for array in arrays])
 
-        edge = STRATEGIES.index("edges")
         return cls(
             ids=ids,
             points=stack([s.points_unit[:least] for s in samples]),
             sdf=stack([s.sdf[:least] for s in samples]),
             surface=stack([s.points_unit for s in surfaces if s is not None]),
             normals=stack([s.normals_unit for s in surfaces if s is not None]),
-            calm=[torch.from_numpy(np.flatnonzero(s.strategy[:least] != edge)) for s in samples],
+            strategy=torch.stack([torch.from_numpy(s.strategy[:least]) for s in samples]),
         )
+
+    def rows(self, shape: int, left_out: Sequence[str]) -> Tensor:
+        """Return the rows of a shape's samples without those of some strategies."""
+        kept = torch.ones(len(STRATEGIES), dtype=torch.bool)
+        kept[[STRATEGIES.index(name) for name in left_out]] = False
+        return torch.nonzero(kept[self.strategy[shape].long()])[:, 0]
 
 
 def train(arm: Arm, shapes: Shapes, seconds: float, *, seed: int) -> tuple[Decoder, Tensor, int]:
@@ -136,12 +143,10 @@ def objective(
     *, share: float, shift: float,
 ) -> Tensor:  # fmt: skip
     """Return the value that an arm minimises, one for each shape."""
-    total = shapes.sdf.shape[1]
     chosen = []
     for row in rows:
-        calm = shapes.calm[row]
-        drawn = torch.randint(len(calm) if not arm.edges else total, (arm.points,), generator=generator)
-        chosen.append(drawn if arm.edges else calm[drawn])
+        usable = shapes.rows(int(row), arm.left_out)
+        chosen.append(usable[torch.randint(len(usable), (arm.points,), generator=generator)])
     index, row = torch.stack(chosen), torch.from_numpy(rows)
     points, sdf = shapes.points[row[:, None], index], shapes.sdf[row[:, None], index]
     with autocast(torch.device("cpu"), "auto" if arm.bf16 else "float32"):
@@ -151,6 +156,8 @@ def objective(
         error = (CLAMP * torch.tanh(predicted / CLAMP) - CLAMP * torch.tanh(sdf / CLAMP)).abs()
     else:
         error = (banded_l1 if arm.loss == "banded" else clamped_l1)(predicted, sdf, CLAMP)
+    if arm.inside != 1.0:
+        error = torch.where((sdf < 0) & (predicted > sdf), arm.inside * error, error)
     if arm.hard:
         sign = torch.sign(sdf)
         error = error * (1.0 + arm.hard * share * sign * torch.sign(sdf - predicted.detach()))
@@ -162,6 +169,11 @@ def objective(
         near = sdf.abs().topk(min(256, arm.points), largest=False).indices
         where = torch.gather(points, 1, near[..., None].expand(-1, -1, 3))
         value = value + arm.eikonal * (gradient(decoder, prepared, where).norm(dim=-1) - 1.0).square().mean(dim=1)
+    if arm.slope:
+        index = torch.randint(shapes.surface.shape[1], (len(rows), SLOPE_POINTS), generator=generator)
+        where, true = shapes.surface[row[:, None], index], shapes.normals[row[:, None], index]
+        sides = (decoder.query(prepared, side) for side in beside_along(where, true))
+        value = value + arm.slope * slope_along(*sides).mean(dim=1)
     if arm.normals:
         index = torch.randint(shapes.surface.shape[1], (len(rows), 256), generator=generator)
         where, true = shapes.surface[row[:, None], index], shapes.normals[row[:, None], index]

@@ -7,8 +7,8 @@ from benchmarks.models.candidate_decoders import (
     CubicTriplane,
     FourierDecoder,
     LeakyTriplane,
+    PlainTriplane,
     SineDecoder,
-    SmoothTriplane,
 )
 from shapeprior.models.decoder import Decoder
 from shapeprior.models.deepsdf import DeepSdfConfig, DeepSdfDecoder
@@ -42,8 +42,12 @@ class Arm:
     """Weight of |grad f - n| at surface points."""
     hard: float = 0.0
     """Curriculum DeepSDF's (Duan et al. 2020) weight of samples with a wrong sign, at the end of training."""
-    edges: bool = True
-    """Whether samples near sharp edges are used; otherwise other samples take their place."""
+    slope: float = 0.0
+    """Weight of the field's slope along the true surface (`shapeprior.models.objective.slope_along`)."""
+    inside: float = 1.0
+    """Weight of the errors of samples inside that are predicted too far outside."""
+    left_out: tuple[str, ...] = ()
+    """Strategies whose samples are not used; other samples take their place."""
     max_shapes: int | None = None
     smooth: float = 0.0
     """Weight of the mean squared step between neighbouring cells of the feature planes."""
@@ -59,7 +63,7 @@ def triplane(seed: int, **changes: object) -> Decoder:
 
 def arms() -> dict[str, Arm]:
     """Return all arms by name."""
-    plane = Arm(decoder=triplane)
+    plane = Arm(decoder=triplane, points=768, slope=0.03)
     mlp = Arm(
         decoder=lambda seed: DeepSdfDecoder(DeepSdfConfig(), seed=seed),
         points=2048, matrix_rate=0.0, code_rate=2e-3, code_prior=1e-4,
@@ -83,17 +87,25 @@ def arms() -> dict[str, Arm]:
         "triplane, code rate 3e-3": replace(plane, code_rate=3e-3),
         "triplane, random codes, sphere": replace(plane, start="sphere", deviation=0.1),
         "triplane, random codes, constant": replace(plane, start="constant", deviation=0.1),
+        "triplane, no wall samples": replace(plane, left_out=("walls",)),
+        "triplane, plain upsampling": replace(
+            plane, decoder=lambda seed: PlainTriplane(TriplaneConfig(), seed=seed)
+        ),
+        "triplane, no slope": replace(plane, points=1024, slope=0.0),
+        "triplane, slope 0.01": replace(plane, slope=0.01),
+        "triplane, slope 0.1": replace(plane, slope=0.1),
+        "triplane, inside 2": replace(plane, inside=2.0),
+        "triplane, none of these": replace(
+            plane, decoder=lambda seed: PlainTriplane(TriplaneConfig(), seed=seed),
+            points=1024, slope=0.0, left_out=("walls",),
+        ),
         "triplane, clamped": replace(plane, loss="clamped"),
         "triplane, soft clamp": replace(plane, loss="soft"),
         "triplane, eikonal": replace(plane, eikonal=0.01),
         "triplane, normals": replace(plane, normals=0.02),
         "triplane, hard samples": replace(plane, hard=0.5),
-        "triplane, no edge samples": replace(plane, edges=False),
+        "triplane, no edge samples": replace(plane, left_out=("edges",)),
         "triplane, bicubic": replace(plane, decoder=lambda seed: CubicTriplane(TriplaneConfig(), seed=seed)),
-        "triplane, smoothed": replace(plane, decoder=lambda seed: SmoothTriplane(TriplaneConfig(), seed=seed)),
-        "triplane, smoothed, normals": replace(
-            plane, decoder=lambda seed: SmoothTriplane(TriplaneConfig(), seed=seed), normals=0.02
-        ),
         "triplane, 4096 points": replace(plane, points=4096),
         "triplane, 512 points": replace(plane, points=512),
         "triplane, 16 x 512 points": replace(plane, points=512, shapes=16),
@@ -121,7 +133,7 @@ def arms() -> dict[str, Arm]:
         "deepsdf-256, eikonal": replace(mlp, eikonal=0.01),
         "deepsdf-256, normals": replace(mlp, normals=0.02),
         "deepsdf-256, hard samples": replace(mlp, hard=0.5),
-        "deepsdf-256, no edge samples": replace(mlp, edges=False),
+        "deepsdf-256, no edge samples": replace(mlp, left_out=("edges",)),
         "fourier": replace(mlp, decoder=lambda seed: FourierDecoder(seed=seed)),
         "fourier, linear start": replace(
             mlp, decoder=lambda seed: FourierDecoder(seed=seed), loss="banded", start="linear", deviation=0.3
@@ -130,7 +142,7 @@ def arms() -> dict[str, Arm]:
         "fourier, eikonal": replace(mlp, decoder=lambda seed: FourierDecoder(seed=seed), eikonal=0.01),
         "fourier, soft clamp": replace(mlp, decoder=lambda seed: FourierDecoder(seed=seed), loss="soft"),
         "fourier, hard samples": replace(mlp, decoder=lambda seed: FourierDecoder(seed=seed), hard=0.5),
-        "fourier, no edge samples": replace(mlp, decoder=lambda seed: FourierDecoder(seed=seed), edges=False),
+        "fourier, no edge samples": replace(mlp, decoder=lambda seed: FourierDecoder(seed=seed), left_out=("edges",)),
         "sine": sine,
         "sine, linear start": replace(sine, start="linear", deviation=0.3),
         "sine, constant start": replace(sine, start="constant"),
