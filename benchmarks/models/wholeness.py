@@ -2,8 +2,8 @@
 
     OMP_NUM_THREADS=1 python -m benchmarks.models.wholeness mug bowl --data WORK/data --codes 200 --samples 200
 
-Each prior is a run folder or the name of a bundled prior; WORK/data/NAME is the data set that it was trained on. One row
-for each set of shapes:
+Each prior is a run folder or the name of a bundled prior; WORK/data/NAME is the data set that it was trained on. There
+is one row for each set of shapes:
 
   codes      decoded training codes, evenly spread, against their true shapes;
   samples    codes drawn from the prior (seed 0). They have no true shape. Such a shape is whole if it is in one part,

@@ -105,7 +105,7 @@ COMMAND_LINE = {
         "--seed",
     },
     "interpolate": {"STR", "--out", "--steps", "--path", "--up", "--resolution", "--seed"},
-    "sample": {"STR", "--out", "--count", "--temperature", "--resolution", "--seed"},
+    "sample": {"STR", "--out", "--count", "--resolution", "--seed"},
     "original": {"--out", "--count", "--seed"},
 }
 """The arguments of each command, positional ones by their placeholder."""

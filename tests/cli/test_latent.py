@@ -99,7 +99,6 @@ def test_bad_input_ends_in_one_line_and_leaves_nothing(
         ("interpolate", "can", "can_00000", "no_such_id", "--out", "x"),
         ("interpolate", "can", "can_00000", "can_00001", "--out", "x", "--steps", 1),
         ("sample", "can", "--out", "x", "--count", 0),
-        ("sample", "can", "--out", "x", "--temperature", -1),
         ("sample", "lab/can", "--out", "x"),
         ("encode", "can", "triangle.ply", "--out", "x.npz"),
         ("encode", "can", "missing.ply", "--out", "x.npz"),

@@ -72,7 +72,7 @@ def test_a_device_that_is_not_there_is_refused_by_its_name(name: str, tmp_path: 
 @pytest.mark.slow
 def test_a_moved_prior_is_a_copy_with_the_same_results() -> None:
     prior = load("can")
-    _ = prior.space, prior.mixture
+    _ = prior.space
     moved = prior.to("cpu")
     mesh = prior.extract(prior.codes[3], resolution=32)
     assert np.array_equal(moved.extract(moved.codes[3], resolution=32).vertices, mesh.vertices)

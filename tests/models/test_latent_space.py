@@ -24,6 +24,7 @@ from shapeprior.models.latent_space import (
     codes_between_neighbours,
     interpolate_codes,
     nearest_shapes,
+    sample_codes,
 )
 
 
@@ -101,6 +102,24 @@ def test_each_lies_between_a_code_and_one_of_its_neighbours() -> None:
         assert min(int(ranks[first, last]), int(ranks[last, first])) <= NUM_NEIGHBOURS
         share = float(both[first] / away[first, last])
         assert INTERPOLATION_RANGE[0] - 1e-9 <= share <= INTERPOLATION_RANGE[1] + 1e-9
+
+
+def test_samples_lie_between_neighbours_in_the_units_of_codes() -> None:
+    codes = codes_like_training(80, size=5)
+    space = CodeSpace.fit(codes)
+    found = sample_codes(space, codes, 30, seed=3)
+    again, other = sample_codes(space, codes, 30, seed=3), sample_codes(space, codes, 30, seed=4)
+    assert torch.equal(found, again)
+    assert not torch.equal(found, other)
+    between = codes_between_neighbours(space.whiten(codes), 30, np.random.default_rng(3))
+    torch.testing.assert_close(space.whiten(found), between, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(("shapes", "count"), [(5, 0), (5, -2), (1, 3)])
+def test_samples_that_cannot_be_drawn_are_refused(shapes: int, count: int) -> None:
+    codes = codes_like_training(5, size=5)
+    with pytest.raises(ConfigError, match="expected at least"):
+        sample_codes(CodeSpace.fit(codes), codes[:shapes], count, seed=0)
 
 
 @pytest.mark.parametrize("count", [0, 1])

@@ -162,27 +162,24 @@ def sample(
     *,
     out: Path,
     count: int = 8,
-    temperature: float = 1.0,
     resolution: Resolution = 128,
     seed: Seed = 0,
 ) -> None:
-    """Draw new shapes from the density of the training codes; write them, in the unit frame, and a picture of all of
-    them.
+    """Draw new shapes between the training shapes; write them, in the unit frame, and a picture of all of them.
 
     Args:
         out: Folder for the meshes and the picture.
         count: Number of shapes.
-        temperature: 1 draws from the density itself. Less draws shapes that are more usual, more draws stranger ones.
     """
     from shapeprior.cli.latent_shapes import write_shapes
     from shapeprior.completion.registry import load
 
     loaded = load(prior)
-    codes = loaded.sample(count, temperature=temperature, seed=seed)
+    codes = loaded.sample(count, seed=seed)
     near = [loaded.nearest(code, count=1)[0] for code in codes]
     titles = [f"{number}" for number in range(count)]
     written = write_shapes(loaded, codes, out, name="sample", titles=titles, columns=4, resolution=resolution)
-    print_line(f"{count} meshes in {out}; the mixture has {len(loaded.mixture.weights)} components")
+    print_line(f"{count} meshes in {out}, each between two training shapes of similar codes")
     rows = [
         (path.name, str(int(mesh.part_labels.max()) + 1), shape.id, f"{shape.distance:.1f}")
         for path, mesh, shape in zip(written.mesh_paths, written.meshes, near, strict=True)

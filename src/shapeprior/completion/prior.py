@@ -34,8 +34,14 @@ from shapeprior.models.checkpoint import RunConfig
 from shapeprior.models.decoder import DecodedField, Decoder
 from shapeprior.models.device import usable_device
 from shapeprior.models.encoder import ViewEncoder
-from shapeprior.models.latent_density import CodeMixture
-from shapeprior.models.latent_space import CodePath, CodeSpace, NearbyShape, interpolate_codes, nearest_shapes
+from shapeprior.models.latent_space import (
+    CodePath,
+    CodeSpace,
+    NearbyShape,
+    interpolate_codes,
+    nearest_shapes,
+    sample_codes,
+)
 from shapeprior.scans.observation import Observation
 from shapeprior.scans.placement import PlacementMode
 from shapeprior.scans.prepared_view import PreparedView
@@ -173,11 +179,6 @@ class ShapePrior:
         """Whitened coordinates of the training codes."""
         return CodeSpace.fit(self.codes)
 
-    @cached_property
-    def mixture(self) -> CodeMixture:
-        """Density of the training codes. It is fitted when first asked for, which takes a few seconds."""
-        return CodeMixture.fit(self.codes)
-
     def code(self, shape_id: str) -> Float[Tensor, "code"]:
         """Return the code of a training shape. Raises ConfigError if there is no such shape."""
         ids = self.config.shape_ids
@@ -222,9 +223,10 @@ class ShapePrior:
         """Return codes from one code to another, both included (`shapeprior.models.latent_space.interpolate_codes`)."""
         return interpolate_codes(self.space, self._as_code(first), self._as_code(last), steps=steps, path=path)
 
-    def sample(self, count: int, *, temperature: float = 1.0, seed: int = 0) -> Float[Tensor, "count code"]:
-        """Draw new codes (`shapeprior.models.latent_density.CodeMixture.sample`)."""
-        return self.mixture.sample(count, temperature=temperature, seed=seed)
+    def sample(self, count: int, *, seed: int = 0) -> Float[Tensor, "count code"]:
+        """Draw new codes, each between two neighbouring training codes
+        (`shapeprior.models.latent_space.sample_codes`)."""
+        return sample_codes(self.space, self.codes, count, seed=seed)
 
     def nearest(self, code: Code, *, count: int = 5) -> list[NearbyShape]:
         """Return the training shapes with the nearest codes (`shapeprior.models.latent_space.nearest_shapes`)."""

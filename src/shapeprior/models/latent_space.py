@@ -139,6 +139,24 @@ def nearest_shapes(
     return [NearbyShape(id=shape_ids[row], distance=float(distances[row])) for row in order]
 
 
+def sample_codes(
+    space: CodeSpace, codes: Float[Tensor, "shapes code"], count: int, *, seed: int
+) -> Float[Tensor, "count code"]:
+    """Draw new codes between training codes that are neighbours (`codes_between_neighbours`).
+
+    A decoder knows the shapes at training codes and near the lines between similar ones. Codes that are drawn from a
+    density such as a Gaussian mixture lie between many shapes at once, and thin walls tear there (figures in
+    docs/code_space.md). Drawing between neighbours is how Chawla et al. 2002, "SMOTE: synthetic minority over-sampling
+    technique", make new members of a class. Raises ConfigError if `count` is below 1, or if there are fewer than two
+    training codes.
+    """
+    if count < 1:
+        raise ConfigError(f"count = {count}; expected at least 1")
+    if len(codes) < 2:
+        raise ConfigError(f"{len(codes)} training codes; expected at least 2 to draw new ones between them")
+    return space.codes(codes_between_neighbours(space.whiten(codes), count, np.random.default_rng(seed)))
+
+
 def codes_between_neighbours(
     whitened: Float[Tensor, "shapes code"], count: int, rng: np.random.Generator
 ) -> Float[Tensor, "count code"]:
