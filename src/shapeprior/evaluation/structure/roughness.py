@@ -1,0 +1,143 @@
+"""Roughness: how much predicted normals waver where the true surface is flat or round."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float
+from scipy.spatial import KDTree
+
+from shapeprior.evaluation.structure.true_surface import TrueSurface
+from shapeprior.geometry.edges import are_sharp, paired_halfedges
+from shapeprior.geometry.mesh import TriangleMesh
+from shapeprior.geometry.proximity import FaceTree
+from shapeprior.geometry.sampling import sample_surface
+from shapeprior.sdf.signed_distance import SignedDistance
+
+DISC_RADIUS = 0.03
+"""Radius of the discs within which normals are compared, in unit-sphere radii."""
+EDGE_MARGIN = 0.04
+"""Discs have their centres at least this far from sharp edges, creases and rims, in radii."""
+DISCS, POINTS_PER_DISC = 600, 16
+"""Discs of a shape, and points of a disc."""
+CANDIDATES = 4000
+"""Points of the true surface that are tried as centres of discs, at most."""
+MAX_BEND_DEG = 30.0
+"""Normals of a disc that lean more than this from the centre's, in degrees, belong to an edge or a rim."""
+FRONT = 0.01
+"""Distance before the true surface, in radii, from which the nearest predicted face is looked for, so that a point of a
+thin wall finds its own side of the predicted wall."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SmoothDiscs:
+    """Small discs on the flat and round places of a true surface."""
+
+    points: Float[np.ndarray, "discs points 3"]
+    normals: Float[np.ndarray, "discs points 3"]
+
+    @classmethod
+    def of(cls, distance: SignedDistance, *, seed: int) -> "SmoothDiscs | None":
+        """Lay discs at random places of a true surface, uniformly by area; returns None if none of it is smooth."""
+        surface = TrueSurface.of(distance)
+        rng = np.random.default_rng(seed)
+        centers, face = sample_surface(surface.mesh, CANDIDATES, rng=rng)
+        normals = surface.mesh.face_normals[face]
+        tree = FaceTree(surface.mesh)
+        kept_points, kept_normals, found = [], [], 0
+        lines = _edge_points(surface)
+        far = np.ones(len(centers), dtype=bool)
+        if len(lines):
+            far = KDTree(lines).query(centers, distance_upper_bound=EDGE_MARGIN)[0] == np.inf
+        order = np.flatnonzero(far)
+        for start in range(0, len(order), DISCS):
+            chosen = order[start : start + DISCS]
+            points, around, smooth = _lay_discs(surface.mesh, tree, centers[chosen], normals[chosen], rng)
+            kept_points.append(points[smooth])
+            kept_normals.append(around[smooth])
+            found += int(smooth.sum())
+            if found >= DISCS:
+                break
+        if found == 0:
+            return None
+        points, around = np.concatenate(kept_points)[:DISCS], np.concatenate(kept_normals)[:DISCS]
+        # A sheet is the middle of its plate.
+        on_sheet = surface.sheet[tree.nearest(points.reshape(-1, 3))[1]].reshape(points.shape[:2])
+        return cls(points=points + (on_sheet * surface.sheet_half_thickness)[..., None] * around, normals=around)
+
+    def roughness_deg(self, predicted: TriangleMesh, tree: FaceTree) -> float:
+        """Return the root mean square of the angles between predicted and true normals, in degrees.
+
+        The predicted normal is that of the nearest face. Before they are compared, the true normals of each disc are
+        turned so that their mean is the predicted one's: a tilt of the whole disc is not rough.
+        """
+        before = (self.points + FRONT * self.normals).reshape(-1, 3)
+        found = predicted.face_normals[tree.nearest(before)[1]].reshape(self.normals.shape)
+        turned = _turned(self.normals, _mean_direction(self.normals), _mean_direction(found))
+        cosine = np.clip(np.einsum("dpx,dpx->dp", turned, found), -1.0, 1.0)
+        count = found.shape[1]
+        # One of the points of each disc went into its mean.
+        square = float((np.arccos(cosine) ** 2).mean()) * count / (count - 1)
+        return float(min(np.degrees(np.sqrt(square)), 180.0))
+
+
+def _lay_discs(
+    mesh: TriangleMesh,
+    tree: FaceTree,
+    centers: Float[np.ndarray, "discs 3"],
+    normals: Float[np.ndarray, "discs 3"],
+    rng: np.random.Generator,
+) -> tuple[Float[np.ndarray, "discs points 3"], Float[np.ndarray, "discs points 3"], Bool[np.ndarray, "discs"]]:
+    """Draw points of discs around the centres; returns them, their normals, and which discs lie on smooth places.
+
+    Beside the points of the disc, as many on a circle of radius `EDGE_MARGIN` are looked at.
+    """
+    axis = np.where(np.abs(normals[:, :1]) < 0.6, [[1.0, 0.0, 0.0]], [[0.0, 1.0, 0.0]])
+    u = np.cross(normals, axis)
+    u /= np.linalg.norm(u, axis=1, keepdims=True)
+    v = np.cross(normals, u)
+    shape = (len(centers), 2 * POINTS_PER_DISC)
+    angle = rng.uniform(0.0, 2.0 * np.pi, shape)
+    radius = DISC_RADIUS * np.sqrt(rng.random(shape))
+    radius[:, POINTS_PER_DISC:] = EDGE_MARGIN
+    flat = centers[:, None] + radius[..., None] * (
+        np.cos(angle)[..., None] * u[:, None] + np.sin(angle)[..., None] * v[:, None]
+    )
+    gap, face, foot = tree.nearest(flat.reshape(-1, 3))
+    around = mesh.face_normals[face].reshape(*shape, 3)
+    upright = np.einsum("dpx,dx->dp", around, normals) > np.cos(np.deg2rad(MAX_BEND_DEG))
+    near = gap.reshape(shape) < radius * np.tan(np.deg2rad(MAX_BEND_DEG))
+    smooth = (upright & near).all(axis=1)
+    return foot.reshape(*shape, 3)[:, :POINTS_PER_DISC], around[:, :POINTS_PER_DISC], smooth
+
+
+def _edge_points(surface: TrueSurface) -> Float[np.ndarray, "points 3"]:
+    """Return points, half a margin apart at most, on the sharp edges of the skin and on the rims of sheets."""
+    faces, vertices = surface.mesh.faces, surface.mesh.vertices
+    pairs = paired_halfedges(faces)
+    sharp = pairs[are_sharp(surface.mesh.face_normals, pairs), 0]
+    free = np.repeat(surface.sheet, 3)
+    free[pairs.reshape(-1)] = False
+    halfedges = np.concatenate([sharp, np.flatnonzero(free)])
+    a = vertices[faces.reshape(-1)[halfedges]]
+    b = vertices[np.roll(faces, -1, axis=1).reshape(-1)[halfedges]]
+    steps = np.maximum(np.ceil(np.linalg.norm(b - a, axis=1) / (EDGE_MARGIN / 4)), 1).astype(int)
+    owner = np.repeat(np.arange(len(a)), steps + 1)
+    place = np.arange(len(owner)) - np.repeat(np.cumsum(steps + 1) - steps - 1, steps + 1)
+    return a[owner] + (place / steps[owner])[:, None] * (b - a)[owner]
+
+
+def _mean_direction(normals: Float[np.ndarray, "discs points 3"]) -> Float[np.ndarray, "discs 1 3"]:
+    total = normals.sum(axis=1, keepdims=True)
+    return total / np.maximum(np.linalg.norm(total, axis=2, keepdims=True), 1e-12)
+
+
+def _turned(
+    vectors: Float[np.ndarray, "discs points 3"],
+    start: Float[np.ndarray, "discs 1 3"],
+    end: Float[np.ndarray, "discs 1 3"],
+) -> Float[np.ndarray, "discs points 3"]:
+    """Turn the vectors of each disc by the smallest rotation that takes one direction to another (Rodrigues)."""
+    axis = np.cross(start, end)
+    cosine = np.sum(start * end, axis=2, keepdims=True)
+    once = np.cross(axis, vectors)
+    return vectors + once + np.cross(axis, once) / np.maximum(1.0 + cosine, 1e-6)
