@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Float, Int
 from scipy.spatial import KDTree
 
 from shapeprior.evaluation.structure.true_surface import TrueSurface
@@ -15,7 +15,7 @@ from shapeprior.sdf.signed_distance import SignedDistance
 
 DISC_RADIUS = 0.03
 """Radius of the discs within which normals are compared, in unit-sphere radii."""
-EDGE_MARGIN = 0.04
+EDGE_MARGIN = 0.06
 """Discs have their centres at least this far from sharp edges, creases and rims, in radii."""
 DISCS, POINTS_PER_DISC = 600, 16
 """Discs of a shape, and points of a disc."""
@@ -23,7 +23,7 @@ CANDIDATES = 4000
 """Points of the true surface that are tried as centres of discs, at most."""
 MAX_BEND_DEG = 30.0
 """Normals of a disc that lean more than this from the centre's, in degrees, belong to an edge or a rim."""
-FRONT = 0.01
+FRONT = 0.005
 """Distance before the true surface, in radii, from which the nearest predicted face is looked for, so that a point of a
 thin wall finds its own side of the predicted wall."""
 
@@ -39,30 +39,26 @@ class SmoothDiscs:
     def of(cls, distance: SignedDistance, *, seed: int) -> "SmoothDiscs | None":
         """Lay discs at random places of a true surface, uniformly by area; returns None if none of it is smooth."""
         surface = TrueSurface.of(distance)
-        rng = np.random.default_rng(seed)
-        centers, face = sample_surface(surface.mesh, CANDIDATES, rng=rng)
-        normals = surface.mesh.face_normals[face]
-        tree = FaceTree(surface.mesh)
-        kept_points, kept_normals, found = [], [], 0
+        mesh, rng = surface.mesh, np.random.default_rng(seed)
+        centers, face = sample_surface(mesh, CANDIDATES, rng=rng)
         lines = _edge_points(surface)
-        far = np.ones(len(centers), dtype=bool)
         if len(lines):
             far = KDTree(lines).query(centers, distance_upper_bound=EDGE_MARGIN)[0] == np.inf
-        order = np.flatnonzero(far)
-        for start in range(0, len(order), DISCS):
-            chosen = order[start : start + DISCS]
-            points, around, smooth = _lay_discs(surface.mesh, tree, centers[chosen], normals[chosen], rng)
-            kept_points.append(points[smooth])
-            kept_normals.append(around[smooth])
-            found += int(smooth.sum())
-            if found >= DISCS:
+            centers, face = centers[far], face[far]
+        tree = FaceTree(mesh)
+        points, faces = np.zeros((0, POINTS_PER_DISC, 3)), np.zeros((0, POINTS_PER_DISC), dtype=np.int64)
+        for start in range(0, len(centers), DISCS):
+            batch = slice(start, start + DISCS)
+            more = _lay_discs(mesh, tree, centers[batch], mesh.face_normals[face[batch]], rng)
+            points, faces = np.concatenate([points, more[0]])[:DISCS], np.concatenate([faces, more[1]])[:DISCS]
+            if len(points) == DISCS:
                 break
-        if found == 0:
+        if len(points) == 0:
             return None
-        points, around = np.concatenate(kept_points)[:DISCS], np.concatenate(kept_normals)[:DISCS]
+        normals = mesh.face_normals[faces]
         # A sheet is the middle of its plate.
-        on_sheet = surface.sheet[tree.nearest(points.reshape(-1, 3))[1]].reshape(points.shape[:2])
-        return cls(points=points + (on_sheet * surface.sheet_half_thickness)[..., None] * around, normals=around)
+        height = surface.sheet[faces] * surface.sheet_half_thickness
+        return cls(points=points + height[..., None] * normals, normals=normals)
 
     def roughness_deg(self, predicted: TriangleMesh, tree: FaceTree) -> float:
         """Return the root mean square of the angles between predicted and true normals, in degrees.
@@ -86,8 +82,8 @@ def _lay_discs(
     centers: Float[np.ndarray, "discs 3"],
     normals: Float[np.ndarray, "discs 3"],
     rng: np.random.Generator,
-) -> tuple[Float[np.ndarray, "discs points 3"], Float[np.ndarray, "discs points 3"], Bool[np.ndarray, "discs"]]:
-    """Draw points of discs around the centres; returns them, their normals, and which discs lie on smooth places.
+) -> tuple[Float[np.ndarray, "smooth points 3"], Int[np.ndarray, "smooth points"]]:
+    """Draw points of discs around the centres; returns those of the discs on smooth places, and their faces.
 
     Beside the points of the disc, as many on a circle of radius `EDGE_MARGIN` are looked at.
     """
@@ -107,7 +103,8 @@ def _lay_discs(
     upright = np.einsum("dpx,dx->dp", around, normals) > np.cos(np.deg2rad(MAX_BEND_DEG))
     near = gap.reshape(shape) < radius * np.tan(np.deg2rad(MAX_BEND_DEG))
     smooth = (upright & near).all(axis=1)
-    return foot.reshape(*shape, 3)[:, :POINTS_PER_DISC], around[:, :POINTS_PER_DISC], smooth
+    disc = slice(POINTS_PER_DISC)
+    return foot.reshape(*shape, 3)[smooth, disc], face.reshape(shape)[smooth, disc]
 
 
 def _edge_points(surface: TrueSurface) -> Float[np.ndarray, "points 3"]:

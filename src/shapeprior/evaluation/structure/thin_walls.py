@@ -5,6 +5,7 @@ to the opposite face: the shape diameter (Shapira et al. 2008, "Consistent mesh 
 the shape diameter function") along the axis of its cone. The middle of that line is the point's mid-wall point.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -14,6 +15,7 @@ from scipy.spatial import KDTree
 
 from shapeprior.evaluation.structure.true_surface import TrueSurface, unit_vertex_normals
 from shapeprior.geometry.edges import paired_halfedges
+from shapeprior.geometry.mesh import TriangleMesh, sum_by_label
 from shapeprior.geometry.raycasting import RayScene
 from shapeprior.sdf.signed_distance import SignedDistance
 
@@ -45,9 +47,9 @@ class ThinWallScores:
     """Share, by area, of the thin surface where the line through the wall meets the predicted solid between `REACH`
     before the wall and `REACH` behind it: 1 - q for a plate with holes of area share q, and 1 for one that is moved by
     less."""
-    thickness: float | None
-    """Median, over covered points, of the predicted thickness along that line over the true one; None if nothing is
-    covered."""
+    thickness: float
+    """Median, over covered points, of the predicted thickness along that line over the true one; NaN if nothing is
+    covered. The same holds for the border."""
     torn_border: float
     """Length of the border between covered and other parts, on the middle of the wall, in radii: about 2πr for a round
     hole of radius r. What lies within `REACH` of the wall's own rim does not count."""
@@ -99,9 +101,8 @@ class ThinWalls:
             return None
         used = np.unique(fine.mesh.faces[(thickness < THIN)[fine.mesh.faces].all(axis=1)])
         thickness, normals = thickness[used], unit_vertex_normals(mesh)
-        on_sheet = np.zeros(len(mesh.vertices), dtype=bool)
-        on_sheet[mesh.faces[sheet]] = True
-        middle = np.where(on_sheet[:, None], mesh.vertices, mesh.vertices - 0.5 * thickness[:, None] * normals)
+        depth = np.where(fine_and_thin.vertices_on_sheets, 0.0, 0.5 * thickness)
+        middle = _drawn_in(mesh) - depth[:, None] * normals
         free = np.ones(mesh.faces.size, dtype=bool)
         free[paired_halfedges(mesh.faces).reshape(-1)] = False
         return cls(
@@ -123,10 +124,11 @@ class ThinWalls:
             inside: The inside of the predicted shape.
         """
         covered = _covered(self.middle, self.normals, self.thickness, scene, inside)
-        share = float(self.areas[covered].sum() / self.areas.sum())
+        if not covered.any():
+            return ThinWallScores(covered=0.0, thickness=math.nan, torn_border=math.nan)
         return ThinWallScores(
-            covered=share,
-            thickness=self._thickness_ratio(covered, scene, inside) if covered.any() else None,
+            covered=float(self.areas[covered].sum() / self.areas.sum()),
+            thickness=self._thickness_ratio(covered, scene, inside),
             torn_border=self._torn_border(covered, scene, inside),
         )
 
@@ -192,11 +194,7 @@ def wall_thickness(surface: TrueSurface, scene: RayScene) -> Float[np.ndarray, "
     """
     mesh = surface.mesh
     normals = unit_vertex_normals(mesh)
-    # A line down from the edge of a plate would run along its rim, so all points are drawn in a little.
-    centers = np.zeros_like(mesh.vertices)
-    np.add.at(centers, mesh.faces.reshape(-1), np.repeat(mesh.corners.mean(axis=1), 3, axis=0))
-    count = np.bincount(mesh.faces.reshape(-1), minlength=len(mesh.vertices))
-    points = 0.98 * mesh.vertices + 0.02 * centers / np.maximum(count, 1)[:, None]
+    points = _drawn_in(mesh)
     thickness = np.full(len(points), np.inf)
     valid = np.flatnonzero(np.einsum("ij,ij->i", normals, normals) > 0.5)
     along = normals[valid]
@@ -206,17 +204,25 @@ def wall_thickness(surface: TrueSurface, scene: RayScene) -> Float[np.ndarray, "
     leaves = _facing(scene, back_face, -along)
     hidden = _facing(scene, front_face, along)
     thickness[valid] = np.where(leaves & ~hidden, behind + RAY_OFFSET, np.inf)
-    on_sheet = np.zeros(len(points), dtype=bool)
-    on_sheet[mesh.faces[surface.sheet]] = True
-    thickness[on_sheet] = 2.0 * surface.sheet_half_thickness
+    thickness[surface.vertices_on_sheets] = 2.0 * surface.sheet_half_thickness
     return thickness
+
+
+def _drawn_in(mesh: TriangleMesh) -> Float[np.ndarray, "vertices 3"]:
+    """Return the vertices, those at rims moved in a little: a line down from the edge of a plate would run along it."""
+    corners = mesh.faces.reshape(-1)
+    centers = sum_by_label(np.repeat(mesh.corners.mean(axis=1), 3, axis=0), corners, num_labels=len(mesh.vertices))
+    count = np.bincount(corners, minlength=len(mesh.vertices))
+    return 0.98 * mesh.vertices + 0.02 * centers / np.maximum(count, 1)[:, None]
 
 
 def _facing(
     scene: RayScene, face: Int[np.ndarray, "rays"], direction: Float[np.ndarray, "rays 3"]
 ) -> Bool[np.ndarray, "rays"]:
     """Tell which rays met a face whose normal points their way."""
-    return (face >= 0) & (np.einsum("ij,ij->i", scene.mesh.face_normals[face], direction) > 0.0)
+    facing = face >= 0
+    facing[facing] = np.einsum("ij,ij->i", scene.mesh.face_normals[face[facing]], direction[facing]) > 0.0
+    return facing
 
 
 def _covered(

@@ -1,4 +1,4 @@
-"""The true surface as walls are measured on it: outward faces, rims and creases cut open, and edges of bounded length."""
+"""The true surface as walls are measured on it: outward faces, cut open at creases, with edges of bounded length."""
 
 from dataclasses import dataclass, replace
 
@@ -6,10 +6,10 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from shapeprior.geometry.edges import are_sharp, paired_halfedges
-from shapeprior.geometry.mesh import TriangleMesh, connected_labels, face_edges, row_keys, sum_by_label
+from shapeprior.geometry.mesh import TriangleMesh, connected_labels, face_edges, row_keys, vertex_normals
 from shapeprior.sdf.signed_distance import SignedDistance
 
-MAX_FACES = 200_000
+MAX_FACES = 1_000_000
 """Faces of a refined surface, at most: refinement ends when there are more."""
 MAX_ROUNDS = 16
 """Times that the long edges are halved, at most."""
@@ -30,6 +30,13 @@ class TrueSurface:
         """Take the surface from a shape's signed distance."""
         mesh, sheet = distance.outward_surface()
         return cls(mesh=mesh, sheet=sheet, sheet_half_thickness=distance.sheet_half_thickness)
+
+    @property
+    def vertices_on_sheets(self) -> Bool[np.ndarray, "vertices"]:
+        """True for the vertices of sheets."""
+        found = np.zeros(len(self.mesh.vertices), dtype=bool)
+        found[self.mesh.faces[self.sheet]] = True
+        return found
 
     def refined(self, max_edge: float) -> "TrueSurface":
         """Halve edges until none is longer than `max_edge`, in the mesh's unit, or there are `MAX_FACES` faces.
@@ -78,18 +85,11 @@ class TrueSurface:
 
 
 def unit_vertex_normals(mesh: TriangleMesh) -> Float[np.ndarray, "vertices 3"]:
-    """Return the unit normals of the vertices, from those of the faces around them weighted by area."""
-    total = np.zeros_like(mesh.vertices)
-    for corner in range(3):
-        total += sum_by_label(mesh.face_area_vectors, mesh.faces[:, corner], num_labels=len(mesh.vertices))
+    """Return the unit normals of the vertices, from those of the faces around them weighted by area; zero if these
+    cancel."""
+    total = vertex_normals(mesh)
     length = np.linalg.norm(total, axis=1, keepdims=True)
     return np.divide(total, length, out=np.zeros_like(total), where=length > 0)
-
-
-def vertex_areas(mesh: TriangleMesh) -> Float[np.ndarray, "vertices"]:
-    """Return a third of the area of the faces around each vertex."""
-    share = np.repeat(mesh.face_areas / 3.0, 3)
-    return np.bincount(mesh.faces.reshape(-1), weights=share, minlength=len(mesh.vertices)).astype(np.float64)
 
 
 def _split_faces(
@@ -97,7 +97,7 @@ def _split_faces(
 ) -> tuple[Int[np.ndarray, "pieces 3"], Int[np.ndarray, "pieces"]]:
     """Split faces at the midpoints of their sides, -1 where a side stays whole; returns the pieces and their faces.
 
-    `length` are the lengths of the sides: a face with two midpoints is cut at the longer of its two long sides first.
+    `length` are the lengths of the sides.
     """
     marked = midpoint >= 0
     count = marked.sum(axis=1)
