@@ -102,6 +102,7 @@ def test_the_winding_of_the_prediction_does_not_matter(walls: ThinWalls) -> None
     assert walls.scores(RayScene(flipped), inside) == walls.scores(RayScene(mesh), inside)
 
 
+@pytest.mark.slow
 def test_a_shell_with_a_hole_at_its_pole() -> None:
     """A hollow ball, whose wall is thin everywhere, loses the cap that a round tool cuts off."""
     outer, wall, tool = 0.6, 0.03, 0.12

@@ -36,20 +36,14 @@ def test_creases_give_each_face_of_a_box_its_own_vertices() -> None:
     assert order.min() > 0.999
 
 
-def test_normals_point_out_of_a_mesh_that_is_inside_out() -> None:
-    mesh = sphere(radius=0.5, subdivisions=2)
-    inverted = TriangleMesh(mesh.vertices, mesh.faces[:, ::-1])
-    for source in (mesh, inverted):
-        assert TrueSurface.of(SignedDistance(source)).mesh.volume > 0
-
-
-def test_sheets_are_told_from_skin() -> None:
+@pytest.mark.parametrize("inside_out", [False, True])
+def test_normals_point_out_and_sheets_are_told_from_skin(inside_out: bool) -> None:
     ball = sphere(radius=0.3, subdivisions=2)
     square = np.array([[0.6, -0.3, -0.3], [0.6, 0.3, -0.3], [0.6, 0.3, 0.3], [0.6, -0.3, 0.3]])
-    mesh = TriangleMesh(
-        np.concatenate([ball.vertices, square]),
-        np.concatenate([ball.faces, np.array([[0, 1, 2], [0, 2, 3]]) + len(ball.vertices)]),
+    skin = ball.faces[:, ::-1] if inside_out else ball.faces
+    sheet = np.array([[0, 1, 2], [0, 2, 3]]) + len(ball.vertices)
+    surface = TrueSurface.of(
+        SignedDistance(TriangleMesh(np.concatenate([ball.vertices, square]), np.concatenate([skin, sheet])))
     )
-    surface = TrueSurface.of(SignedDistance(mesh))
-    assert surface.sheet.sum() > 0
     assert surface.mesh.face_areas[surface.sheet].sum() == pytest.approx(0.36)
+    assert surface.restricted(~surface.sheet).mesh.volume == pytest.approx(ball.volume)

@@ -23,9 +23,9 @@ CANDIDATES = 4000
 """Points of the true surface that are tried as centres of discs, at most."""
 MAX_BEND_DEG = 30.0
 """Normals of a disc that lean more than this from the centre's, in degrees, belong to an edge or a rim."""
-FRONT = 0.005
-"""Distance before the true surface, in radii, from which the nearest predicted face is looked for, so that a point of a
-thin wall finds its own side of the predicted wall."""
+FRONTS = (0.005, 0.02, 0.04)
+"""Distances before the true surface, in radii, from which the nearest predicted face is looked for. A point of a thin
+wall finds its own side of the predicted wall from the first of them, unless the wall is displaced by more."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -63,17 +63,29 @@ class SmoothDiscs:
     def roughness_deg(self, predicted: TriangleMesh, tree: FaceTree) -> float:
         """Return the root mean square of the angles between predicted and true normals, in degrees.
 
-        The predicted normal is that of the nearest face. Before they are compared, the true normals of each disc are
-        turned so that their mean is the predicted one's: a tilt of the whole disc is not rough.
+        The predicted normal is that of the nearest face, or of the nearest one farther out if that looks the other way.
+        Before they are compared, the true normals of each disc are turned so that their mean is the predicted one's: a
+        tilt of the whole disc is not rough.
         """
-        before = (self.points + FRONT * self.normals).reshape(-1, 3)
-        found = predicted.face_normals[tree.nearest(before)[1]].reshape(self.normals.shape)
+        found = self._predicted_normals(predicted, tree).reshape(self.normals.shape)
         turned = _turned(self.normals, _mean_direction(self.normals), _mean_direction(found))
         cosine = np.clip(np.einsum("dpx,dpx->dp", turned, found), -1.0, 1.0)
         count = found.shape[1]
         # One of the points of each disc went into its mean.
         square = float((np.arccos(cosine) ** 2).mean()) * count / (count - 1)
         return float(min(np.degrees(np.sqrt(square)), 180.0))
+
+    def _predicted_normals(self, predicted: TriangleMesh, tree: FaceTree) -> Float[np.ndarray, "all 3"]:
+        points, normals = self.points.reshape(-1, 3), self.normals.reshape(-1, 3)
+        found = predicted.face_normals[tree.nearest(points + FRONTS[0] * normals)[1]]
+        for front in FRONTS[1:]:
+            behind = np.flatnonzero(np.einsum("ij,ij->i", found, normals) < 0.0)
+            if len(behind) == 0:
+                break
+            again = predicted.face_normals[tree.nearest(points[behind] + front * normals[behind])[1]]
+            own_side = np.einsum("ij,ij->i", again, normals[behind]) > 0.0
+            found[behind[own_side]] = again[own_side]
+        return found
 
 
 def _lay_discs(
