@@ -182,13 +182,14 @@ def compare(predicted: TriangleMesh, truth: TruePoints, *, seed: int, config: Me
             prediction as `TruePoints.worst`.
     """
     require_surface(predicted)
-    inside, tree = SignedDistance(predicted).inside, FaceTree(predicted)
+    tree = FaceTree(predicted)
     rng_predicted, _, rng_volume = _generators(seed)
     matches = _NearestMatches.of(predicted, tree, truth, rng=rng_predicted, seed=seed, config=config)
     corners = np.concatenate([predicted.bounds, truth.distance.surface.bounds])
     low, high = corners.min(axis=0), corners.max(axis=0)
     volume = low + (high - low) * rng_volume.random((config.volume_points, 3))
     count = min(config.emd_points, config.surface_points)
+    inside = SignedDistance(predicted).inside
     structure = truth.structure.scores(predicted, tree, inside)
     whole = Metrics(
         **vars(matches.scores(None, truth)),
