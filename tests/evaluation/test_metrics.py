@@ -2,22 +2,24 @@
 faults."""
 
 import dataclasses
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import trimesh
+from manifold3d import Manifold
 
 from shapeprior.errors import ConfigError, MeshError
 from shapeprior.evaluation.ground_truth import GroundTruth, score, score_view
-from shapeprior.evaluation.mesh_metrics import TruePoints, compare_meshes, edge_normal_error
+from shapeprior.evaluation.mesh_metrics import TruePoints, edge_normal_error
 from shapeprior.evaluation.metrics import (
     FSCORE_05_THRESHOLD,
     FSCORE_1_THRESHOLD,
     FSCORE_2_THRESHOLD,
     METRIC_DEFINITIONS,
+    OPTIONAL_METRICS,
     SPLIT_METRICS,
+    WALL_METRICS,
     Metrics,
     MetricsConfig,
     Scores,
@@ -39,10 +41,6 @@ def icosphere(radius: float, center: tuple[float, float, float] = (0, 0, 0)) -> 
     )
 
 
-def ball(radius: float, center: tuple[float, float, float] = (0, 0, 0)) -> Callable[[np.ndarray], np.ndarray]:
-    return lambda points: np.linalg.norm(points - np.array(center), axis=1) < radius
-
-
 def cube(side: float, center: tuple[float, float, float] = (0, 0, 0)) -> TriangleMesh:
     source = trimesh.creation.box(extents=(side, side, side))
     return TriangleMesh(
@@ -58,14 +56,7 @@ def truth_of(mesh: TriangleMesh) -> GroundTruth:
 def compare_spheres(
     radius: float, other: float, center: tuple[float, float, float] = (0, 0, 0), *, seed: int = 0
 ) -> Metrics:
-    return compare_meshes(
-        icosphere(radius, center),
-        icosphere(other),
-        inside_predicted=ball(radius, center),
-        inside_true=ball(other),
-        seed=seed,
-        config=QUICK,
-    ).whole
+    return score(icosphere(radius, center), truth_of(icosphere(other)), seed=seed, config=QUICK)
 
 
 def test_equal_meshes_are_nearly_perfect() -> None:
@@ -139,7 +130,7 @@ def test_distances_to_meshes_are_those_of_trimesh() -> None:
     )
     true = cube(1.0)
     metrics = score(predicted, truth_of(true), seed=3, config=FEW)
-    drawn = TruePoints.draw(true, seed=3, config=FEW)
+    drawn = TruePoints.draw(SignedDistance(true), seed=3, config=FEW)
     assert metrics.mesh_completion == (to_mesh(drawn.points, predicted) <= 0.01).mean()
     # The predicted points are drawn apart; a second draw of them has the same percentile but for chance.
     points = np.asarray(trimesh.sample.sample_surface(source, 2000, seed=0)[0])
@@ -166,8 +157,8 @@ def test_edge_normals_of_a_turned_cube_lean_by_the_turn() -> None:
 @pytest.mark.slow
 def test_exchanging_the_meshes_changes_only_the_draw() -> None:
     one, two = compare_spheres(0.5, 0.6), compare_spheres(0.6, 0.5)
-    # Accuracy and completion go in one direction only, and spheres have no edges.
-    for name in METRIC_DEFINITIONS.keys() - {"mesh_accuracy", "mesh_completion", "edge_normal_deg"}:
+    # Accuracy and completion go in one direction only, and what some shapes lack is measured on the truth alone.
+    for name in METRIC_DEFINITIONS.keys() - {"mesh_accuracy", "mesh_completion", *OPTIONAL_METRICS}:
         assert getattr(one, name) == pytest.approx(getattr(two, name), rel=0.02, abs=1e-3)
 
 
@@ -182,10 +173,7 @@ def test_disjoint_shapes_score_zero_overlap_and_finite_distances() -> None:
 def test_the_orientation_of_faces_does_not_matter() -> None:
     mesh = icosphere(0.5)
     flipped = TriangleMesh(vertices=mesh.vertices, faces=mesh.faces[:, ::-1])
-    metrics = compare_meshes(
-        flipped, mesh, inside_predicted=ball(0.5), inside_true=ball(0.5), seed=0, config=QUICK
-    ).whole
-    assert metrics.normal_consistency > 0.998
+    assert score(flipped, truth_of(mesh), seed=0, config=QUICK).normal_consistency > 0.998
 
 
 @pytest.mark.slow
@@ -195,7 +183,8 @@ def test_the_seed_decides_the_numbers() -> None:
 
 
 def better_or_equal(one: float, two: float, name: str) -> bool:
-    return one <= two + 1e-9 if METRIC_DEFINITIONS[name].better == "lower" else one >= two - 1e-9
+    badness = METRIC_DEFINITIONS[name].badness
+    return badness(one) <= badness(two) + 1e-9
 
 
 # Predictions that are no surface or have the wrong size.
@@ -221,7 +210,7 @@ def flat() -> TriangleMesh:
 )
 def test_what_is_no_surface_is_refused_with_its_reason(mesh: TriangleMesh, text: str) -> None:
     with pytest.raises(MeshError, match=text):
-        compare_meshes(mesh, cube(1.0), inside_predicted=ball(0.0), inside_true=ball(0.5), seed=0, config=FEW)
+        score(mesh, truth_of(cube(1.0)), seed=0, config=FEW)
 
 
 @pytest.mark.parametrize("scale", [1e-6, 0.1, 10.0, 1e3, 1e9])
@@ -233,7 +222,9 @@ def test_a_mesh_of_the_wrong_scale_scores_badly_and_never_worse_than_a_failure(s
     assert wrong.fscore_2 < 0.01
     for name, definition in METRIC_DEFINITIONS.items():
         value = getattr(wrong, name)
-        assert value is not None
+        assert (value is None) == (name in WALL_METRICS)
+        if value is None:
+            continue
         assert np.isfinite(value)
         assert better_or_equal(value, definition.worst, name)
         assert better_or_equal(getattr(right, name), value, name) or name in ("normal_consistency", "edge_normal_deg")
@@ -248,18 +239,54 @@ def test_a_number_that_is_none_counts_as_the_worst() -> None:
         assert definition.bounded(definition.worst) == definition.worst
 
 
+def open_box(*, wall: float, hole: float = 0.0) -> TriangleMesh:
+    """A box of side 1 without a lid, with a round hole through its floor."""
+    inner = Manifold.cube((1 - 2 * wall, 1 - 2 * wall, 1.0), True).translate((0, 0, wall))
+    solid = Manifold.cube((1.0, 1.0, 1.0), True) - inner
+    if hole:
+        solid = solid - Manifold.cylinder(0.5, hole, hole, 96).translate((0, 0, -0.75))
+    found = solid.to_mesh64()
+    return TriangleMesh(np.array(found.vert_properties[:, :3]), np.array(found.tri_verts).astype(np.int64))
+
+
+def test_a_hole_in_a_wall_is_told_by_the_scores_of_structure() -> None:
+    true = truth_of(open_box(wall=0.03))
+    right = score(open_box(wall=0.03), true, seed=0, config=FEW)
+    assert (right.whole, right.parts_error, right.genus_error) == (1.0, 0.0, 0.0)
+    assert (right.thin_covered, right.torn_border) == (pytest.approx(1.0, abs=1e-3), 0.0)
+    assert right.thin_thickness == pytest.approx(1.0, abs=1e-3)
+    assert right.roughness_deg == pytest.approx(0.0, abs=0.1)
+    torn = score(open_box(wall=0.03, hole=0.1), true, seed=0, config=FEW)
+    assert (torn.whole, torn.parts_error, torn.genus_error) == (0.0, 0.0, 1.0)
+    assert torn.torn_border == pytest.approx(2 * np.pi * 0.1, rel=0.05)
+    assert torn.thin_covered is not None
+    assert 0.98 < torn.thin_covered < 0.996
+    thick = score(open_box(wall=0.06), true, seed=0, config=FEW)
+    assert thick.thin_thickness == pytest.approx(2.0, rel=0.01)
+    # Of the wall, nothing is left: its thickness and its border are the worst, not missing.
+    gone = score(cube(0.2), true, seed=0, config=FEW)
+    worst = Metrics.worst()
+    assert (gone.thin_covered, gone.thin_thickness) == (worst.thin_covered, worst.thin_thickness)
+    assert gone.torn_border == worst.torn_border
+    assert score(cube(1.0), truth_of(cube(1.0)), seed=0, config=FEW).thin_covered is None
+
+
 # Seen and unseen parts.
 
 
 def test_a_sphere_is_seen_as_far_as_its_horizon() -> None:
     """The cap of a sphere that is seen from a distance is the share (1 − radius / distance) / 2 of its surface."""
-    drawn = TruePoints.draw(icosphere(0.6), seed=0, config=QUICK, origins_unit=np.array([[0.0, 0.0, 3.0]]))
+    drawn = TruePoints.draw(
+        SignedDistance(icosphere(0.6)), seed=0, config=QUICK, origins_unit=np.array([[0.0, 0.0, 3.0]])
+    )
     assert drawn.seen is not None
     assert drawn.seen.mean() == pytest.approx((1 - 0.6 / 3.0) / 2, abs=0.01)
     horizon = 0.6 * 0.6 / 3.0
     wrong = drawn.seen != (drawn.points[:, 2] > horizon)
     assert np.abs(drawn.points[wrong, 2] - horizon).max() < 0.03
-    both = TruePoints.draw(icosphere(0.6), seed=0, config=QUICK, origins_unit=np.array([[0, 0, 3.0], [0, 0, -3.0]]))
+    both = TruePoints.draw(
+        SignedDistance(icosphere(0.6)), seed=0, config=QUICK, origins_unit=np.array([[0, 0, 3.0], [0, 0, -3.0]])
+    )
     assert both.seen is not None
     assert both.seen.mean() == pytest.approx(1 - 0.6 / 3.0, abs=0.01)
 
@@ -269,7 +296,7 @@ def test_what_hides_behind_another_part_is_not_seen() -> None:
     both = TriangleMesh(
         vertices=np.concatenate([front.vertices, back.vertices]), faces=np.concatenate([front.faces, back.faces + 8])
     )
-    drawn = TruePoints.draw(both, seed=0, config=QUICK, origins_unit=np.array([[0.0, 0.0, 3.0]]))
+    drawn = TruePoints.draw(SignedDistance(both), seed=0, config=QUICK, origins_unit=np.array([[0.0, 0.0, 3.0]]))
     assert drawn.seen is not None
     # Of twelve faces, one is seen: the rest look away or stand in the first cube's shadow.
     assert drawn.seen.mean() == pytest.approx(1 / 12, abs=0.01)
@@ -316,12 +343,16 @@ def test_leaving_out_the_unseen_part_does_not_help_there() -> None:
 
 def test_a_failure_is_worst_exactly_where_the_truth_has_what_is_measured() -> None:
     origins = np.array([[0.0, 0.0, 3.0]])
-    box, egg = (TruePoints.draw(mesh, seed=0, config=FEW, origins_unit=origins) for mesh in (cube(1.0), icosphere(0.5)))
+    box, egg = (
+        TruePoints.draw(SignedDistance(mesh), seed=0, config=FEW, origins_unit=origins)
+        for mesh in (cube(1.0), icosphere(0.5))
+    )
     worst = SurfaceMetrics.worst_surface(edges=True)
-    assert box.worst() == Scores(whole=Metrics.worst(), seen=worst, unseen=worst)
-    assert egg.worst().whole == Metrics.worst(edges=False)
+    assert box.worst() == Scores(whole=Metrics.worst(walls=False), seen=worst, unseen=worst)
+    assert egg.worst().whole == Metrics.worst(edges=False, walls=False)
     assert egg.worst().unseen == SurfaceMetrics.worst_surface(edges=False)
-    assert TruePoints.draw(cube(1.0), seed=0, config=FEW).worst() == Scores(whole=Metrics.worst())
+    plain = TruePoints.draw(SignedDistance(cube(1.0)), seed=0, config=FEW).worst()
+    assert plain == Scores(whole=Metrics.worst(walls=False))
     good = score(cube(1.0), truth_of(cube(1.0)), seed=0, config=FEW)
     for one, two in zip(dataclasses.astuple(good), dataclasses.astuple(box.worst().whole), strict=True):
         assert (one is None) == (two is None)
@@ -333,11 +364,9 @@ def test_the_worst_scores_bound_every_shape_inside_the_unit_sphere() -> None:
     far = compare_spheres(1e-3, 1e-3, (2.0, 0.0, 0.0))
     worst = Metrics.worst()
     for name, definition in METRIC_DEFINITIONS.items():
-        if name == "edge_normal_deg":
-            continue
-        better = 1 if definition.better == "higher" else -1
-        assert better * getattr(far, name) >= better * getattr(worst, name) - 1e-2 * definition.worst
         assert getattr(worst, name) == definition.worst
+        if getattr(far, name) is not None:
+            assert definition.badness(getattr(far, name)) <= definition.badness(definition.worst)
 
 
 def test_definitions_are_those_of_the_conventions_page() -> None:

@@ -120,6 +120,10 @@ def test_the_tail_is_on_the_bad_side() -> None:
     summary = summarize_rows(rows, seed=0)
     assert find_summary(summary, "chamfer_l1")["p90"] == pytest.approx(0.9)
     assert find_summary(summary, "iou")["p90"] == pytest.approx(0.1)
+    # Where 1 is best, 0.1 is next to the worst of these, 2.5 is worse than 0, and 1.2 is better than 0.5.
+    assert find_summary(summary, "thin_thickness")["p90"] == pytest.approx(0.1)
+    ratios = summarize_rows([score_row(value) for value in (1.2, 0.5, 2.5, 0.0, 1.0)], seed=0)
+    assert find_summary(ratios, "thin_thickness")["p90"] == pytest.approx(2.5)
 
 
 def test_the_same_seed_gives_the_same_numbers_whatever_else_there_is() -> None:

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float
 
 from shapeprior.datasets.dataset import Dataset
-from shapeprior.evaluation.mesh_metrics import TruePoints, compare_with_points, require_surface
+from shapeprior.evaluation.mesh_metrics import TruePoints, compare
 from shapeprior.evaluation.metrics import Metrics, MetricsConfig, Scores
 from shapeprior.geometry.mesh import TriangleMesh
 from shapeprior.geometry.sampling import shape_rng
@@ -64,16 +64,8 @@ def score_view(
     Raises:
         MeshError: If the predicted mesh is no surface.
     """
-    require_surface(predicted_unit)
-    points = points or TruePoints.draw(truth.surface_unit, seed=seed, config=config, origins_unit=origins_unit)
-    return compare_with_points(
-        predicted_unit,
-        points,
-        SignedDistance(predicted_unit).inside,
-        lambda asked: truth.distance(asked) < 0.0,
-        seed=seed,
-        config=config,
-    )
+    points = points or TruePoints.draw(truth.distance, seed=seed, config=config, origins_unit=origins_unit)
+    return compare(predicted_unit, points, seed=seed, config=config)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

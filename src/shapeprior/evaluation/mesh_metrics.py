@@ -1,11 +1,10 @@
 """The metrics of a predicted mesh against a true one, as defined in docs/conventions.md, section "Metrics".
 
-Points are drawn on both surfaces and in the volume around them, and `compare_meshes` takes all metrics from these. With
+Points are drawn on both surfaces and in the volume around them, and `compare` takes all metrics from these. With
 the positions of a view's sensors, the surface metrics are also taken on the part that the sensors see and on the rest.
 No score is worse than `Metrics.worst`, and no score is left out for a fault of the prediction.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,11 +34,13 @@ from shapeprior.evaluation.point_metrics import (
     fscore_of,
     intersection_over_union,
 )
+from shapeprior.evaluation.structure.true_structure import TrueStructure
 from shapeprior.geometry.edges import SHARP_EDGE_DEG
 from shapeprior.geometry.mesh import TriangleMesh
 from shapeprior.geometry.proximity import FaceTree
 from shapeprior.geometry.raycasting import RayScene
 from shapeprior.geometry.sampling import sample_surface
+from shapeprior.sdf.signed_distance import SignedDistance
 
 EDGE_DISTANCE = 0.02
 """Points within this distance of a sharp edge, in unit-sphere radii, count for `edge_normal_deg`."""
@@ -47,9 +48,6 @@ ACCURACY_PERCENTILE = 90.0
 """Percentile of the distances that `mesh_accuracy` reports (DeepSDF, Park et al. 2019, section 6)."""
 OCCLUSION_TOLERANCE = 1e-3
 """A point counts as seen if its ray is stopped at most this far before it, in the mesh's unit."""
-
-InsideTest = Callable[[Float[np.ndarray, "points 3"]], Bool[np.ndarray, "points"]]
-"""Tells which points of the unit frame are inside a shape."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,7 +96,9 @@ def edge_normal_error(true: TriangleMesh, found: TriangleMesh, *, seed: int) -> 
 class TruePoints:
     """The points of a true surface that predictions are compared with. They depend on the seed alone."""
 
-    mesh: TriangleMesh
+    distance: SignedDistance
+    """The true shape."""
+    structure: TrueStructure
     points: Float[np.ndarray, "points 3"]
     normals: Float[np.ndarray, "points 3"]
     edges: EdgePoints | None
@@ -110,13 +110,14 @@ class TruePoints:
     @classmethod
     def draw(
         cls,
-        mesh: TriangleMesh,
+        distance: SignedDistance,
         *,
         seed: int,
         config: MetricsConfig,
         origins_unit: Float[np.ndarray, "sensors 3"] | None = None,
     ) -> "TruePoints":
-        """Draw the points; `origins_unit` are the positions of a partial view's sensors."""
+        """Draw the points of a true shape; `origins_unit` are the positions of a partial view's sensors."""
+        mesh = distance.surface
         _, rng_true, _ = _generators(seed)
         points, face = sample_surface(mesh, config.surface_points, rng=rng_true)
         edges = EdgePoints.of(mesh, seed=seed, count=config.edge_points)
@@ -125,7 +126,13 @@ class TruePoints:
             seen = visible_from(mesh, points, origins_unit)
             edges_seen = None if edges is None else visible_from(mesh, edges.points, origins_unit)
         return cls(
-            mesh=mesh, points=points, normals=mesh.face_normals[face], edges=edges, seen=seen, edges_seen=edges_seen
+            distance=distance,
+            structure=TrueStructure.of(distance, seed=seed),
+            points=points,
+            normals=mesh.face_normals[face],
+            edges=edges,
+            seen=seen,
+            edges_seen=edges_seen,
         )
 
     def worst(self) -> Scores:
@@ -137,43 +144,12 @@ class TruePoints:
             has_edges = self.edges_seen is not None and bool(np.any(self.edges_seen == seen))
             return SurfaceMetrics.worst_surface(edges=has_edges)
 
-        return Scores(whole=Metrics.worst(edges=self.edges is not None), seen=worst_on(True), unseen=worst_on(False))
-
-
-def compare_meshes(
-    predicted: TriangleMesh,
-    true: TriangleMesh,
-    *,
-    inside_predicted: InsideTest,
-    inside_true: InsideTest,
-    seed: int,
-    config: MetricsConfig,
-    origins_unit: Float[np.ndarray, "sensors 3"] | None = None,
-) -> Scores:
-    """Return all metrics of a predicted mesh against the true one, both in the unit frame of the true shape.
-
-    The points on the two surfaces are drawn independently, so equal meshes do not score a distance of 0: two draws of
-    the same surface are about half the spacing of the points apart. With `origins_unit`, the metrics of the surface are
-    also taken on the true points that the sensors see, and on the others. A predicted point belongs to the part of its
-    nearest true point. If no predicted point belongs to a part, everything measured from the prediction has its worst
-    value there.
-
-    Args:
-        predicted: The predicted mesh.
-        true: The true mesh, which need not be closed.
-        inside_predicted: The inside of the predicted shape, for volumes.
-        inside_true: The inside of the true shape.
-        seed: Seed of all points.
-        config: How many points are drawn.
-        origins_unit: Positions of the sensors of a partial view.
-
-    Raises:
-        MeshError: If the predicted mesh has no faces, no area or a vertex that is not finite. Callers score such a
-            prediction as `TruePoints.worst`.
-    """
-    require_surface(predicted)
-    truth = TruePoints.draw(true, seed=seed, config=config, origins_unit=origins_unit)
-    return compare_with_points(predicted, truth, inside_predicted, inside_true, seed=seed, config=config)
+        whole = Metrics.worst(
+            edges=self.edges is not None,
+            walls=self.structure.walls is not None,
+            smooth=self.structure.discs is not None,
+        )
+        return Scores(whole=whole, seen=worst_on(True), unseen=worst_on(False))
 
 
 def require_surface(predicted: TriangleMesh) -> None:
@@ -186,26 +162,40 @@ def require_surface(predicted: TriangleMesh) -> None:
         raise MeshError(f"the predicted mesh has {bad} of {len(used)} vertices that are NaN or infinite; expected none")
 
 
-def compare_with_points(
-    predicted: TriangleMesh,
-    truth: TruePoints,
-    inside_predicted: InsideTest,
-    inside_true: InsideTest,
-    *,
-    seed: int,
-    config: MetricsConfig,
-) -> Scores:
-    """Do the same as `compare_meshes` with true points that were drawn with the same seed and config."""
+def compare(predicted: TriangleMesh, truth: TruePoints, *, seed: int, config: MetricsConfig) -> Scores:
+    """Return all metrics of a predicted mesh against the true one, both in the unit frame of the true shape.
+
+    The points on the two surfaces are drawn independently, so equal meshes do not score a distance of 0: two draws of
+    the same surface are about half the spacing of the points apart. Where sensors are known, the metrics of the surface
+    are also taken on the true points that they see, and on the others. A predicted point belongs to the part of its
+    nearest true point. If no predicted point belongs to a part, everything measured from the prediction has its worst
+    value there.
+
+    Args:
+        predicted: The predicted mesh.
+        truth: The points of the true shape, drawn with the same seed and config.
+        seed: Seed of all points.
+        config: How many points are drawn.
+
+    Raises:
+        MeshError: If the predicted mesh has no faces, no area or a vertex that is not finite. Callers score such a
+            prediction as `TruePoints.worst`.
+    """
+    require_surface(predicted)
+    tree = FaceTree(predicted)
     rng_predicted, _, rng_volume = _generators(seed)
-    matches = _NearestMatches.of(predicted, truth, rng=rng_predicted, seed=seed, config=config)
-    corners = np.concatenate([predicted.bounds, truth.mesh.bounds])
+    matches = _NearestMatches.of(predicted, tree, truth, rng=rng_predicted, seed=seed, config=config)
+    corners = np.concatenate([predicted.bounds, truth.distance.surface.bounds])
     low, high = corners.min(axis=0), corners.max(axis=0)
     volume = low + (high - low) * rng_volume.random((config.volume_points, 3))
     count = min(config.emd_points, config.surface_points)
+    inside = SignedDistance(predicted).inside
+    structure = truth.structure.scores(predicted, tree, inside)
     whole = Metrics(
         **vars(matches.scores(None, truth)),
-        iou=intersection_over_union(inside_predicted(volume), inside_true(volume)),
+        iou=intersection_over_union(inside(volume), truth.distance(volume) < 0.0),
         emd=_bounded("emd", earth_movers_distance(matches.points[:count], truth.points[:count])),
+        **{name: None if value is None else _bounded(name, value) for name, value in structure.items()},
     )
 
     def scores_on(seen: bool) -> SurfaceMetrics | None:
@@ -237,7 +227,14 @@ class _NearestMatches:
 
     @classmethod
     def of(
-        cls, predicted: TriangleMesh, truth: TruePoints, *, rng: np.random.Generator, seed: int, config: MetricsConfig
+        cls,
+        predicted: TriangleMesh,
+        tree: FaceTree,
+        truth: TruePoints,
+        *,
+        rng: np.random.Generator,
+        seed: int,
+        config: MetricsConfig,
     ) -> "_NearestMatches":
         points, face = sample_surface(predicted, config.surface_points, rng=rng)
         normals = predicted.face_normals[face]
@@ -248,10 +245,10 @@ class _NearestMatches:
             points=points,
             nearest_true=np.asarray(to_true),
             forward=np.asarray(forward),
-            forward_mesh=FaceTree(truth.mesh).distance(points),
+            forward_mesh=FaceTree(truth.distance.surface).distance(points),
             forward_cos=abs_cos(normals, truth.normals[to_true]),
             backward=np.asarray(backward),
-            backward_mesh=FaceTree(predicted).distance(truth.points),
+            backward_mesh=tree.distance(truth.points),
             backward_cos=abs_cos(truth.normals, normals[to_predicted]),
             edge_errors=np.zeros(0)
             if edges is None

@@ -27,9 +27,26 @@ COMPLETION_THRESHOLD = 0.01
 WORST_DISTANCE = 2.0
 """The largest distance between two points of the unit sphere, in radii."""
 
+WORST_COUNT = 100.0
+"""The largest difference between numbers of parts or handles that is told apart: a failure has it, a sieve too."""
+
+WORST_RATIO = 5.0
+"""The worst ratio of thicknesses: a wall five times as thick is a solid."""
+
+WORST_BORDER = 100.0
+"""The longest torn border that is told apart, in radii: that of 800 pin-holes of radius 0.02."""
+
 EDGE_POINTS = 40_000
 """Points drawn on the true surface to measure normals near sharp edges; twice as many are drawn on the predicted
 one."""
+
+Better = Literal["lower", "higher", "one"]
+"""Which values of a metric are better: the lower ones, the higher ones, or those closer to 1."""
+
+
+def badness(better: Better, value: float) -> float:
+    """Return a number that is the lower, the better a value is."""
+    return {"lower": value, "higher": -value, "one": abs(value - 1.0)}[better]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,8 +60,8 @@ class MetricDefinition:
     from each point of P to the nearest point of T."""
     unit: str
     """Unit of the number."""
-    better: Literal["lower", "higher"]
-    """Whether lower or higher values are better."""
+    better: Better
+    """Which values are better."""
     worst: float
     """The score of a shape that could not be reconstructed. No shape scores worse."""
     split: bool = True
@@ -52,9 +69,11 @@ class MetricDefinition:
 
     def bounded(self, value: float) -> float:
         """Return the value, or the worst one if it is worse or NaN: a bad shape must never score below a failure."""
-        if self.better == "lower":
-            return value if value <= self.worst else self.worst
-        return value if value >= self.worst else self.worst
+        return value if self.badness(value) <= self.badness(self.worst) else self.worst
+
+    def badness(self, value: float) -> float:
+        """Return a number that is the lower, the better the value is."""
+        return badness(self.better, value)
 
 
 _DEFINITIONS = (
@@ -137,6 +156,64 @@ _DEFINITIONS = (
         worst=WORST_DISTANCE,
         split=False,
     ),
+    MetricDefinition(
+        name="whole",
+        text="1 if the prediction has as many parts and handles as the truth, else 0",
+        unit="0 or 1",
+        better="higher",
+        worst=0.0,
+        split=False,
+    ),
+    MetricDefinition(
+        name="parts_error",
+        text="difference between the numbers of connected parts",
+        unit="parts",
+        better="lower",
+        worst=WORST_COUNT,
+        split=False,
+    ),
+    MetricDefinition(
+        name="genus_error",
+        text="difference between the numbers of handles and holes (summed genus); a pin-hole in a wall adds 1",
+        unit="handles",
+        better="lower",
+        worst=WORST_COUNT,
+        split=False,
+    ),
+    MetricDefinition(
+        name="thin_covered",
+        text="share of the true walls thinner than 0.04 where the line through the wall, 0.02 longer on both sides, "
+        "meets the predicted solid",
+        unit="share, 0 to 1",
+        better="higher",
+        worst=0.0,
+        split=False,
+    ),
+    MetricDefinition(
+        name="thin_thickness",
+        text="median of predicted over true thickness of these walls, along that line, where it meets the solid",
+        unit="ratio, ideally 1",
+        better="one",
+        worst=WORST_RATIO,
+        split=False,
+    ),
+    MetricDefinition(
+        name="torn_border",
+        text="length of the border between covered and torn parts of these walls, farther than 0.02 from their rims",
+        unit="unit-sphere radii",
+        better="lower",
+        worst=WORST_BORDER,
+        split=False,
+    ),
+    MetricDefinition(
+        name="roughness_deg",
+        text="root mean square angle between predicted and true normals in discs of radius 0.03 on places that are "
+        "flat or round in truth, each disc's mean turn taken out",
+        unit="degrees",
+        better="lower",
+        worst=180.0,
+        split=False,
+    ),
 )
 
 METRIC_DEFINITIONS: dict[str, MetricDefinition] = {definition.name: definition for definition in _DEFINITIONS}
@@ -144,6 +221,11 @@ METRIC_DEFINITIONS: dict[str, MetricDefinition] = {definition.name: definition f
 
 SPLIT_METRICS = tuple(name for name, definition in METRIC_DEFINITIONS.items() if definition.split)
 """Names of the metrics that are also reported for the seen and the unseen part."""
+
+WALL_METRICS = ("thin_covered", "thin_thickness", "torn_border")
+"""Metrics that a true shape without thin walls does not have."""
+OPTIONAL_METRICS = ("edge_normal_deg", *WALL_METRICS, "roughness_deg")
+"""Metrics that some true shapes do not have."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,12 +269,34 @@ class Metrics(SurfaceMetrics):
     """0 to 1."""
     emd: float
     """Unit-sphere radii."""
+    whole: float
+    """0 or 1."""
+    parts_error: float
+    """Number of parts."""
+    genus_error: float
+    """Number of handles."""
+    thin_covered: float | None
+    """Share, 0 to 1; None if the true shape has no thin walls. The same holds for the next two."""
+    thin_thickness: float | None
+    """Ratio, ideally 1."""
+    torn_border: float | None
+    """Unit-sphere radii."""
+    roughness_deg: float | None
+    """Degrees; None if no place of the true surface is smooth."""
 
     @classmethod
-    def worst(cls, *, edges: bool = True) -> "Metrics":
-        """Return the scores of a shape that could not be reconstructed; means and medians include them."""
-        found = {name: definition.worst for name, definition in METRIC_DEFINITIONS.items()}
-        return cls(**{**found, "edge_normal_deg": found["edge_normal_deg"] if edges else None})
+    def worst(cls, *, edges: bool = True, walls: bool = True, smooth: bool = True) -> "Metrics":
+        """Return the scores of a shape that could not be reconstructed; means and medians include them.
+
+        The arguments tell whether the true shape has sharp edges, thin walls and smooth places.
+        """
+        absent = {"edge_normal_deg": not edges, "roughness_deg": not smooth, **dict.fromkeys(WALL_METRICS, not walls)}
+        return cls(
+            **{
+                name: None if absent.get(name, False) else definition.worst
+                for name, definition in METRIC_DEFINITIONS.items()
+            }
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -207,7 +311,7 @@ class Scores:
 
 @dataclass(frozen=True, kw_only=True)
 class MetricsConfig:
-    """How many points `shapeprior.evaluation.mesh_metrics.compare_meshes` draws."""
+    """How many points `shapeprior.evaluation.mesh_metrics` draws."""
 
     surface_points: int = 30_000
     """Points drawn on each of the two surfaces."""

@@ -232,7 +232,7 @@ def _load_case(job: RowJob) -> _Case:
                 resolution=job.config.view_resolution, seed=job.seed,
             )  # fmt: skip
         points = TruePoints.draw(
-            truth.surface_unit,
+            truth.distance,
             seed=job.seed,
             config=job.config.metrics,
             origins_unit=None if view is None else view.origins_unit,

@@ -5,6 +5,7 @@ results: time, the prior's verdicts, and whether it found the placement. Failed 
 """
 
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -108,11 +109,18 @@ def _statistics(values: Sequence[float], metric: str, seed: int) -> dict[str, fl
     column = np.array(values, dtype=np.float64)
     means = _resampled_means(column, np.random.default_rng([seed, len(column)]))
     low, high = np.percentile(means, INTERVAL)
-    bad_percentile = 90.0 if METRIC_DEFINITIONS[metric].better == "lower" else 10.0
+    # Where 1 is best, the bad values lie on both sides, and there is nothing to interpolate between.
+    definition = METRIC_DEFINITIONS[metric]
+    ordered = sorted(values, key=definition.badness)
+    bad_tail = {
+        "lower": np.percentile(column, 90.0),
+        "higher": np.percentile(column, 10.0),
+        "one": ordered[math.ceil(0.9 * (len(ordered) - 1))],
+    }[definition.better]
     return {
         "mean": float(column.mean()),
         "median": float(np.median(column)),
-        "p90": float(np.percentile(column, bad_percentile)),
+        "p90": float(bad_tail),
         "low": float(low),
         "high": float(high),
         "count": len(column),

@@ -149,6 +149,7 @@ class RayScene:
             backend = "embree" if _has_embree() else "libigl"
         self.backend: Literal["embree", "libigl"] = backend
         """The library that casts the rays."""
+        self.mesh = mesh
         self._center, self._scale = np.zeros(3), 1.0
         self._caster: _Caster | None = None  # A mesh without faces stops no ray.
         if len(mesh.faces) > 0:

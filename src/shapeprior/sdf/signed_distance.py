@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from shapeprior.geometry.mesh import TriangleMesh
 from shapeprior.geometry.proximity import FaceTree
@@ -66,6 +66,13 @@ class SignedDistance:
         self.surface = TriangleMesh(vertices=pieces.vertices, faces=pieces.faces[skin | sheet])
         self._skin = self._all if skin.all() else FaceTree(pieces, skin)
         self._sheet = FaceTree(pieces, sheet)
+
+    def outward_surface(self) -> tuple[TriangleMesh, Bool[np.ndarray, "faces"]]:
+        """Return `surface` with the normals of the skin pointing outside, and the mask of its faces that are sheets."""
+        chosen = self._sides.skin | self._sides.sheet
+        turned = (self._sides.front_inside & self._sides.skin)[chosen]
+        faces = np.where(turned[:, None], self.surface.faces[:, ::-1], self.surface.faces)
+        return TriangleMesh(vertices=self.surface.vertices, faces=faces), self._sides.sheet[chosen]
 
     def __call__(self, points_unit: Float[np.ndarray, "points 3"]) -> Float[np.ndarray, "points"]:
         """Return the signed distance at each point."""

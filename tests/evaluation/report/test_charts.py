@@ -69,6 +69,38 @@ def test_higher_is_better_counts_from_the_other_end(tmp_path: Path) -> None:
     assert ys == sorted(ys)
 
 
+RATIO = {"text": "predicted over true thickness", "better": "one", "worst": 5.0, "unit": "ratio"}
+
+
+def test_where_one_is_best_a_curve_counts_both_sides(tmp_path: Path) -> None:
+    first, values = write_evaluation(tmp_path)["rows"][0], (0.5, 0.9, 1.2)
+    rows = [{**first, "id": f"egg/{value}", "metrics": {"thickness": value}} for value in values]
+    write_evaluation(tmp_path, rows=rows, summary=[], definitions={"thickness": RATIO})
+    chart = distribution_charts(read_evaluation(tmp_path))
+    assert "closer to 1 is better" in chart
+    lines = re.search(r'<polyline[^>]* points="([^"]*)"><title>shapeprior', chart)
+    assert lines is not None
+    frame = Frame.of(values, (0.0, 1.0), height=243.0, below=17.0)
+    for x, y in (map(float, pair.split(",")) for pair in lines[1].split()):
+        value = 0.5 + 0.7 * (x - frame.x(0.5)) / (frame.x(1.2) - frame.x(0.5))
+        as_good = sum(abs(other - 1.0) <= abs(value - 1.0) + 2e-3 for other in values) / 3
+        assert (frame.y.start - y) / (frame.y.start - frame.y.end) == pytest.approx(as_good, abs=1e-3)
+
+
+def test_where_one_is_best_the_best_is_the_closest_to_it(tmp_path: Path) -> None:
+    document = write_evaluation(tmp_path)
+    for cell in document["summary"]:
+        if cell["metric"] == "chamfer_l1":
+            cell.update(mean={"shapeprior": 1.3, "mean shape": 0.8, "upper bound": 1.0}[cell["method"]])
+    definitions = {**document["definitions"], "chamfer_l1": RATIO}
+    write_evaluation(tmp_path, summary=document["summary"], definitions=definitions)
+    evaluation = read_evaluation(tmp_path)
+    best = re.findall(r'class="n best"[^>]*><b>([^<]*)</b>', summary_tables(evaluation).split("</table>")[0])
+    assert best[0] == "0.800"
+    assert "chamfer_l1 → 1" in headline(evaluation)
+    assert "best other: 0.800, mean shape" in headline(evaluation)
+
+
 def test_one_curve_over_the_sensors_for_each_method_and_metric(tmp_path: Path) -> None:
     write_evaluation(tmp_path)
     chart = condition_charts(read_evaluation(tmp_path))

@@ -25,13 +25,14 @@
   const part = () => $("filter-part").value;
   const valueOf = (row, name) => (((part() === "all" ? row.metrics : row[part()]) || {})[name] ?? null);
   const higher = (name) => definitions[name].better === "higher";
+  const arrow = (name) => ({ higher: " ↑", lower: " ↓", one: " → 1" })[definitions[name].better];
 
   const columns = [
     { key: "id", title: "shape", value: (row) => row.id },
     { key: "method", title: "method", value: (row) => row.method },
     { key: "task", title: "task", value: (row) => row.task },
     { key: "condition", title: "condition", value: (row) => row.words },
-    ...names.map((name) => ({ key: "metric:" + name, title: name + (higher(name) ? " ↑" : " ↓"), hint: `${definitions[name].text} (${definitions[name].unit})`, number: true, worstFirst: higher(name) ? 1 : -1, value: (row) => valueOf(row, name) })),
+    ...names.map((name) => ({ key: "metric:" + name, title: name + arrow(name), hint: `${definitions[name].text} (${definitions[name].unit})`, number: true, worstFirst: higher(name) ? 1 : -1, rank: (value) => (definitions[name].better === "one" ? Math.abs(value - 1) : value), value: (row) => valueOf(row, name) })),
     { key: "seconds", title: "seconds", number: true, worstFirst: -1, value: (row) => row.seconds },
     { key: "verdict", title: "verdict", value: (row) => row.verdict },
     { key: "failure", title: "failure", value: (row) => row.failure },
@@ -57,7 +58,8 @@
     if (column.key.startsWith("metric:") && Boolean(a.failure) !== Boolean(b.failure)) return (a.failure ? -1 : 1) * (order.direction === column.worstFirst ? 1 : -1);
     if (x === null || x === undefined || x === "") return y === null || y === undefined || y === "" ? a.number - b.number : 1;
     if (y === null || y === undefined || y === "") return -1;
-    const sign = column.number ? x - y : x < y ? -1 : x > y ? 1 : 0;
+    const rank = column.rank || ((value) => value);
+    const sign = column.number ? rank(x) - rank(y) : x < y ? -1 : x > y ? 1 : 0;
     return sign * order.direction || a.number - b.number;
   }
 
@@ -151,7 +153,7 @@
     const head = make("tr"), body = make("tbody"), top = make("thead");
     for (const text of ["metric", ...parts.map((name) => (name === "all" ? "whole surface" : name)), "unit"]) head.append(make("th", text, text === "metric" || text === "unit" ? "" : "n"));
     for (const name of names) {
-      const tr = make("tr"), label = make("th", name + (higher(name) ? " ↑" : " ↓"));
+      const tr = make("tr"), label = make("th", name + arrow(name));
       label.title = definitions[name].text;
       tr.append(label, ...parts.map((item) => make("td", show((item === "all" ? row.metrics : row[item])[name]), "n")), make("td", definitions[name].unit));
       body.append(tr);

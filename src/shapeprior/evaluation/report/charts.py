@@ -5,7 +5,16 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
-from shapeprior.evaluation.report.document import EvaluationDocument, Row, SummaryCell, condition_text, group_text
+import numpy as np
+
+from shapeprior.evaluation.report.document import (
+    Definition,
+    EvaluationDocument,
+    Row,
+    SummaryCell,
+    condition_text,
+    group_text,
+)
 from shapeprior.evaluation.report.svg import Frame, figure, legend, number, tick_text
 from shapeprior.geometry.sampling import select_evenly
 
@@ -97,7 +106,7 @@ def _distribution(document: EvaluationDocument, rows: Sequence[Row], metric: str
     values = [value for strip in strips.values() for value, _ in strip]
     if not values:
         return ""
-    logarithmic = min(values) > 0 and max(values) > 20 * min(values) and not definition.higher_is_better
+    logarithmic = min(values) > 0 and max(values) > 20 * min(values) and definition.better == "lower"
     below = _STRIP_HEIGHT * len(strips)
     frame = Frame.of(
         values, (0.0, 1.0), height=230.0 + below, below=below + _STRIP_MARGIN, logarithmic=(logarithmic, False)
@@ -106,36 +115,39 @@ def _distribution(document: EvaluationDocument, rows: Sequence[Row], metric: str
     parts = [_axes_below_strips(frame, len(strips), f"{metric} ({definition.unit})")]
     for strip, name in enumerate(strips):
         series, results = document.methods.index(name), sorted(strips[name], key=lambda result: result[0])
-        parts.append(_distribution_curve(frame, results, totals[name], series, definition.higher_is_better, name))
+        parts.append(_distribution_curve(frame, results, totals[name], series, definition, name))
         y = frame.y.start + _STRIP_HEIGHT * (strip + 1)
         parts += [
             frame.dot(value, y, series, f"{row.id}, {name}: {number(value)}", row=row.number)
             for value, row in select_evenly(results, MAX_DOTS)
         ]
-    return figure(
-        frame.svg(f"Distribution of {metric}", *parts), f"{metric}: {_direction(definition.higher_is_better)}"
-    )
+    return figure(frame.svg(f"Distribution of {metric}", *parts), f"{metric}: {_direction(definition)}")
 
 
 def _distribution_curve(
-    frame: Frame, results: Sequence[tuple[float, Row]], total: int, series: int, higher_is_better: bool, name: str
+    frame: Frame, results: Sequence[tuple[float, Row]], total: int, series: int, definition: Definition, name: str
 ) -> str:
     """Return the curve of the share of all results, failures included, that are at least as good as a value."""
     ordered = [value for value, _ in results]
     if not ordered:
         return ""
     points: list[tuple[float, float]] = []
-    if higher_is_better:
-        points.append((ordered[0], len(ordered) / total))
+    if definition.better == "higher":
+        points += [(frame.x.low, len(ordered) / total), (ordered[0], len(ordered) / total)]
         for rank, value in enumerate(ordered):
             points += [(value, (len(ordered) - rank) / total), (value, (len(ordered) - rank - 1) / total)]
-    else:
+    elif definition.better == "lower":
         points.append((ordered[0], 0.0))
         for rank, value in enumerate(ordered):
             points += [(value, rank / total), (value, (rank + 1) / total)]
         points.append((frame.x.high, len(ordered) / total))
-    if higher_is_better:
-        points.insert(0, (frame.x.low, len(ordered) / total))
+    else:
+        # As good as a value are those that are no farther from 1, on either side.
+        away = np.sort([definition.badness(value) for value in ordered])
+        places = np.unique([frame.x.low, *ordered, *(2.0 - value for value in ordered), frame.x.high])
+        places = places[(places >= frame.x.low) & (places <= frame.x.high)]
+        as_good = np.searchsorted(away, [definition.badness(place) + 1e-12 for place in places], side="right")
+        points += zip(places.tolist(), (as_good / total).tolist(), strict=True)
     return frame.line(select_evenly(points, MAX_CURVE_POINTS), series, name)
 
 
@@ -208,7 +220,7 @@ def _condition_chart(
             if cell.mean is not None:
                 parts.append(frame.dot(x, frame.y(cell.mean), series, f"{name}, {cell.condition}: {number(cell.mean)}"))
     definition = document.definitions[metric]
-    caption = f"mean {metric} ({definition.unit}) with its interval: {_direction(definition.higher_is_better)}"
+    caption = f"mean {metric} ({definition.unit}) with its interval: {_direction(definition)}"
     return figure(frame.svg(caption, *parts), caption)
 
 
@@ -217,8 +229,8 @@ def _legend(document: EvaluationDocument, methods: Sequence[str]) -> str:
     return legend([(place, name) for place, name in enumerate(document.methods) if name in methods])
 
 
-def _direction(higher_is_better: bool) -> str:
-    return "higher is better" if higher_is_better else "lower is better"
+def _direction(definition: Definition) -> str:
+    return {"higher": "higher is better", "lower": "lower is better", "one": "closer to 1 is better"}[definition.better]
 
 
 def _is_number(value: object) -> bool:

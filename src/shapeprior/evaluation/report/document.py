@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, get_args
 
 from shapeprior.config import check_numbers
 from shapeprior.errors import ReportError
 from shapeprior.evaluation.config import PRIOR_METHOD
+from shapeprior.evaluation.metrics import Better, badness
 from shapeprior.evaluation.result_files import FORMAT_VERSION
 from shapeprior.evaluation.summary import OUTCOME_TITLES
 from shapeprior.io.files import MAX_LIST_BYTES, FileSpec
@@ -29,6 +30,7 @@ TASK_TITLES = {
     "view": "Unseen shapes, completed from partial views",
 }
 """The title of each task on the page."""
+_BETTER: dict[str, Better] = {better: better for better in get_args(Better)}
 _ROW_TEXTS = ("id", "method", "task")
 _ROW_OPTIONAL_TEXTS = ("verdict", "failure", "mesh", "truth", "observation")
 _NUMBERS = ("mean", "median", "p90", "low", "high", "count", "failures")
@@ -39,9 +41,18 @@ class Definition:
     """The definition of a metric."""
 
     text: str
-    higher_is_better: bool
+    better: Better
     worst: float
     unit: str
+
+    @property
+    def arrow(self) -> str:
+        """A sign for the better values."""
+        return {"higher": "↑", "lower": "↓", "one": "→ 1"}[self.better]
+
+    def badness(self, value: float) -> float:
+        """Return a number that is the lower, the better the value is."""
+        return badness(self.better, value)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,7 +135,7 @@ class EvaluationDocument:
         """Return a key that sorts rows from the best to the worst, with failures last."""
         definition, value = self.definitions[self.main_metric], row.metrics.get(self.main_metric)
         value = definition.worst if value is None else value
-        return row.failure is not None, -value if definition.higher_is_better else value
+        return row.failure is not None, definition.badness(value)
 
     def path(self, name: str) -> Path | None:
         """Return the path of a file that a row names, or None if it is missing or outside the folder."""
@@ -153,7 +164,7 @@ def read_evaluation(folder: Path) -> EvaluationDocument:
         definitions = {
             _text(name): Definition(
                 text=_text(entry["text"]),
-                higher_is_better={"higher": True, "lower": False}[entry["better"]],
+                better=_BETTER[entry["better"]],
                 worst=float(entry["worst"]),
                 unit=_text(entry["unit"]),
             )

@@ -43,12 +43,12 @@ def headline(document: EvaluationDocument) -> str:
             for (method, name), cell in cells.items()
             if name == metric and method not in (main, UPPER_BOUND_METHOD) and cell.mean is not None
         ]
-        best = _best(others, definition.higher_is_better)
+        best = _best(others, definition)
         versus = "" if best is None else f"best other: {number(best.mean)}, {best.method}"
-        wins = best is not None and _is_better(mine.mean, best.mean, definition.higher_is_better)
+        wins = best is not None and _is_better(mine.mean, best.mean, definition)
         cards.append(
             f'<li class="card{" wins" if wins else ""}" title="{escape(definition.text)}">'
-            f'<span class="name">{escape(metric)} {"↑" if definition.higher_is_better else "↓"}</span>'
+            f'<span class="name">{escape(metric)} {definition.arrow}</span>'
             f'<strong>{number(mine.mean)}</strong><span class="interval">{_interval(mine)}</span>'
             f'<span class="versus">median {number(mine.median)}</span>'
             f'<span class="versus">{escape(versus)}</span></li>'
@@ -90,7 +90,7 @@ def definitions_table(document: EvaluationDocument) -> str:
         [
             html_table.row_heading(escape(name)),
             html_table.cell(escape(definition.text)),
-            html_table.cell("higher" if definition.higher_is_better else "lower"),
+            html_table.cell({"higher": "higher", "lower": "lower", "one": "closer to 1"}[definition.better]),
             html_table.cell(escape(definition.unit)),
             html_table.cell(number(definition.worst), "class=n"),
         ]
@@ -120,7 +120,7 @@ def _method_table(document: EvaluationDocument, cells: Sequence[SummaryCell], pa
     }
     # With one method alone, there is no best one.
     best = {
-        metric: _best(rivals, document.definitions[metric].higher_is_better) if len(rivals) > 1 else None
+        metric: _best(rivals, document.definitions[metric]) if len(rivals) > 1 else None
         for metric, rivals in compared.items()
     }
     head = [
@@ -144,8 +144,7 @@ def _method_table(document: EvaluationDocument, cells: Sequence[SummaryCell], pa
 
 
 def _metric_heading(name: str, definition: Definition) -> str:
-    arrow = "↑" if definition.higher_is_better else "↓"
-    return html_table.column_heading(f"{escape(name)} {arrow}", f'title="{escape(definition.text)}"')
+    return html_table.column_heading(f"{escape(name)} {definition.arrow}", f'title="{escape(definition.text)}"')
 
 
 def _mean_cell(cell: SummaryCell | None, best: SummaryCell | None) -> str:
@@ -171,15 +170,13 @@ def _not_run(document: EvaluationDocument) -> str:
     return f'<div class="note"><p>Methods that were not run:</p><ul>{"".join(items)}</ul></div>' if items else ""
 
 
-def _best(cells: Iterable[SummaryCell], higher_is_better: bool) -> SummaryCell | None:
-    found = [cell for cell in cells if cell.mean is not None]
-    if not found:
-        return None
-    return (max if higher_is_better else min)(found, key=lambda cell: cell.mean or 0.0)
+def _best(cells: Iterable[SummaryCell], definition: Definition) -> SummaryCell | None:
+    found = [(definition.badness(cell.mean), cell) for cell in cells if cell.mean is not None]
+    return min(found, key=lambda pair: pair[0])[1] if found else None
 
 
-def _is_better(value: float, other: float | None, higher_is_better: bool) -> bool:
-    return other is not None and (value > other if higher_is_better else value < other)
+def _is_better(value: float, other: float | None, definition: Definition) -> bool:
+    return other is not None and definition.badness(value) < definition.badness(other)
 
 
 def _overlap(a: SummaryCell, b: SummaryCell) -> bool:
