@@ -1,5 +1,7 @@
 """Losses against numbers worked out by hand."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from helpers.ellipsoids import EllipsoidDecoder
@@ -129,3 +131,22 @@ def test_the_objective_adds_the_weighted_slope() -> None:
     unweighted = batch_objective(decoder, codes, with_surface, TrainConfig())
     torch.testing.assert_close(unweighted.value, without)
     torch.testing.assert_close(found.error, unweighted.error)
+
+
+def test_lost_insides_count_more() -> None:
+    decoder = EllipsoidDecoder()
+    codes = torch.zeros(1, decoder.code_size)
+    points = 0.6 * unit_vectors(60).float() * torch.rand((1, 60, 1), generator=seeded(5))
+    predicted = decoder(codes, points)
+    # Targets around the prediction: half of the samples are inside and lost, and the others are not.
+    shift = torch.where(torch.arange(60) % 2 == 0, -0.02, 0.02)
+    target = (predicted.detach().clamp(-0.05, 0.05) + shift).requires_grad_(False)
+    batch = TrainingBatch(rows=torch.arange(1), points_unit=points, sdf=target)
+    plain = TrainConfig(code_prior=0.0, loss="banded")
+    single = banded_l1(predicted, target, plain.clamp)
+    lost = (target < 0) & (predicted > target)
+    assert 0.1 < lost.float().mean() < 0.9
+    expected = torch.where(lost, 3.0 * single, single).mean(dim=1)
+    found = batch_objective(decoder, codes, batch, replace(plain, inside_weight=3.0))
+    torch.testing.assert_close(found.value, expected)
+    torch.testing.assert_close(found.error, batch_objective(decoder, codes, batch, plain).error)

@@ -57,7 +57,11 @@ def batch_objective(
             [batch.sdf.shape[1], *((pairs, pairs) if pairs else ())], dim=1
         )
     loss = clamped_l1 if settings.loss == "clamped" else banded_l1
-    value = loss(predicted, batch.sdf, settings.clamp).mean(dim=1)
+    errors = loss(predicted, batch.sdf, settings.clamp)
+    if settings.inside_weight != 1.0:
+        lost = (batch.sdf < 0) & (predicted > batch.sdf)
+        errors = torch.where(lost, settings.inside_weight * errors, errors)
+    value = errors.mean(dim=1)
     if beside:
         value = value + settings.surface_weight * slope_along(*beside).mean(dim=1)
     value = value + settings.code_prior * code_prior(codes)
