@@ -35,7 +35,7 @@ class Plan:
 
 FAMILIES = {
     "mug": Plan(shapes=1320, passes=60),
-    "airplane": Plan(shapes=1320, passes=45, preset="triplane-64-thin"),
+    "airplane": Plan(shapes=1320, passes=45),
     "camera": Plan(shapes=1320, passes=45),
     "bowl": Plan(shapes=660, passes=60),
     "can": Plan(shapes=660, passes=60),

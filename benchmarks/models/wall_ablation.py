@@ -58,7 +58,7 @@ def measured(decoder: Decoder, codes: torch.Tensor, data: Dataset, rows: dict[st
         true, field = true_topology(truth), DecodedField.of_code(decoder, codes[row].detach())
         try:
             mesh = extract_mesh(field, ExtractConfig(resolution=128)).mesh
-            plain = topology(extract_mesh(field, ExtractConfig(resolution=128, close_level=0.0)).mesh)
+            plain = topology(extract_mesh(field, ExtractConfig(resolution=128, closing=0.0)).mesh)
         except CompletionError:
             mesh, plain = None, LOST
         found = LOST if mesh is None else topology(mesh)

@@ -44,7 +44,7 @@ LOST = Topology(parts=0, genus=0)
 
 def decoded(prior: ShapePrior, code: object, *, resolution: int, closing: bool) -> TriangleMesh | None:
     """Return the mesh of a code, or None if there is no surface."""
-    config = ExtractConfig(resolution=resolution) if closing else ExtractConfig(resolution=resolution, close_level=0.0)
+    config = ExtractConfig(resolution=resolution) if closing else ExtractConfig(resolution=resolution, closing=0.0)
     try:
         return extract_mesh(DecodedField.of_code(prior.decoder, prior.codes.new_tensor(code)), config).mesh
     except CompletionError:
