@@ -29,8 +29,6 @@ class Plan:
     """Number of shapes, of which one in eleven is kept for tests."""
     passes: int
     """Passes over the training shapes."""
-    preset: str = "triplane-64"
-    """Decoder and recipe."""
 
 
 FAMILIES = {
@@ -80,8 +78,7 @@ def stages(family: str, arguments: argparse.Namespace) -> list[str]:
         f"shapeprior synthesize {family} --count {plan.shapes} --out meshes/{family} --seed 0",
         f"shapeprior prepare meshes/{family} --out data/{family} --samples {SAMPLES} --test-share 0.0909 --seed 0 "
         f"--workers {workers}",
-        f"shapeprior train data/{family} --out runs/{family} --preset {plan.preset} --seed 0 --epochs {plan.passes} "
-        f"--encoder-steps 0{device}",
+        f"shapeprior train data/{family} --out runs/{family} --seed 0 --epochs {plan.passes} --encoder-steps 0{device}",
     ]
     if arguments.encoder_steps:
         steps = f"--steps {arguments.encoder_steps}{device}"

@@ -1,6 +1,6 @@
 """Training recipes and named presets: which decoder is trained, and how."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal, get_args
 
 from shapeprior.config import check_numbers
@@ -101,7 +101,7 @@ def presets() -> dict[str, Preset]:
 
     `deepsdf-256` is the system of "Learning Shape representations for 3D Reconstruction" (code 64, width 256, 30 passes
     over 10,000 samples a shape). `deepsdf-512` is what that work calls the original (code 128, width 512).
-    `triplane-64` is the default. `triplane-64-thin` is for categories of thin sheets, such as airplanes and chairs.
+    `triplane-64` is the default.
     """
     planes = TrainConfig(
         epochs=250,
@@ -126,7 +126,6 @@ def presets() -> dict[str, Preset]:
             train=TrainConfig(epochs=1000, points_per_shape=8192, precision="auto"),
         ),
         "triplane-64": Preset(decoder=TriplaneConfig(), train=planes),
-        "triplane-64-thin": Preset(decoder=TriplaneConfig(), train=replace(planes, inside_weight=2.0)),
     }
 
 
