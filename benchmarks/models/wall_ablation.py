@@ -5,7 +5,7 @@
 DATASET must have samples across walls and surface points (see `ablation.py`). The first `--shapes` training shapes are
 used. Columns, over `--codes` of them decoded from their own codes at 128³:
 
-  whole, at level 0, genus   as in `wholeness.py`;
+  whole, raised, genus   as in `wholeness.py`;
   covered, thickness, roughness   means of `thin_covered`, `thin_thickness` and `roughness_deg`;
   Chamfer    mean `chamfer_l1` to the true shape, in radii;
   volume     median of the volume over the true one.
@@ -13,18 +13,19 @@ used. Columns, over `--codes` of them decoded from their own codes at 128³:
 
 import argparse
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
-from shapeprior.evaluation.structure.topology import topology, true_topology
 
 from benchmarks.common.tables import print_machine, print_table
 from benchmarks.models.ablation import Shapes, train
 from benchmarks.models.ablation_arms import arms
-from benchmarks.models.wholeness import LOST, detail
+from benchmarks.models.wholeness import LOST, RAISED, detail
 from shapeprior.datasets.dataset import Dataset
 from shapeprior.errors import CompletionError
+from shapeprior.evaluation.structure.topology import topology, true_topology
 from shapeprior.geometry.mesh import TriangleMesh
 from shapeprior.geometry.proximity import FaceTree
 from shapeprior.geometry.sampling import sample_surface, select_evenly
@@ -48,9 +49,13 @@ def chamfer(found: TriangleMesh, true: TriangleMesh) -> float:
     return 0.5 * float(there.mean() + back.mean())
 
 
+def _lowered(field: DecodedField, points: np.ndarray) -> np.ndarray:
+    return field(points) - RAISED
+
+
 def measured(decoder: Decoder, codes: torch.Tensor, data: Dataset, rows: dict[str, int]) -> list[str]:
     """Return the cells of one trained arm, for the shapes in `rows`."""
-    whole = plain_whole = wrong = 0
+    whole = raised_whole = wrong = 0
     details, distances, volumes = [], [], []
     for shape_id, row in rows.items():
         mesh_true = data.mesh_unit(shape_id)
@@ -58,13 +63,13 @@ def measured(decoder: Decoder, codes: torch.Tensor, data: Dataset, rows: dict[st
         true, field = true_topology(truth), DecodedField.of_code(decoder, codes[row].detach())
         try:
             mesh = extract_mesh(field, ExtractConfig(resolution=128)).mesh
-            plain = topology(extract_mesh(field, ExtractConfig(resolution=128, closing=0.0)).mesh)
+            raised = topology(extract_mesh(partial(_lowered, field), ExtractConfig(resolution=128)).mesh)
         except CompletionError:
-            mesh, plain = None, LOST
+            mesh, raised = None, LOST
         found = LOST if mesh is None else topology(mesh)
-        whole, plain_whole, wrong = (
+        whole, raised_whole, wrong = (
             whole + (found == true),
-            plain_whole + (plain == true),
+            raised_whole + (raised == true),
             wrong + abs(found.genus - true.genus),
         )
         if mesh is not None:
@@ -74,7 +79,7 @@ def measured(decoder: Decoder, codes: torch.Tensor, data: Dataset, rows: dict[st
     covered, thickness, roughness = np.nanmean(np.array(details), axis=0)
     count = len(rows)
     return [
-        f"{100 * whole / count:.0f}", f"{100 * plain_whole / count:.0f}", str(wrong), f"{covered:.3f}",
+        f"{100 * whole / count:.0f}", f"{100 * raised_whole / count:.0f}", str(wrong), f"{covered:.3f}",
         f"{thickness:.2f}", f"{roughness:.2f}", f"{np.mean(distances):.4f}", f"{np.median(volumes):.3f}",
     ]  # fmt: skip
 
@@ -100,7 +105,7 @@ def main() -> None:
             decoder, codes, steps = train(arms()[name], shapes, arguments.seconds, seed=seed)
             table.append([name, str(seed), str(steps), *measured(decoder, codes, data, rows)])
             print(table[-1], flush=True)
-    header = ["arm", "seed", "steps", "whole, %", "at level 0, %", "genus", "covered", "thickness", "roughness, deg"]
+    header = ["arm", "seed", "steps", "whole, %", "raised, %", "genus", "covered", "thickness", "roughness, deg"]
     title = f"{arguments.dataset.name}: {len(shapes.ids)} shapes, {arguments.seconds:.0f} CPU s"
     print_table(title, [*header, "Chamfer", "volume"], table)
 
