@@ -6,6 +6,7 @@ No score is worse than `Metrics.worst`, and no score is left out for a fault of 
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import trimesh
@@ -190,12 +191,15 @@ def compare(predicted: TriangleMesh, truth: TruePoints, *, seed: int, config: Me
     volume = low + (high - low) * rng_volume.random((config.volume_points, 3))
     count = min(config.emd_points, config.surface_points)
     inside = SignedDistance(predicted).inside
-    structure = truth.structure.scores(predicted, tree, inside)
+    structure: dict[str, Any] = {
+        name: None if value is None else _bounded(name, value)
+        for name, value in truth.structure.scores(predicted, tree, inside).items()
+    }
     whole = Metrics(
         **vars(matches.scores(None, truth)),
         iou=intersection_over_union(inside(volume), truth.distance(volume) < 0.0),
         emd=_bounded("emd", earth_movers_distance(matches.points[:count], truth.points[:count])),
-        **{name: None if value is None else _bounded(name, value) for name, value in structure.items()},
+        **structure,
     )
 
     def scores_on(seen: bool) -> SurfaceMetrics | None:

@@ -6,7 +6,7 @@ All lengths are in radii of the unit sphere, in the unit frame of the true shape
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -291,12 +291,11 @@ class Metrics(SurfaceMetrics):
         The arguments tell whether the true shape has sharp edges, thin walls and smooth places.
         """
         absent = {"edge_normal_deg": not edges, "roughness_deg": not smooth, **dict.fromkeys(WALL_METRICS, not walls)}
-        return cls(
-            **{
-                name: None if absent.get(name, False) else definition.worst
-                for name, definition in METRIC_DEFINITIONS.items()
-            }
-        )
+        found: dict[str, Any] = {
+            name: None if absent.get(name, False) else definition.worst
+            for name, definition in METRIC_DEFINITIONS.items()
+        }
+        return cls(**found)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -70,9 +70,8 @@ class SmoothDiscs:
         found = self._predicted_normals(predicted, tree).reshape(self.normals.shape)
         turned = _turned(self.normals, _mean_direction(self.normals), _mean_direction(found))
         cosine = np.clip(np.einsum("dpx,dpx->dp", turned, found), -1.0, 1.0)
-        count = found.shape[1]
         # One of the points of each disc went into its mean.
-        square = float((np.arccos(cosine) ** 2).mean()) * count / (count - 1)
+        square = float((np.arccos(cosine) ** 2).mean()) * POINTS_PER_DISC / (POINTS_PER_DISC - 1)
         return float(min(np.degrees(np.sqrt(square)), 180.0))
 
     def _predicted_normals(self, predicted: TriangleMesh, tree: FaceTree) -> Float[np.ndarray, "all 3"]:

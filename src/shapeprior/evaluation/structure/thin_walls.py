@@ -87,19 +87,20 @@ class ThinWalls:
         scene = RayScene(surface.restricted(~surface.sheet).mesh)
         coarse = surface.refined(COARSE_EDGE).creased()
         thin = wall_thickness(coarse, scene) < THIN
-        near = thin[coarse.mesh.faces].any(axis=1)
+        near = np.asarray(thin[coarse.mesh.faces].any(axis=1))
         if not near.any():
             return None
         close = coarse.restricted(near)
         fine = close.refined(max(FINE_EDGE, 2.2 * float(np.sqrt(close.mesh.face_areas.sum() / FINE_FACES))))
         thickness = wall_thickness(fine, scene)
-        fine_and_thin = fine.restricted((thickness < THIN)[fine.mesh.faces].all(axis=1))
+        kept = np.asarray((thickness < THIN)[fine.mesh.faces].all(axis=1))
+        fine_and_thin = fine.restricted(kept)
         mesh, sheet = fine_and_thin.mesh, fine_and_thin.sheet
         areas = mesh.face_areas * (1 + sheet)
         share = float(areas.sum()) / total
         if share < MIN_THIN_SHARE:
             return None
-        used = np.unique(fine.mesh.faces[(thickness < THIN)[fine.mesh.faces].all(axis=1)])
+        used = np.unique(fine.mesh.faces[kept])
         thickness, normals = thickness[used], unit_vertex_normals(mesh)
         depth = np.where(fine_and_thin.vertices_on_sheets, 0.0, 0.5 * thickness)
         middle = _drawn_in(mesh) - depth[:, None] * normals
