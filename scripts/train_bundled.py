@@ -29,18 +29,19 @@ class Plan:
     """Number of shapes, of which one in eleven is kept for tests."""
     passes: int
     """Passes over the training shapes."""
+    preset: str = "triplane-64"
+    samples: str = "near=9000,uniform=1000,edges=3000,walls=7000,surface=2000"
 
 
 FAMILIES = {
     "mug": Plan(shapes=1320, passes=60),
-    "airplane": Plan(shapes=1320, passes=45),
+    "airplane": Plan(shapes=1320, passes=45, preset="triplane-64-sheets", samples="near=16000,uniform=1000,edges=3000"),
     "camera": Plan(shapes=1320, passes=45),
     "bowl": Plan(shapes=660, passes=60),
     "can": Plan(shapes=660, passes=60),
 }
-"""The families, the longest first. With more shapes, a prior learns more in the same number of steps. Thin parts such
-as handles need more passes; round shapes do with half as many shapes (docs/ablation.md)."""
-SAMPLES = "near=9000,uniform=1000,edges=3000,walls=7000,surface=2000"
+"""The families, the longest first. With more shapes, a prior learns more in the same number of steps. Handles need more
+passes; round shapes do with half as many shapes; airplanes have a recipe for sheets (docs/ablation.md)."""
 
 
 def main() -> None:
@@ -76,9 +77,10 @@ def stages(family: str, arguments: argparse.Namespace) -> list[str]:
     device = "" if arguments.device == "cpu" else f" --device {arguments.device}"
     commands = [
         f"shapeprior synthesize {family} --count {plan.shapes} --out meshes/{family} --seed 0",
-        f"shapeprior prepare meshes/{family} --out data/{family} --samples {SAMPLES} --test-share 0.0909 --seed 0 "
+        f"shapeprior prepare meshes/{family} --out data/{family} --samples {plan.samples} --test-share 0.0909 --seed 0 "
         f"--workers {workers}",
-        f"shapeprior train data/{family} --out runs/{family} --seed 0 --epochs {plan.passes} --encoder-steps 0{device}",
+        f"shapeprior train data/{family} --out runs/{family} --preset {plan.preset} --seed 0 --epochs {plan.passes} "
+        f"--encoder-steps 0{device}",
     ]
     if arguments.encoder_steps:
         steps = f"--steps {arguments.encoder_steps}{device}"

@@ -7,7 +7,6 @@ from benchmarks.models.candidate_decoders import (
     CubicTriplane,
     FourierDecoder,
     LeakyTriplane,
-    PlainTriplane,
     SineDecoder,
 )
 from shapeprior.models.decoder import Decoder
@@ -89,14 +88,17 @@ def arms() -> dict[str, Arm]:
         "triplane, random codes, constant": replace(plane, start="constant", deviation=0.1),
         "triplane, no wall samples": replace(plane, left_out=("walls",)),
         "triplane, plain upsampling": replace(
-            plane, decoder=lambda seed: PlainTriplane(TriplaneConfig(), seed=seed)
+            plane, decoder=lambda seed: triplane(seed, smooth_upsampling=False)
         ),
         "triplane, no slope": replace(plane, points=1024, slope=0.0),
+        "triplane, neither": replace(plane, points=1024, slope=0.0, left_out=("walls",)),
+        "triplane, neither, inside 2": replace(plane, points=1024, slope=0.0, left_out=("walls",), inside=2.0),
+        "triplane, neither, slope 0.003": replace(plane, slope=0.003, left_out=("walls",)),
         "triplane, slope 0.01": replace(plane, slope=0.01),
         "triplane, slope 0.1": replace(plane, slope=0.1),
         "triplane, inside 2": replace(plane, inside=2.0),
         "triplane, none of these": replace(
-            plane, decoder=lambda seed: PlainTriplane(TriplaneConfig(), seed=seed),
+            plane, decoder=lambda seed: triplane(seed, smooth_upsampling=False),
             points=1024, slope=0.0, left_out=("walls",),
         ),
         "triplane, clamped": replace(plane, loss="clamped"),

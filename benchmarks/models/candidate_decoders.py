@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from shapeprior.models.decoder import Decoder, seeded
 from shapeprior.models.deepsdf import DeepSdfConfig, DeepSdfDecoder
 from shapeprior.models.device import without_autocast
-from shapeprior.models.smooth_upsampling import SmoothUpsampling
 from shapeprior.models.triplane import TriplaneConfig, TriplaneDecoder
 
 
@@ -99,32 +98,6 @@ class CubicTriplane(TriplaneDecoder):
     """Tri-planes read by bicubic instead of bilinear interpolation."""
 
     interpolation = "bicubic"
-
-
-class PlainTriplane(TriplaneDecoder):
-    """Tri-planes whose upsampling is plain: a learned kernel of 4 × 4, without a filter behind it."""
-
-    def __init__(self, config: TriplaneConfig, *, seed: int) -> None:
-        super().__init__(config, seed=seed)
-        generator = seeded(seed)
-        for index, layer in enumerate(self.generator):
-            if isinstance(layer, SmoothUpsampling):
-                plain = nn.ConvTranspose2d(
-                    layer.in_channels, layer.out_channels, 4, stride=2, padding=1, groups=layer.groups
-                )
-                with torch.no_grad():
-                    deviation = (2.0 * layer.groups / (4 * layer.in_channels)) ** 0.5
-                    plain.weight.normal_(0.0, deviation, generator=generator)
-                    cast(Tensor, plain.bias).zero_()
-                self.generator[index] = plain
-
-    def prepare(self, codes: Float[Tensor, "shapes code"]) -> tuple[Tensor, ...]:
-        base, shapes = self.config.base, codes.shape[0]
-        first = self.seed_planes(codes).view(shapes, -1, base, base).contiguous(memory_format=torch.channels_last)
-        before, last = self.generator[:-1](first), cast(nn.ConvTranspose2d, self.generator[-1])
-        by_plane = zip(before.chunk(3, dim=1), last.weight.chunk(3), cast(Tensor, last.bias).chunk(3), strict=True)
-        planes = [nn.functional.conv_transpose2d(*part, stride=2, padding=1) for part in by_plane]
-        return torch.stack(planes, dim=1), self.coarse(codes).view(shapes, 1, *(self.config.volume,) * 3)
 
 
 class GroupedTriplane(TriplaneDecoder):

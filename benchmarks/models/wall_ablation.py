@@ -8,7 +8,8 @@ used. Columns, over `--codes` of them decoded from their own codes at 128³:
   whole, raised, genus   as in `wholeness.py`;
   covered, thickness, roughness   means of `thin_covered`, `thin_thickness` and `roughness_deg`;
   Chamfer    mean `chamfer_l1` to the true shape, in radii;
-  volume     median of the volume over the true one.
+  volume     median of the volume over the true one;
+  slope      mean of | |gradient| - 1 | of the field on the true surface: how far it is from a distance there.
 """
 
 import argparse
@@ -56,11 +57,13 @@ def _lowered(field: DecodedField, points: np.ndarray) -> np.ndarray:
 def measured(decoder: Decoder, codes: torch.Tensor, data: Dataset, rows: dict[str, int]) -> list[str]:
     """Return the cells of one trained arm, for the shapes in `rows`."""
     whole = raised_whole = wrong = 0
-    details, distances, volumes = [], [], []
+    details, distances, volumes, slopes = [], [], [], []
     for shape_id, row in rows.items():
         mesh_true = data.mesh_unit(shape_id)
         truth = SignedDistance(mesh_true)
         true, field = true_topology(truth), DecodedField.of_code(decoder, codes[row].detach())
+        on_surface = sample_surface(truth.surface, POINTS, rng=np.random.default_rng(0))[0]
+        slopes.append(np.abs(np.linalg.norm(field.gradient(on_surface)[1], axis=1) - 1.0).mean())
         try:
             mesh = extract_mesh(field, ExtractConfig(resolution=128)).mesh
             raised = topology(extract_mesh(partial(_lowered, field), ExtractConfig(resolution=128)).mesh)
@@ -81,6 +84,7 @@ def measured(decoder: Decoder, codes: torch.Tensor, data: Dataset, rows: dict[st
     return [
         f"{100 * whole / count:.0f}", f"{100 * raised_whole / count:.0f}", str(wrong), f"{covered:.3f}",
         f"{thickness:.2f}", f"{roughness:.2f}", f"{np.mean(distances):.4f}", f"{np.median(volumes):.3f}",
+        f"{np.mean(slopes):.3f}",
     ]  # fmt: skip
 
 
@@ -107,7 +111,7 @@ def main() -> None:
             print(table[-1], flush=True)
     header = ["arm", "seed", "steps", "whole, %", "raised, %", "genus", "covered", "thickness", "roughness, deg"]
     title = f"{arguments.dataset.name}: {len(shapes.ids)} shapes, {arguments.seconds:.0f} CPU s"
-    print_table(title, [*header, "Chamfer", "volume"], table)
+    print_table(title, [*header, "Chamfer", "volume", "slope"], table)
 
 
 if __name__ == "__main__":

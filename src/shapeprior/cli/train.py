@@ -28,8 +28,8 @@ def train(
     Args:
         dataset: Folder that `prepare` wrote.
         out: Folder for the run.
-        preset: Decoder and training recipe: triplane-64, or deepsdf-256 and deepsdf-512, which are faithful to the
-            paper.
+        preset: Decoder and training recipe: triplane-64, triplane-64-sheets for thin sheets such as wings, or
+            deepsdf-256 and deepsdf-512, which are faithful to the paper.
         epochs: Passes over the shapes; the preset's number by default.
         encoder_steps: Steps of `train-encoder`, which follows; 0 leaves it out.
         compile: Compile the decoder for the device, which takes minutes at the start.

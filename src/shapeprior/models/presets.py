@@ -1,6 +1,6 @@
 """Training recipes and named presets: which decoder is trained, and how."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 from shapeprior.config import check_numbers
@@ -101,7 +101,8 @@ def presets() -> dict[str, Preset]:
 
     `deepsdf-256` is the system of "Learning Shape representations for 3D Reconstruction" (code 64, width 256, 30 passes
     over 10,000 samples a shape). `deepsdf-512` is what that work calls the original (code 128, width 512).
-    `triplane-64` is the default.
+    `triplane-64` is the default. `triplane-64-sheets` is for things with sheets thinner than a third of a cell of the
+    planes (0.01 radii), such as airplanes: smooth upsampling and the slope along the surface blur these.
     """
     planes = TrainConfig(
         epochs=250,
@@ -126,6 +127,10 @@ def presets() -> dict[str, Preset]:
             train=TrainConfig(epochs=1000, points_per_shape=8192, precision="auto"),
         ),
         "triplane-64": Preset(decoder=TriplaneConfig(), train=planes),
+        "triplane-64-sheets": Preset(
+            decoder=TriplaneConfig(smooth_upsampling=False),
+            train=replace(planes, points_per_shape=1024, surface_weight=0.0),
+        ),
     }
 
 

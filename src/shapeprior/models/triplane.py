@@ -6,7 +6,6 @@ with a convolutional generator that is small enough for a CPU.
 
 import math
 from dataclasses import dataclass
-from functools import cache
 from typing import Literal, cast
 
 import torch
@@ -15,11 +14,11 @@ from torch import Tensor, nn
 
 from shapeprior.errors import ConfigError
 from shapeprior.models.decoder import Decoder, FieldJacobian, empty_layer, seeded
-from shapeprior.models.smooth_upsampling import SmoothUpsampling, upsample
 from shapeprior.models.triplane_jacobian import directional_derivatives, push_forward, upsampling_pullbacks
+from shapeprior.models.upsampling import PLAIN_SIDE, Upsampling, upsample
 
 SIDE, LAST_SIDE = 3, 4
-"""Sides of the learned kernels that double the planes (`SmoothUpsampling`): before the last level, and there."""
+"""Sides of the learned kernels of smooth upsamplings: before the last level, and there."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +38,9 @@ class TriplaneConfig:
     """Outputs of the two hidden layers of the network that reads the planes."""
     volume: int = 16
     """Cells along each axis of the coarse field."""
+    smooth_upsampling: bool = True
+    """Whether the doublings of the planes are filtered (`shapeprior.models.upsampling`). Surfaces are smoother then,
+    and sheets thinner than a third of a cell, such as wings, are blurred (docs/ablation.md)."""
 
     def __post_init__(self) -> None:
         if min(self.code_size, self.base, self.width, self.volume, *self.channels) < 1:
@@ -64,7 +66,6 @@ class TriplaneDecoder(Decoder):
 
     START_RADIUS = 0.5
     """Radius of the sphere, in unit-sphere radii."""
-    has_local_features = True
     coarse_field_is_cheap = True
     interpolation = "bilinear"
     """How the planes are read between cells, as `grid_sample` names it."""
@@ -79,7 +80,9 @@ class TriplaneDecoder(Decoder):
         blocks: list[nn.Module] = []
         levels = list(zip(config.channels[:-1], config.channels[1:], strict=True))
         for level, (inputs, outputs) in enumerate(levels):
-            last = level == len(levels) - 1
+            side = SIDE if level < len(levels) - 1 else LAST_SIDE
+            if not config.smooth_upsampling:
+                side = PLAIN_SIDE
             blocks += [
                 nn.SiLU(),
                 # The planes exchange features once on each level: a wing seen from above is also seen from the front.
@@ -87,7 +90,7 @@ class TriplaneDecoder(Decoder):
                 nn.SiLU(),
                 # This takes four products for each feature and cell, and nine on the last level, whose ripples the
                 # surface would show. Doubling first, then a 3 × 3 convolution, takes nine everywhere.
-                empty_layer(SmoothUpsampling, 3 * inputs, 3 * outputs, LAST_SIDE if last else SIDE, groups=3),
+                empty_layer(Upsampling, 3 * inputs, 3 * outputs, side, groups=3, smooth=config.smooth_upsampling),
             ]
         self.generator = nn.Sequential(*blocks)
         planes = config.channels[-1]
@@ -108,7 +111,7 @@ class TriplaneDecoder(Decoder):
         # (benchmarks/training/training_speed.py): torch's grouped convolutions are slow if a group has few features.
         first = self.seed_planes(codes).view(shapes, -1, base, base).contiguous(memory_format=torch.channels_last)
         before = self.generator[:-1](first)
-        last = cast(SmoothUpsampling, self.generator[-1])
+        last = cast(Upsampling, self.generator[-1])
         by_plane = zip(before.chunk(3, dim=1), last.kernel.chunk(3), cast(Tensor, last.bias).chunk(3), strict=True)
         planes = [upsample(*part) for part in by_plane]
         return torch.stack(planes, dim=1), self.coarse(codes).view(shapes, 1, *(self.config.volume,) * 3)
@@ -181,7 +184,7 @@ class TriplaneDecoder(Decoder):
             values = self.seed_planes(code[None]).view(1, -1, base, base)
             tangents = (directions @ self.seed_planes.weight.T).view(count, -1, base, base)
             planes = push_forward(list(self.generator)[:-1], values, tangents)
-            last = cast(SmoothUpsampling, self.generator[-1])
+            last = cast(Upsampling, self.generator[-1])
             kernels = zip(*(upsampling_pullbacks(kernel) for kernel in last.kernel.chunk(3)), strict=True)
             return planes, (self.coarse.weight @ directions.T).contiguous(), *map(torch.stack, kernels)
 
@@ -225,15 +228,6 @@ class TriplaneDecoder(Decoder):
         by_code = nn.functional.embedding_bag(rows, self.coarse.weight, per_sample_weights=shares, mode="sum")
         mean = (self.coarse.bias[rows] * shares).sum(dim=1)
         return codes @ by_code.T + mean + _distance_beyond_sphere(points_unit)
-
-    def local_part(self, changes: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        """Smooth the planes' changes with two binomial filters of 3 × 3 cells, and drop those of the coarse field.
-
-        The cells of the coarse field are an eighth of a radius long, too long to be local.
-        """
-        planes, volume = changes
-        smoothing = _binomial_smoothing(planes.shape[-1]).to(planes)
-        return smoothing @ planes @ smoothing.T, 0.0 * volume
 
     def matrix_layers(self) -> dict[str, nn.Module]:
         """Return the generator's convolutions and the reading network's layers except the last.
@@ -281,16 +275,6 @@ def grid_corners(
         rows = (rows[:, :, None] + step[:, None]).flatten(1)
         shares = (shares[:, :, None] * weight[:, None]).flatten(1)
     return rows, shares
-
-
-@cache
-def _binomial_smoothing(side: int) -> Float[Tensor, "side side"]:
-    """Return two binomial filters of three cells as one matrix for rows of `side` cells, with the outermost cells
-    repeated."""
-    padded = nn.functional.pad(torch.eye(side), (0, 0, 1, 1), mode="constant")
-    padded[0], padded[-1] = padded[1], padded[-2]
-    once = 0.25 * padded[:-2] + 0.5 * padded[1:-1] + 0.25 * padded[2:]
-    return once @ once
 
 
 def _initialise(decoder: TriplaneDecoder, seed: int) -> None:

@@ -14,11 +14,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from shapeprior.models.device import matmul_dtype
-from shapeprior.models.smooth_upsampling import SmoothUpsampling, upsample
+from shapeprior.models.upsampling import PLAIN_SIDE, Upsampling, upsample
 
 KERNEL_SIZE = 6
-"""Side of the last upsampling's kernel. Output r is the sum of inputs i times kernel entry r + 2 - 2 i, along each
-axis."""
+"""Side of a smooth last upsampling's kernel; a plain one is padded to it. Output r is the sum of inputs i times kernel
+entry r + 2 - 2 i, along each axis."""
 NUM_INPUTS = (3, 4)
 """Inputs, along an axis, of two neighbouring outputs of which the lower is even or odd. The first of them is the one
 before half of the lower output."""
@@ -50,7 +50,7 @@ def push_forward(
         if isinstance(layer, nn.SiLU):
             sigmoid = torch.sigmoid(values)
             tangents = tangents.mul_((sigmoid * (1.0 + values * (1.0 - sigmoid))).to(tangents.dtype))
-        elif isinstance(layer, SmoothUpsampling):
+        elif isinstance(layer, Upsampling):
             kernel = layer.kernel.to(tangents.dtype)
             tangents = upsample(tangents, kernel, None, groups=layer.groups)
         else:
@@ -69,6 +69,8 @@ def upsampling_pullbacks(weight: Float[Tensor, "inputs outputs size size"]) -> l
     `NUM_INPUTS` input cells along an axis. There is one matrix for each of `PARITIES`, from (row, column, feature) of
     the outputs to (row, column, feature) of the input cells.
     """
+    if weight.shape[-1] == PLAIN_SIDE:
+        weight = nn.functional.pad(weight, (1, 1, 1, 1))
     entries = _kernel_entries().to(weight)
     matrices = []
     for odd_row, odd_column in PARITIES:

@@ -80,7 +80,8 @@ def test_our_side_is_read_from_the_prior() -> None:
     table = training_table(measured)
     rows = {row[0]: row[1:] for row in table.rows}
     sampling = prior.config.dataset["settings"]["prepare"]["sampling"]
-    assert rows["SDF samples a shape"][1] == f"{sampling['near'] + sampling['uniform'] + sampling['edges']:,}"
+    count = sum(sampling[kind] for kind in ("near", "uniform", "edges", "walls", "surface"))
+    assert rows["SDF samples a shape"][1] == f"{count:,}"
     assert rows["epochs"][1] == str(made_by["epochs"])
     assert rows["training shapes"][1] == f"{len(prior.config.shape_ids):,}"
     assert rows["training shapes"][0] == "mug 214 (data/extract_sdf.ipynb)"

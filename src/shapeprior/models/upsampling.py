@@ -1,4 +1,4 @@
-"""Upsampling of feature planes without the ripples of transposed convolutions."""
+"""Upsampling of feature planes: plain, or without the ripples of transposed convolutions."""
 
 from collections.abc import Sequence
 from typing import cast
@@ -7,13 +7,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+PLAIN_SIDE = 4
+"""Side of the learned kernel of a plain upsampling."""
 FILTERS: dict[int, tuple[float, ...]] = {3: (0.5**0.5, 0.5**0.5), 4: (0.25, 0.5, 0.25)}
-"""The filter along each axis that follows a learned kernel of this side. The pair keeps the variance of random weights
-as it is."""
+"""The filter along each axis that follows a learned kernel of this side in a smooth upsampling. The pair keeps the
+variance of random weights as it is."""
 
 
-class SmoothUpsampling(nn.ConvTranspose2d):
-    """Doubles the side of planes by a learned kernel and a fixed low-pass filter.
+class Upsampling(nn.ConvTranspose2d):
+    """Doubles the side of planes by a learned kernel and, where it is smooth, a fixed low-pass filter.
 
     A transposed convolution computes even and odd cells by different entries of its kernel, so that its planes ripple
     with a period of two cells (Odena et al. 2016, "Deconvolution and checkerboard artifacts"), and so does the surface
@@ -22,15 +24,27 @@ class SmoothUpsampling(nn.ConvTranspose2d):
     """
 
     def __init__(
-        self, in_channels: int, out_channels: int, side: int, *, groups: int, device: torch.device | str | None = None
+        self,
+        in_channels: int,
+        out_channels: int,
+        side: int,
+        *,
+        groups: int,
+        smooth: bool = True,
+        device: torch.device | str | None = None,
     ) -> None:
-        """Take the learned kernel's `side`, 3 or 4, and the other options of `torch.nn.ConvTranspose2d`."""
+        """Take the learned kernel's `side`, 3 or 4, and the other options of `torch.nn.ConvTranspose2d`.
+
+        A plain upsampling has a learned side of 4.
+        """
         super().__init__(in_channels, out_channels, side, stride=2, groups=groups, device=device)
-        self._filter = FILTERS[side]
+        self._filter = FILTERS[side] if smooth else (1.0,)
 
     @property
     def kernel(self) -> Float[Tensor, "inputs outputs size size"]:
-        """The learned kernel convolved with the filter along both axes."""
+        """The kernel that is applied: the learned one convolved with the filter along both axes."""
+        if len(self._filter) == 1:
+            return self.weight
         taps = torch.tensor(self._filter, dtype=self.weight.dtype, device=self.weight.device)
         reach = len(taps) - 1
         wide = nn.functional.pad(self.weight, (reach, reach, reach, reach))
@@ -53,6 +67,6 @@ def upsample(
     *,
     groups: int = 1,
 ) -> Float[Tensor, "shapes outputs_all doubled doubled"]:
-    """Apply the whole kernel of a `SmoothUpsampling`, or that of one of its groups."""
+    """Apply the whole kernel of an `Upsampling`, or that of one of its groups."""
     padding = kernel.shape[-1] // 2 - 1
     return nn.functional.conv_transpose2d(planes, kernel, bias, stride=2, padding=padding, groups=groups)

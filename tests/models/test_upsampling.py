@@ -1,15 +1,15 @@
-"""Smooth upsampling against its definition: a transposed convolution, then a filter."""
+"""Upsampling against its definition: a transposed convolution, then a filter if it is smooth."""
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from shapeprior.models.decoder import seeded
-from shapeprior.models.smooth_upsampling import SmoothUpsampling
+from shapeprior.models.upsampling import Upsampling
 
 
-def layer(side: int) -> SmoothUpsampling:
-    made = SmoothUpsampling(6, 9, side, groups=3).double()
+def layer(side: int) -> Upsampling:
+    made = Upsampling(6, 9, side, groups=3).double()
     with torch.no_grad():
         for parameter in made.parameters():
             parameter.copy_(torch.randn(parameter.shape, generator=seeded(side), dtype=torch.float64))
@@ -41,3 +41,10 @@ def test_constant_planes_do_not_ripple(side: int) -> None:
     assert (found.amax(dim=(1, 2)) - found.amin(dim=(1, 2))).max() < 1e-12
     plain = nn.ConvTranspose2d(6, 9, 4, stride=2, padding=1, groups=3).double()(constant)[0, :, 4:-4, 4:-4]
     assert (plain.amax(dim=(1, 2)) - plain.amin(dim=(1, 2))).max() > 1e-3
+
+
+def test_a_plain_one_is_torchs() -> None:
+    made = Upsampling(6, 9, 4, groups=3, smooth=False).double()
+    plain = nn.ConvTranspose2d(6, 9, 4, stride=2, padding=1, groups=3).double()
+    plain.load_state_dict(made.state_dict())
+    torch.testing.assert_close(made(inputs()), plain(inputs()), rtol=0, atol=1e-12)
