@@ -58,7 +58,7 @@ def unit_sphere_correction(decoder: Decoder, code: Float[Tensor, "code"]) -> Sim
 def coarse_mesh(decoder: Decoder, code: Float[Tensor, "code"], *, level: float = 0.0) -> TriangleMesh | None:
     """Extract a coarse mesh where a code's field equals `level`, in the unit frame. Returns None if it does nowhere."""
     field = DecodedField.of_code(decoder, code)
-    config = ExtractConfig(resolution=COARSE_RESOLUTION, project=False)
+    config = ExtractConfig(resolution=COARSE_RESOLUTION, project=False, mending=0.0)
     try:
         found = extract_mesh(lambda points: field(points) - level, config)
     except CompletionError:

@@ -11,7 +11,7 @@ from shapeprior.sdf.isosurface.extract import ExtractConfig, extract_mesh
 
 @pytest.mark.slow
 def test_noise_is_closed_and_lacks_only_specks_of_the_full_grid() -> None:
-    config = ExtractConfig(resolution=64, coarse=32, min_area_share=0.0, project=False)
+    config = ExtractConfig(resolution=64, coarse=32, min_area_share=0.0, project=False, mending=0.0)
     mesh = extract_mesh(noise, config).mesh
     assert mesh.is_watertight
     assert mesh.face_areas.min() > 0
@@ -46,5 +46,5 @@ def test_cells_that_the_bound_misses_are_reached_across_faces() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("field", [thin_ring, thin_wing], ids=lambda field: field.__name__)
 def test_no_thin_part_is_missed(field: Field) -> None:
-    config = ExtractConfig(resolution=256, min_area_share=0.0, project=False)
+    config = ExtractConfig(resolution=256, min_area_share=0.0, project=False, mending=0.0)
     assert_all_crossings(extract_mesh(field, config).mesh, field, 256)

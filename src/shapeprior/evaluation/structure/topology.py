@@ -65,7 +65,7 @@ def true_topology(distance: SignedDistance, *, resolution: int = LEVEL_SET_RESOL
     plain = distance.report.skin_share == 1.0 and mesh.is_watertight
     if not plain or split_self_intersections(mesh)[1].any():
         try:
-            mesh = extract_mesh(distance, ExtractConfig(resolution=resolution, project=False)).mesh
+            mesh = extract_mesh(distance, ExtractConfig(resolution=resolution, project=False, mending=0.0)).mesh
         except CompletionError:
             # Nothing of the shape is as thick as the grid is fine: its own faces say more than an empty grid.
             mesh = distance.surface

@@ -203,32 +203,36 @@ def _interpolated(block: Float[np.ndarray, "bricks 5 5 5"]) -> Float[np.ndarray,
     return block
 
 
-def follow_surface(evaluate: Evaluate, grid: BrickGrid) -> None:
+def follow_surface(evaluate: Evaluate, grid: BrickGrid, changed: Int[np.ndarray, "corners"] | None = None) -> None:
     """Follow the surface from cell to cell until it is complete.
 
     Afterwards all corners of every cell that the surface enters are known, and the field has been evaluated at both
-    ends of every edge that it crosses.
+    ends of every edge that it crosses. If that was so before some corners changed, following may begin at these.
     """
-    bricks = np.arange(len(grid.places))
+    bricks = np.arange(len(grid.places)) if changed is None else _bricks_at(grid, changed)
     while len(bricks):
         # A brick holds the cells above its corners. Where its lowest corners differ in sign, the surface is in cells
         # below.
         bricks = np.concatenate([bricks, _add_below(grid, bricks)])
         state = grid.state()
-        changed = [np.zeros(0, dtype=np.int64)]
+        touched = [np.zeros(0, dtype=np.int64)]
         for part in batches(bricks, BRICKS_PER_BATCH):
             missing = np.concatenate(grid.map_parts(partial(_missing, grid, state), part))
             kept = np.flatnonzero(missing.reshape(len(part), -1).any(axis=1))
             flat = grid.mark(missing[kept].view(np.uint8), part[kept])[0]
             flat = flat[~grid.is_evaluated(flat)]
             grid.evaluate(flat, evaluate)
-            changed.append(np.unique(flat // SIDE**3))
-        # Cells of the bricks below have corners in the changed bricks.
-        places = grid.places[np.concatenate(changed)]
-        found = np.unique(
-            np.concatenate([grid.rows_of(places - np.array(o, dtype=np.int32)) for o in product((0, 1), repeat=3)])
-        )
-        bricks = found[found >= 0]
+            touched.append(flat)
+        bricks = _bricks_at(grid, np.concatenate(touched))
+
+
+def _bricks_at(grid: BrickGrid, flat: Int[np.ndarray, "corners"]) -> Int[np.ndarray, "bricks"]:
+    """Return the bricks that hold cells at some corners: the corners' own, and those below."""
+    places = grid.places[np.unique(flat // SIDE**3)]
+    found = np.unique(
+        np.concatenate([grid.rows_of(places - np.array(o, dtype=np.int32)) for o in product((0, 1), repeat=3)])
+    )
+    return found[found >= 0]
 
 
 def _missing(

@@ -58,6 +58,16 @@ def _corner_places() -> tuple[Int[np.ndarray, "512 8"], Int[np.ndarray, "512 8"]
     return (inside * by_place).sum(axis=-1), (brick * by_bit).sum(axis=-1)
 
 
+def _places_around() -> tuple[Int[np.ndarray, "27 512"], Int[np.ndarray, "27 512"]]:
+    around = LOCAL_CORNERS + _AROUND[:, None]
+    return (around % SIDE) @ np.array([SIDE * SIDE, SIDE, 1]), (around // SIDE + 1) @ np.array([9, 3, 1])
+
+
+_AROUND = np.array(list(product((-1, 0, 1), repeat=3)), dtype=np.int32)
+_AROUND_LOCAL, _AROUND_BRICK = _places_around()
+"""For each offset of −1 to 1 along each axis and each corner of a brick: the place in its own brick of the corner at
+that offset, and which of the 27 bricks around that is."""
+
 CORNER_LOCAL, CORNER_BRICK = _corner_places()
 """For each cell of a brick and each of its corners, in the order of `case_table.CORNER_OFFSETS`: the corner's place in
 its own brick, and which brick that is, as the bits of the brick's offset along x, y and z."""
@@ -121,6 +131,7 @@ class BrickGrid:
         self.cells = cells
         side = cells // SIDE + 1
         self._table = np.full((side + 1, side + 1, side + 1), -1, dtype=np.int32)  # With one more layer, always empty.
+        self._beside: np.ndarray | None = None
         self.places: Int[np.ndarray, "bricks 3"] = np.zeros((0, 3), dtype=np.int32)
         """Place of each brick along each axis, counted in bricks."""
         self.values: Float[np.ndarray, "bricks 8 8 8"] = np.zeros((0, SIDE, SIDE, SIDE), dtype=np.float32)
@@ -130,6 +141,9 @@ class BrickGrid:
         it."""
         self.guesses: Float[np.ndarray, "bricks 8 8 8"] = np.zeros_like(self.values)
         """Values interpolated between corners of the coarser grid; NaN where these are unknown."""
+        self.mended = np.zeros(0, dtype=np.int64)
+        """Corners that were made inside to mend thin walls (`wall_mending.mend_walls`), by their index in the flattened
+        `values`."""
 
     def map_parts(
         self, function: Callable[[Int[np.ndarray, "part"]], Result], bricks: Int[np.ndarray, "chosen"] | None = None
@@ -149,6 +163,22 @@ class BrickGrid:
         """Return the row of the brick at an offset of 0 or 1 along each axis; -1 where there is none."""
         return self.rows_of(self.places[bricks] + np.array(offset, dtype=np.int32))
 
+    def around(
+        self, flat: Int[np.ndarray, "corners"], offsets: Int[np.ndarray, "offsets 3"]
+    ) -> Int[np.ndarray, "offsets corners"]:
+        """Return the corners at offsets of −1 to 1 along each axis, by their index in the flattened `values`; −1 where
+        there is no brick."""
+        if self._beside is None:
+            # A place of −1 is read as the table's last layer, which is always empty.
+            self._beside = np.stack([self.rows_of(self.places + offset) for offset in _AROUND], axis=1).reshape(-1)
+        brick, local = flat // SIDE**3 * len(_AROUND), flat % SIDE**3
+        out = np.zeros((len(offsets), len(flat)), dtype=np.int64)
+        for row, offset in zip(out, (offsets + 1) @ np.array([9, 3, 1]), strict=True):
+            row[:] = self._beside.take(brick + _AROUND_BRICK[offset].take(local))
+            row *= SIDE**3
+            row += _AROUND_LOCAL[offset].take(local)
+        return np.maximum(out, -1, out=out)
+
     def add(self, places: Int[np.ndarray, "wanted 3"]) -> Int[np.ndarray, "added"]:
         """Add bricks, except for those that exist or lie beyond the grid; returns the rows of the new ones."""
         places = places[np.all((places >= 0) & (places < self._table.shape[0] - 1), axis=1)]
@@ -159,6 +189,7 @@ class BrickGrid:
         if len(flat) == 0:
             return rows
         self._table.reshape(-1)[flat] = rows
+        self._beside = None
         new = np.stack(np.unravel_index(flat, self._table.shape), axis=1).astype(np.int32)
         self.places = np.concatenate([self.places, new])
         self.values = _with_rows(self.values, len(flat), np.nan)
@@ -182,11 +213,12 @@ class BrickGrid:
         out = np.zeros(len(flat), dtype=np.bool_)
         if at_side.any():
             rows = np.flatnonzero(at_side[flat // SIDE**3])
-            index = self._index(flat[rows])
+            index = self.index(flat[rows])
             out[rows] = ((index == 0) | (index >= self.cells)).any(axis=1)
         return out
 
-    def _index(self, flat: Int[np.ndarray, "corners"]) -> Int[np.ndarray, "corners 3"]:
+    def index(self, flat: Int[np.ndarray, "corners"]) -> Int[np.ndarray, "corners 3"]:
+        """Return the place of corners along each axis, counted in corners."""
         index = (self.places * np.int32(SIDE)).take(flat // SIDE**3, axis=0)
         index += LOCAL_CORNERS.take(flat % SIDE**3, axis=0)
         return index

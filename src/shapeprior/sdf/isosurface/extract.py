@@ -1,8 +1,8 @@
 """Closed meshes from a signed distance field, by marching cubes where the surface can be and nowhere else.
 
 `extract_mesh` is the entry point. It finds the cells near the surface (`adaptive_grid`), the crossed edges and the
-faces between them (`marching_cubes`, after Lorensen and Cline 1987), and keeps sharp edges on request
-(`sharp_features`).
+faces between them (`marching_cubes`, after Lorensen and Cline 1987), mends walls that the field only just misses
+(`wall_mending`), and keeps sharp edges on request (`sharp_features`).
 """
 
 from collections.abc import Callable
@@ -18,6 +18,7 @@ from shapeprior.geometry.mesh import TriangleMesh, keep_components
 from shapeprior.sdf.isosurface.adaptive_grid import follow_surface, surface_grid
 from shapeprior.sdf.isosurface.marching_cubes import EdgeCrossings
 from shapeprior.sdf.isosurface.sharp_features import keep_sharp_edges
+from shapeprior.sdf.isosurface.wall_mending import MendedWalls, mend_walls
 
 Field = Callable[[Float[np.ndarray, "points 3"]], Float[np.ndarray, "points"]]
 """A function that returns the signed distance at points of the unit frame, negative inside."""
@@ -25,6 +26,8 @@ Field = Callable[[Float[np.ndarray, "points 3"]], Float[np.ndarray, "points"]]
 Edges = Literal["smooth", "sharp"]
 """Treatment of the sharp edges of a field: cut off, or kept."""
 
+MAX_MENDED_VALUE = 0.012
+"""Walls are mended up to this value of the field, in unit-sphere radii, on grids however coarse."""
 NUM_SHARP_STEPS = 3
 """Steps by which vertices are moved towards the surface if sharp edges are kept."""
 
@@ -47,6 +50,9 @@ class ExtractConfig:
     edges: Edges = "smooth"
     """"sharp" keeps sharp edges, at five times the evaluations around them; "smooth" cuts them off, as marching cubes
     does."""
+    mending: float = 0.75
+    """Thin walls are mended where the field is nowhere above this many cells, nor above `MAX_MENDED_VALUE`
+    (`shapeprior.sdf.isosurface.wall_mending`). 0 leaves them as the field has them."""
     min_area_share: float = 0.01
     """Connected components with less than this share of the total area are dropped; 0 keeps all of them."""
     largest_only: bool = False
@@ -58,6 +64,8 @@ class ExtractConfig:
             raise ConfigError(f"resolution = {self.resolution}; expected at least 2 cells")
         if self.edges not in ("smooth", "sharp"):
             raise ConfigError(f"edges = {self.edges!r}; expected 'smooth' or 'sharp'")
+        if not 0 <= self.mending <= 1:
+            raise ConfigError(f"mending = {self.mending}; expected 0 to 1 cells, or real openings would be closed")
         if not 0 <= self.min_area_share < 1:
             raise ConfigError(f"min_area_share = {self.min_area_share}; expected a share in [0, 1)")
 
@@ -70,6 +78,8 @@ class Extraction:
     """Watertight, manifold and oriented outward, in the unit frame."""
     evaluations: int
     """Number of points at which the field was evaluated."""
+    mended: MendedWalls
+    """What was done to thin walls that the field only just misses."""
     dropped_components: int
     """Number of connected components that were dropped."""
 
@@ -82,16 +92,20 @@ def extract_mesh(field: Field, config: ExtractConfig) -> Extraction:
     """
     sampler = _Sampler(field, config.batch_points)
     # For a fine grid, each of these takes hundreds of megabytes, so none is kept longer than needed.
-    mesh = _meshed(_crossings(sampler, config), sampler, config)
+    crossings, mended = _crossings(sampler, config)
+    mesh = _meshed(crossings, sampler, config)
+    del crossings
     mesh, dropped = keep_components(mesh, min_area_share=config.min_area_share, largest_only=config.largest_only)
-    return Extraction(mesh=mesh, evaluations=sampler.evaluations, dropped_components=dropped)
+    return Extraction(mesh=mesh, evaluations=sampler.evaluations, mended=mended, dropped_components=dropped)
 
 
-def _crossings(sampler: "_Sampler", config: ExtractConfig) -> EdgeCrossings:
+def _crossings(sampler: "_Sampler", config: ExtractConfig) -> tuple[EdgeCrossings, MendedWalls]:
     grid = surface_grid(sampler, config.resolution, coarse=config.coarse, margin=config.margin)
     follow_surface(sampler, grid)
     sampler.require_both_signs()
-    return EdgeCrossings.of(grid)
+    level = min(config.mending * 2.0 / config.resolution, MAX_MENDED_VALUE)
+    mended = mend_walls(sampler, grid, level) if level > 0 else MendedWalls()
+    return EdgeCrossings.of(grid), mended
 
 
 def _meshed(crossings: EdgeCrossings, sampler: "_Sampler", config: ExtractConfig) -> TriangleMesh:

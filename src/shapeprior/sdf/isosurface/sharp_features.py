@@ -42,6 +42,8 @@ def keep_sharp_edges(mesh: TriangleMesh, crossings: EdgeCrossings, evaluate: Eva
     bent = _bent_faces(mesh)
     chosen = np.zeros(int(patches[-1]) + 1, dtype=np.bool_)
     chosen[patches[bent]] = True
+    # Where a wall was mended, the field has no tangent plane.
+    chosen[patches[crossings.mended[mesh.faces].any(axis=1)]] = False
     # Each vertex of each patch that may hold a sharp edge, once.
     faces = np.flatnonzero(chosen[patches])
     members = np.unique(patches[faces].repeat(3) * len(mesh.vertices) + mesh.faces[faces].reshape(-1))
