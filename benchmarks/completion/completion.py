@@ -36,9 +36,9 @@ from scipy.spatial.transform import Rotation
 from benchmarks.common.tables import print_machine, print_table
 from shapeprior.completion.config import InferConfig
 from shapeprior.completion.prior import ShapePrior
-from shapeprior.completion.refinement import ViewRefinementConfig
 from shapeprior.completion.registry import load
 from shapeprior.completion.residuals import Residuals, observed_samples
+from shapeprior.completion.view_refinement import ViewRefinementConfig
 from shapeprior.datasets.dataset import Dataset
 from shapeprior.errors import CompletionError
 from shapeprior.evaluation.ground_truth import GroundTruth, load_ground_truth, score, shape_view

@@ -68,8 +68,8 @@ def complete(
             Such meshes of an earlier run beside OUT are removed in any case.
         workers: Processes for a folder of scans; all cores by default. 0 works in the command's own process.
     """
-    from shapeprior.completion.refinement import ViewRefinementConfig
     from shapeprior.completion.scan_job import CompletionSettings, complete_scan
+    from shapeprior.completion.view_refinement import ViewRefinementConfig
     from shapeprior.scans.folder import ViewFiles
 
     if not scans:
@@ -169,6 +169,9 @@ def _print_completion(completion: "Completion", out: Path) -> None:
         f"  {verdict.kind}: median distance of the scan's points from the code's shape {completion.residual:.3g} scan "
         f"units, {completion.explained:.0%} within 2 % of the object's radius"
     )
+    if completion.mended_places:
+        places = "1 place" if completion.mended_places == 1 else f"{completion.mended_places} places"
+        print_line(f"  thin walls mended in {places}, where the field only just misses them")
     if completion.outlier_share >= 0.05:
         print_line(f"  {completion.outlier_share:.0%} of the scan's points lie apart from the others and were left out")
     for reason in verdict.reasons:

@@ -16,14 +16,10 @@ from torch.nn.utils import parametrize
 from shapeprior.completion.config import InferConfig
 from shapeprior.completion.encoding import EncodeConfig, EncodedMesh, encode_mesh, encoding_preparation
 from shapeprior.completion.estimate import LatentEstimate
-from shapeprior.completion.refinement import (
-    RefineConfig,
-    ViewRefinementConfig,
-    observed_surface_targets,
-    refine_prepared,
-)
+from shapeprior.completion.refinement import RefineConfig
 from shapeprior.completion.result import Completion, Support
 from shapeprior.completion.solver import LatentSolver
+from shapeprior.completion.view_refinement import ViewRefinementConfig, follow_view
 from shapeprior.datasets.mesh_source import file_up_axis
 from shapeprior.datasets.prepare_mesh import UpSetting
 from shapeprior.errors import CompletionError, ConfigError
@@ -33,6 +29,7 @@ from shapeprior.io.meshes import load_mesh
 from shapeprior.models.checkpoint import RunConfig
 from shapeprior.models.decoder import DecodedField, Decoder
 from shapeprior.models.device import usable_device
+from shapeprior.models.displaced_field import DifferentiableField
 from shapeprior.models.encoder import ViewEncoder
 from shapeprior.models.latent_space import (
     CodePath,
@@ -45,7 +42,7 @@ from shapeprior.models.latent_space import (
 from shapeprior.scans.observation import Observation
 from shapeprior.scans.placement import PlacementMode
 from shapeprior.scans.prepared_view import PreparedView
-from shapeprior.sdf.isosurface.extract import Edges, ExtractConfig, extract_mesh
+from shapeprior.sdf.isosurface.extract import Edges, ExtractConfig, Extraction, extract_mesh
 
 Code = Float[Tensor, "code"] | Float[np.ndarray, "code"]
 """A latent code, as a tensor or as the array that `Completion` and `EncodedMesh` hold."""
@@ -142,20 +139,21 @@ class ShapePrior:
         """
         started = time.perf_counter() if started is None else started
         detail = detail or ViewRefinementConfig()
-        prepared = self.field(estimate.code).prepared
+        field: DifferentiableField = self.field(estimate.code)
         view_unit = PreparedView.of(view, seed=seed).surface_view.transformed(estimate.T_unit_world)
         # A shape that does not explain the view is not bent towards it.
-        if detail.steps and self.decoder.has_local_features and estimate.verdict.kind != "unexplained":
+        if estimate.verdict.kind != "unexplained":
             with parametrize.cached():
-                targets = observed_surface_targets(self.decoder, prepared, view_unit, config=detail, seed=seed)
-                prepared = refine_prepared(self.decoder, prepared, targets, config=detail.refinement, seed=seed)
-        mesh_unit = self.extract_prepared(prepared, resolution=resolution, edges=edges)
+                field = follow_view(field, view_unit, config=detail)
+        extraction = _extraction(field, resolution, edges)
+        mesh_unit = extraction.mesh
         T_world_unit = estimate.T_unit_world.inverse()
         return Completion(
             mesh=TriangleMesh(vertices=T_world_unit.apply(mesh_unit.vertices), faces=mesh_unit.faces),
             mesh_unit=mesh_unit,
             estimate=estimate,
             support=Support.of(mesh_unit, view_unit),
+            mended_places=extraction.mended.places,
             seconds=time.perf_counter() - started,
         )
 
@@ -238,28 +236,29 @@ class ShapePrior:
         `shapeprior.sdf.isosurface.extract.ExtractConfig` explains `resolution` and `edges`. Raises CompletionError if
         the field is zero nowhere, ConfigError if `resolution` is below 2.
         """
-        return self._mesh(self.field(code), resolution, edges)
+        return _extraction(self.field(code), resolution, edges).mesh
 
     def extract_prepared(
         self, prepared: tuple[Tensor, ...], *, resolution: int = 256, edges: Edges = "smooth"
     ) -> TriangleMesh:
         """Make the closed mesh of a result of `Decoder.prepare` or `refine_prepared` for one code, as `extract`
         does."""
-        return self._mesh(DecodedField(self.decoder, prepared), resolution, edges)
+        return _extraction(DecodedField(self.decoder, prepared), resolution, edges).mesh
 
     def field(self, code: Code) -> DecodedField:
         """Return the signed distance of a code's shape, in unit-sphere radii, as a function of points in the unit
         frame."""
         return DecodedField.of_code(self.decoder, self._as_code(code))
 
-    def _mesh(self, field: DecodedField, resolution: int, edges: Edges) -> TriangleMesh:
-        mesh = extract_mesh(field, ExtractConfig(resolution=resolution, edges=edges)).mesh
-        if len(mesh.faces) == 0:
-            raise CompletionError("the field of this code has no surface; expected a code near the training codes")
-        return mesh
-
     def _as_code(self, code: Code) -> Float[Tensor, "code"]:
         found = torch.as_tensor(code).to(self.codes)
         if found.shape != self.codes.shape[1:]:
             raise ConfigError(f"a code of shape {tuple(found.shape)}; expected {tuple(self.codes.shape[1:])} numbers")
         return found
+
+
+def _extraction(field: DifferentiableField, resolution: int, edges: Edges) -> Extraction:
+    found = extract_mesh(field, ExtractConfig(resolution=resolution, edges=edges))
+    if len(found.mesh.faces) == 0:
+        raise CompletionError("the field of this code has no surface; expected a code near the training codes")
+    return found

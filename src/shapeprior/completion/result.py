@@ -96,6 +96,9 @@ class Completion:
     """The solver's result: code, placement and how well they explain the view."""
     support: Support
     """How much of the surface was seen, vertex by vertex."""
+    mended_places: int
+    """Number of places where the extraction mended a thin wall that the field only just misses
+    (`shapeprior.sdf.isosurface.wall_mending`)."""
     seconds: float
     """Wall time without loading."""
 

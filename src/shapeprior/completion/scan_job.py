@@ -13,9 +13,9 @@ from pathlib import Path
 
 from shapeprior.completion.estimate import LatentEstimate
 from shapeprior.completion.prior import ShapePrior
-from shapeprior.completion.refinement import ViewRefinementConfig
 from shapeprior.completion.registry import Recognized, bundled_priors, load, loaded, prior_digest, recognize
 from shapeprior.completion.result import Completion
+from shapeprior.completion.view_refinement import ViewRefinementConfig
 from shapeprior.errors import CompletionError, ConfigError, OutputError, ShapePriorError
 from shapeprior.geometry.transforms import Similarity
 from shapeprior.io.files import ResultRow, file_sha256
@@ -259,6 +259,8 @@ class ScanRow:
     """Share of the surface that was seen."""
     imagined: float = 0.0
     """Share of the surface near which nothing was seen."""
+    mended_places: int = 0
+    """Number of places where the extraction mended a thin wall."""
     alternatives: int = 0
     """Number of other answers that explain the scan nearly as well."""
     seconds: float = 0.0
@@ -279,6 +281,7 @@ class ScanRow:
             left_out=completion.outlier_share,
             seen=completion.support.seen_share,
             imagined=completion.support.imagined_share,
+            mended_places=completion.mended_places,
             alternatives=len(completion.alternatives),
             seconds=completion.seconds,
         )

@@ -44,8 +44,6 @@ class Decoder(nn.Module, ABC):
     """Length of a latent code."""
     coarse_cells: int = 16
     """Cells along each axis of the grid that `set_coarse_field` takes."""
-    has_local_features: bool = False
-    """True if `prepare` returns features that belong to places, so that the field can be changed in one place alone."""
     coarse_field_is_cheap: bool = False
     """True if `coarse_field` costs no more than a matrix product."""
 
@@ -113,10 +111,6 @@ class Decoder(nn.Module, ABC):
         """Return an approximation of the fields of many codes at the same points, for choosing among the codes."""
         return self(codes, points_unit.expand(len(codes), -1, -1))
 
-    def local_part(self, changes: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        """Filter changes of prepared tensors: keep the part that is tied to places and smooth from cell to cell."""
-        return changes
-
     def set_coarse_field(self, mean: Float[Tensor, "cells"], basis: Float[Tensor, "code cells"]) -> None:
         """Set the first field of a training, which is linear in the code.
 
@@ -180,6 +174,14 @@ class DecodedField:
                 field = self.decoder.query(prepared, padded.view(threads, per_thread, 3))
                 values.append(field.view(-1)[: len(chunk)])
         return torch.cat(values).cpu().numpy() if values else np.zeros(0, dtype=np.float32)
+
+    def gradient(
+        self, points_unit: Float[np.ndarray, "points 3"]
+    ) -> tuple[Float[np.ndarray, "points"], Float[np.ndarray, "points 3"]]:
+        """Return the signed distances at points of the unit frame, and the field's gradient there."""
+        points = torch.from_numpy(np.ascontiguousarray(points_unit, dtype=np.float32)).to(self.prepared[0])
+        values, gradient = self.decoder.gradient(self.prepared, points)
+        return values.cpu().double().numpy(), gradient.cpu().double().numpy()
 
     @cached_property
     def _prepared_per_thread(self) -> tuple[Tensor, ...]:
