@@ -89,8 +89,14 @@ def test_without_it_the_decoders_are(tiny_run: Path, shown: list[TriangleMesh], 
 def test_few_shapes_are_joined_by_others_between_them(
     tiny_run: Path, tiny_data: Dataset, shown: list[TriangleMesh], tmp_path: Path
 ) -> None:
-    train_encoder(copied(tiny_run, tmp_path), data=tiny_data, recipe=dataclasses.replace(RECIPE, min_shapes=7))
+    recipe = dataclasses.replace(RECIPE, min_shapes=7, views_per_batch=7)
+    train_encoder(copied(tiny_run, tmp_path), data=tiny_data, recipe=recipe)
     assert len(shown) == 7
+    shown.clear()
+    # Not more than the views that one step looks at.
+    recipe = dataclasses.replace(RECIPE, min_shapes=400, views_per_batch=9)
+    train_encoder(copied(tiny_run, tmp_path / "short"), data=tiny_data, recipe=recipe)
+    assert len(shown) == 9
     shown.clear()
     train_encoder(
         copied(tiny_run, tmp_path / "again"),

@@ -50,7 +50,8 @@ class EncoderTraining:
     max_shapes: int = 800
     """Number of training shapes of which views are taken, at most."""
     min_shapes: int = 400
-    """If there are fewer training shapes, decoded shapes of codes between theirs make up for the rest."""
+    """If there are fewer training shapes, decoded shapes of codes between theirs make up for the rest, though not more
+    than views are drawn in all steps."""
     views_per_shape: int = 24
     """Views of each shape."""
     resolution: int = 64
@@ -130,7 +131,9 @@ def train_encoder(
     drawn = rng.permutation(len(whitened))[: recipe.max_shapes]
     # Neighbours are searched among the drawn codes, so that memory does not grow with the training set.
     candidates = whitened[torch.from_numpy(np.sort(drawn))]
-    between = codes_between_neighbours(candidates, max(recipe.min_shapes - len(drawn), 0), rng)
+    # More shapes than views in all steps would be rendered in vain.
+    wanted = min(recipe.min_shapes, recipe.steps * recipe.views_per_batch)
+    between = codes_between_neighbours(candidates, max(wanted - len(drawn), 0), rng)
     codes = torch.cat([whitened[torch.from_numpy(drawn)], between])
     parts, rendered = [], []
     for row, code in enumerate(codes):
