@@ -30,8 +30,10 @@ ABOVE = np.array([0.0, 4.0, 0.0])
 class Ball:
     """The signed distance of a ball around the origin."""
 
+    radius = RADIUS
+
     def __call__(self, points_unit: np.ndarray) -> np.ndarray:
-        return np.linalg.norm(points_unit, axis=1) - RADIUS
+        return np.linalg.norm(points_unit, axis=1) - self.radius
 
     def gradient(self, points_unit: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return self(points_unit), points_unit / np.linalg.norm(points_unit, axis=1, keepdims=True)
@@ -164,6 +166,60 @@ def test_both_sides_of_a_thin_wall_move(thickness: float, thicker: float) -> Non
     far_side = moved(inner - [0.0, thickness, 0.0])
     assert -thicker < far_side.min() < far_side.max() < 0.002
     assert genus(Plate(0.06)) == genus(detailed(seen(place), Plate(0.06))) == 0
+
+
+@pytest.mark.parametrize("angle", [5.0, 10.0, 20.0])
+def test_rays_that_graze_a_wall_do_not_thicken_it(angle: float) -> None:
+    """They end before they are as deep in the wall as the surface is off."""
+    place = np.random.default_rng(0).uniform(-0.5, 0.5, (8000, 3))
+    place[:, 1] = 0.02
+    sensor = 10.0 * np.array([np.cos(np.radians(angle)), np.sin(np.radians(angle)), 0.0])
+    view = Observation(points_world=place, origins_world=np.tile(sensor, (len(place), 1)))
+    inner = place[np.hypot(place[:, 0], place[:, 2]) < 0.35] * [1.0, 0.0, 1.0]
+    assert np.abs(detailed(view, Plate(0.02))(inner)).max() < 0.003
+
+
+@pytest.mark.parametrize("length", [0.0, 0.001, 1.0, 100.0])
+def test_normals_of_any_length_count_as_directions_or_not_at_all(length: float) -> None:
+    place = np.random.default_rng(0).uniform(-0.4, 0.4, (6000, 3))
+    place[:, 1] = 0.01
+    normals = np.where(np.arange(len(place))[:, None] % 2, [0.0, 1.0, 0.0], [0.0, length, 0.0])
+    view = Observation(points_world=place, origins_world=None, normals_world=normals)
+    behind = place - [0.0, 0.02, 0.0]
+    assert np.abs(detailed(view, Plate(0.02))(behind)).max() < 0.002
+
+
+def test_a_sensor_on_its_point_is_no_reason_to_fail() -> None:
+    points = cap(0.01, count=2000, seed=0)
+    origins = np.tile(ABOVE, (len(points), 1))
+    origins[::2] = points[::2]
+    moved = detailed(Observation(points_world=points, origins_world=origins))
+    assert np.isfinite(moved(points)).all()
+
+
+def test_points_far_away_cost_nothing_and_say_nothing() -> None:
+    """A field that stays small far away would take them for its own."""
+
+    class Floor(Ball):
+        def gradient(self, points_unit: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            return points_unit[:, 1], np.tile([0.0, 1.0, 0.0], (len(points_unit), 1))
+
+        def __call__(self, points_unit: np.ndarray) -> np.ndarray:
+            return points_unit[:, 1]
+
+    place = np.random.default_rng(0).uniform(-0.3, 0.3, (3000, 3)) * [1.0, 0.0, 1.0] + [0.0, 0.01, 0.0]
+    views = (place, np.concatenate([place, [[1e3, 0.01, 1e3]]]))
+    near, far = (detailed(Observation(points_world=points, origins_world=None), Floor()) for points in views)
+    np.testing.assert_allclose(near(place), far(place), atol=1e-6)
+
+
+def test_no_surface_leaves_the_cube() -> None:
+    directions = cap(0.0, count=8000, seed=0, low=-1.0) / RADIUS
+    ball = Ball()
+    ball.radius = 0.97
+    view = Observation(points_world=1.015 * directions, origins_world=5.0 * directions)
+    mesh = extract_mesh(detailed(view, ball), ExtractConfig(resolution=64)).mesh
+    assert np.abs(mesh.vertices).max() < 0.999
 
 
 def test_a_slit_closes_where_a_wall_was_seen_and_an_opening_stays() -> None:

@@ -141,6 +141,11 @@ def test_deepening_only_thickens() -> None:
     np.testing.assert_allclose(deeper(points), Shell()(points) - 0.01, atol=1e-6)
 
 
+def test_a_displacement_that_ends_too_fast_at_the_border_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"at most 0\.8"):
+        DisplacedField(Shell(), LATTICE, zeros(1), torch.full_like(zeros(3), 0.09))
+
+
 def test_folds_and_negative_deepening_are_refused() -> None:
     with pytest.raises(ValueError, match=r"at most 0\.8"):
         DisplacedField(Shell(), LATTICE, zeros(1), random_displacement(1.0))

@@ -20,7 +20,7 @@ def test_a_preset_builds_a_decoder_that_answers(name: str) -> None:
 
 
 def test_the_names_and_sizes_that_documents_state() -> None:
-    assert list(presets()) == ["deepsdf-256", "deepsdf-512", "triplane-64"]
+    assert list(presets()) == ["deepsdf-256", "deepsdf-512", "triplane-64", "triplane-64-sheets"]
     small, original = preset("deepsdf-256"), preset("deepsdf-512")
     assert isinstance(small.decoder, DeepSdfConfig)
     assert isinstance(original.decoder, DeepSdfConfig)

@@ -42,6 +42,8 @@ SEARCH_STEPS = 10
 """Number of steps from a point on a wall's far side to the side that faces the sensor."""
 WALL_POINTS, WALL_STEPS = 4096, 12
 """Largest number of rays along which a wall is looked for, and number of steps along each."""
+MAX_COORDINATE = 0.985
+"""Points beyond this along an axis are ignored: a surface that moved there would leave the cube that is meshed."""
 OPEN_DEPTH = 0.002
 """Walls that are nowhere deeper than this, in radii, are open, or would be at the resolution of a mesh."""
 EDGE_NEIGHBOURS, EDGE_OFFSET = 24, 0.2
@@ -56,8 +58,8 @@ class ViewRefinementConfig:
     steps: int = 3
     """Number of times that the displacement is corrected by what it lacks. 0 leaves the shape as the code makes it."""
     reach: float = 0.05
-    """Observed points farther than this from the code's surface are ignored. Either the code is wrong there, or they
-    are."""
+    """Observed points whose field value, or distance from the surface, is larger are ignored. Either the code is wrong
+    there, or they are."""
     wall: float = 0.004
     """Depth that the field gets within open walls. 0 leaves them open."""
     max_open: float = 0.01
@@ -142,15 +144,21 @@ def follow_view(
     """Close the walls of a field where a view saw them, and move its surface to where the view saw it.
 
     `view_unit` is the view without outliers, in the unit frame in which the shape was placed. The field is returned
-    unchanged if fewer than `MIN_NEIGHBOURS` points of the view belong to its surface. Nothing here is random.
+    unchanged if fewer than `MIN_NEIGHBOURS` points of the view belong to its surface. Without sensors or normals, walls
+    are not closed, as nobody knows from where they were seen. Nothing here is random.
     """
+    if config.steps == 0:
+        return field
     # A point that is there twice would agree with itself.
     view = view_unit.without_repeated_points()
-    near = np.abs(field(view.points_world)) < config.reach
-    if config.steps == 0 or np.count_nonzero(near) < MIN_NEIGHBOURS:
+    near = np.abs(view.points_world).max(axis=1) < MAX_COORDINATE
+    near[near] = np.abs(field(view.points_world[near])) < config.reach
+    if np.count_nonzero(near) < MIN_NEIGHBOURS:
         return field
     view = view.select(near)
-    lattice = Lattice.around(view.points_world, spacing=_spacing(view.points_world), margin=SMOOTHING_PASSES + 4)
+    spacing = _spacing(view.points_world)
+    margin = SMOOTHING_PASSES + 2 + int(np.ceil(2.0 * config.reach / spacing))
+    lattice = Lattice.around(view.points_world, spacing=spacing, margin=margin)
     closed = DisplacedField(field, lattice, _lacking_depth(field, lattice, view, config))
     found = SurfaceOffsets.of(closed, view, reach=config.reach)
     if len(found.surface) < MIN_NEIGHBOURS:
@@ -189,7 +197,8 @@ def _lacking_depth(
 ) -> Float[Tensor, "1 1 x y z"]:
     """Return how much deeper the field must be for a wall to be where the view saw one.
 
-    A ray that ended on the object met a wall there, so the field is negative somewhere near its end.
+    A ray that ended on the object met a wall there, so the field is negative somewhere near its end. Where it has a
+    positive minimum instead, a wall was lost.
     """
     rays = _towards_sensor(view)
     lacking = torch.zeros(int(np.prod(lattice.shape)))
@@ -200,7 +209,9 @@ def _lacking_depth(
         values = field(along.reshape(-1, 3)).reshape(len(rows), WALL_STEPS + 1).astype(np.float64)
         deepest = values.argmin(axis=1)
         depth = values[np.arange(len(rows)), deepest]
-        open_rows = np.flatnonzero((depth > -OPEN_DEPTH) & (depth < config.max_open))
+        # A slanting ray may end before it reaches the shape. Between the ends, it passed something.
+        passed = np.minimum(values[:, 0], values[:, -1]) - depth > OPEN_DEPTH
+        open_rows = np.flatnonzero(passed & (depth > -OPEN_DEPTH) & (depth < config.max_open))
         open_rows = open_rows[~_is_at_edge(view.points_world, rows[open_rows])]
         nodes = lattice.corners(along[open_rows, deepest[open_rows]])[0]
         amounts = torch.from_numpy(depth[open_rows] + config.wall).float()
@@ -230,18 +241,19 @@ def _near_side(
     along = points[:, None] + steps[:, None] * towards[:, None]
     values = field(along.reshape(-1, 3)).reshape(len(points), len(steps)).astype(np.float64)
     leaves = (values[:, :-1] < 0.0) & (values[:, 1:] >= 0.0)
-    found = np.flatnonzero(leaves.any(axis=1))
+    facing = np.asarray(leaves.any(axis=1))
+    found = np.flatnonzero(facing)
     last = leaves[found].argmax(axis=1)
     inside, outside = values[found, last], values[found, last + 1]
     place = steps[last] + steps[1] * inside / (inside - outside)
-    return leaves.any(axis=1), points[found] + place[:, None] * towards[found]
+    return facing, points[found] + place[:, None] * towards[found]
 
 
 def _towards_sensor(view: Observation) -> Float[np.ndarray, "points 3"] | None:
     """Return unit vectors to the sensor, or else the view's normals; None if neither is known."""
     if view.origins_world is not None:
         return _unit(view.origins_world - view.points_world)
-    return view.normals_world
+    return None if view.normals_world is None else _unit(view.normals_world)
 
 
 def _unit(vectors: Float[np.ndarray, "rows 3"]) -> Float[np.ndarray, "rows 3"]:

@@ -101,11 +101,13 @@ def smoothed(values: Float[Tensor, "1 channels x y z"], passes: int) -> Float[Te
 
 
 def stretch(displacement: Float[Tensor, "1 3 x y z"], spacing: float) -> Float[Tensor, "1 1 cells_x cells_y cells_z"]:
-    """Return a bound of the displacement's Lipschitz constant in each cell.
+    """Return a bound of the displacement's Lipschitz constant in each cell, and in those around the lattice.
 
     Within a cell, the derivative along an axis is a mean of the differences along the cell's four edges. The bound is
     the Frobenius norm of the largest ones.
     """
+    # Outside, `Lattice.read` falls to 0 within a cell.
+    displacement = nn.functional.pad(displacement, (1, 1) * 3)
     total = torch.zeros(())
     for axis in (2, 3, 4):
         squares = displacement.diff(dim=axis).div(spacing).square().sum(dim=1, keepdim=True)
@@ -123,7 +125,7 @@ def without_folds(displacement: Float[Tensor, "1 3 x y z"], spacing: float) -> F
         if not too_far.any():
             return displacement
         # A node is smoothed if one of the cells around it, or one of their neighbours, is stretched too far.
-        nodes = nn.functional.max_pool3d(nn.functional.pad(too_far, (1, 1) * 3), 2, stride=1)
+        nodes = nn.functional.max_pool3d(too_far, 2, stride=1)
         displacement = torch.where(nodes > 0, smoothed(displacement, 1), displacement)
     return displacement * (MAX_STRETCH / max(float(stretch(displacement, spacing).max()), MAX_STRETCH))
 

@@ -26,9 +26,16 @@ def noise_deviation(view: Observation) -> float:
     distance, a point that is off would find others that are off to the same side. Without a sensor, neighbours are
     those in space, and residuals are along the normal of their best plane. Noise larger than the spacing of the points
     then comes out too small, and so does noise that is alike in neighbouring points, with or without a sensor. The
-    result is 0 for a view with fewer than `NEIGHBOURS` points. Points that are there twice should be left out before.
+    result is 0 for a view with fewer than `NEIGHBOURS` points that have a ray. Points that are there twice should be
+    left out before.
     """
     where, origins = view.points_world, view.origins_world
+    if origins is not None:
+        # A sensor that stands on its point, or beyond all numbers, sees along no ray.
+        with np.errstate(over="ignore"):
+            length = np.linalg.norm(where - origins, axis=1)
+        seen = np.isfinite(length) & (length > 0.0)
+        where, origins = where[seen], origins[seen]
     if len(where) < NEIGHBOURS:
         return 0.0
     centers = evenly_spaced(len(where), MAX_CENTERS)

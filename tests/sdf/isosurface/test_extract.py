@@ -42,7 +42,7 @@ SOLIDS: list[Field] = [
 @pytest.mark.parametrize("resolution", [64, 60])
 @pytest.mark.parametrize("field", SOLIDS, ids=lambda field: field.__name__)
 def test_sparse_mesh_is_closed_and_has_the_vertices_of_the_full_grid(field: Field, resolution: int) -> None:
-    config = ExtractConfig(resolution=resolution, coarse=16, min_area_share=0.0, project=False)
+    config = ExtractConfig(resolution=resolution, coarse=16, min_area_share=0.0, project=False, mending=0.0)
     extraction = extract_mesh(field, config)
     assert_all_crossings(extraction.mesh, field, resolution)
     assert extraction.mesh.volume > 0

@@ -271,3 +271,13 @@ def test_nothing_to_close_gives_all_crossings_of_the_full_grid() -> None:
     field = moved(lambda p: ring(p, tube=6.0), SHIFTS[0], OBLIQUE)
     config = ExtractConfig(resolution=CELLS, mending=0.75, min_area_share=0.0, project=False)
     assert_all_crossings(extract_mesh(field, config).mesh, field, CELLS)
+
+
+def test_a_field_that_is_small_everywhere_is_left_as_it_is() -> None:
+    def flat(points: np.ndarray) -> np.ndarray:
+        return 1e-4 * (np.linalg.norm(points, axis=1) - 0.5)
+
+    before, after = run(flat, 0.0), run(flat)
+    assert after.mended.places == 0
+    assert np.array_equal(before.mesh.vertices, after.mesh.vertices)
+    assert after.evaluations < 3 * before.evaluations

@@ -29,7 +29,11 @@ MIN_SLOPE = 0.35
 """Beside a plain wall, the field falls at least this fast from a corner outside to one of the six beside it, and beside
 the edge of a wall to one of the 26 around it."""
 MAX_SHEET_VALUE, MAX_SHEET_CELLS = 0.004, 0.5
-"""Largest value of the field in a lost sheet, in unit-sphere radii and in cells: the lesser one counts."""
+"""Largest value of the field in a lost sheet, in unit-sphere radii and in cells: the lesser one counts, if it is below
+the level of pin-holes."""
+MAX_DOUBTFUL = 8
+"""Fields with more doubtful corners than this, times the squared number of cells along an axis, are no distances. They
+are left as they are."""
 LEVEL_SLOPE, RISING_SLOPE = 0.05, 0.1
 """From a corner in a sheet, the field rises at least this fast to one side of the sheet, and does not fall faster than
 this to the other. On a plain wall it falls to one side."""
@@ -82,13 +86,16 @@ def mend_walls(evaluate: Evaluate, grid: BrickGrid, level: float) -> MendedWalls
     # Around a doubtful corner, all corners are evaluated.
     doubtful = new = _doubtful(grid, shell)
     seen, turned = np.zeros(grid.values.size, dtype=np.bool_), [np.zeros(0, dtype=np.int64)]
-    while len(new):
+    while len(new) and len(doubtful) <= MAX_DOUBTFUL * grid.cells**2:
         seen[new] = True
         around = _with_neighbours(grid, new)
         turned.append(_evaluate(evaluate, grid, around))
         new = _doubtful(grid, _within(grid, around, level))
         new = new[~seen[new]]
         doubtful = np.concatenate([doubtful, new])
+    if len(new):
+        follow_surface(evaluate, grid, np.concatenate(turned))
+        return MendedWalls()
     sheet_level = min(MAX_SHEET_CELLS * 2.0 / grid.cells, MAX_SHEET_VALUE, level)
     sheets, num_sheets = _lost_sheets(grid, doubtful, sheet_level)
     _turn_inside(grid, sheets, sheet_level)
@@ -141,7 +148,7 @@ def _doubtful(grid: BrickGrid, shell: Int[np.ndarray, "shell"]) -> Int[np.ndarra
     values = _known(grid, beside)
     inside = values < 0
     slow = ~(known.take(shell) - values.min(axis=0) >= MIN_SLOPE * width)
-    thin = (inside[:3] & inside[:2:-1]).any(axis=0)
+    thin = np.asarray((inside[:3] & inside[:2:-1]).any(axis=0))
     for direction, offset in enumerate(_SIX):
         chosen = np.flatnonzero(inside[direction] & ~(slow | thin))
         beyond = grid.around(beside[direction, chosen], offset[None])[0]
@@ -225,7 +232,7 @@ def _membranes(
     values = grid.values.reshape(-1)[shell]
     around = grid.around(shell, _AROUND)
     inside = np.concatenate([grid.values.reshape(-1) < 0, [False]])  # The last is for -1, where there is no brick.
-    touches = inside[around[_DISTANCE == 1]].any(axis=0)
+    touches = np.asarray(inside[around[_DISTANCE == 1]].any(axis=0))
     inside[shell] = True
     # Corners of one class are not around each other, so that all of them can be looked at together.
     classes = grid.index(shell) % 2 @ np.array([4, 2, 1])
