@@ -141,9 +141,11 @@ class BrickGrid:
         it."""
         self.guesses: Float[np.ndarray, "bricks 8 8 8"] = np.zeros_like(self.values)
         """Values interpolated between corners of the coarser grid; NaN where these are unknown."""
-        self.mended = np.zeros(0, dtype=np.int64)
-        """Corners that were made inside to mend thin walls (`wall_mending.mend_walls`), by their index in the flattened
-        `values`."""
+        self.lowered = np.zeros(0, dtype=np.int64)
+        """Corners whose values were lowered to mend thin walls (`wall_mending.mend_walls`), by their index in the
+        flattened `values`."""
+        self.membranes = np.zeros(0, dtype=np.int64)
+        """Those of them that close pin-holes."""
 
     def map_parts(
         self, function: Callable[[Int[np.ndarray, "part"]], Result], bricks: Int[np.ndarray, "chosen"] | None = None

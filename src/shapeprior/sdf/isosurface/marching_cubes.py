@@ -25,11 +25,11 @@ EDGE_MARGIN = 1e-3
 nothing."""
 MAX_VERTEX_ERROR = 0.02
 """Largest error of a vertex that is not projected, as a share of its edge."""
-MENDED_MARGIN = 0.1
-"""Smallest distance of a vertex of a mended wall from the ends of its edge, as a share of the edge: it keeps the
+CLOSING_MARGIN = 0.1
+"""Smallest distance of a vertex that closes a pin-hole from the ends of its edge, as a share of the edge: it keeps the
 two sides apart."""
 NUM_EVENING_STEPS = 10
-"""Steps by which the vertices of mended walls are evened out."""
+"""Steps by which vertices that close pin-holes are evened out."""
 
 _EDGE_SETS = np.array([[case >> axis & 1 for axis in range(3)] for case in range(8)], dtype=np.bool_)
 """For each set of edges from one corner, given as bits: the axes along which they go."""
@@ -62,8 +62,10 @@ class EdgeCrossings:
     """Largest difference of the values at the ends of each edge from those interpolated on the coarser grid
     (`BrickGrid.interpolation_errors`)."""
     mended: Bool[np.ndarray, "vertices"]
-    """Edges from a corner that was made inside to mend a thin wall (`BrickGrid.mended`); the field need not be zero
+    """Edges from a corner that was lowered to mend a thin wall (`BrickGrid.lowered`); the field need not be zero
     there."""
+    closing: Bool[np.ndarray, "vertices"]
+    """Those of them that close pin-holes (`BrickGrid.membranes`)."""
     faces: Int[np.ndarray, "faces 3"]
     """Triangles, oriented outward."""
     cases: UInt8[np.ndarray, "cells"]
@@ -85,8 +87,8 @@ class EdgeCrossings:
         axis = (np.flatnonzero(sets) % 3).astype(np.uint8)
         high = _next_corners(grid, low, axis)
         values = grid.values.reshape(-1)
-        is_mended = np.zeros(len(values), dtype=np.bool_)
-        is_mended[grid.mended] = True
+        is_lowered, is_membrane = np.zeros((2, len(values)), dtype=np.bool_)
+        is_lowered[grid.lowered], is_membrane[grid.membranes] = True, True
         faces, case = _faces(grid, padded, numbers)
         return cls(
             start=grid.points(low),
@@ -94,7 +96,8 @@ class EdgeCrossings:
             width=2.0 / grid.cells,
             ends=np.stack([values[low], values[high]], axis=1).astype(np.float64),
             interpolation_errors=np.maximum(grid.interpolation_errors(low), grid.interpolation_errors(high)),
-            mended=is_mended[low] | is_mended[high],
+            mended=is_lowered[low] | is_lowered[high],
+            closing=is_membrane[low] | is_membrane[high],
             faces=faces,
             cases=case,
         )
@@ -113,7 +116,7 @@ class EdgeCrossings:
         """Return the points where the field is zero along each edge, by linear interpolation.
 
         With `evaluate`, points that may be more than 2 % of an edge off are improved by steps of false position. Points
-        of mended walls are evened out instead.
+        of mended walls stay, and those that close pin-holes are evened out.
         """
         first, last = self.ends.T
         along = first / (first - last)
@@ -131,16 +134,16 @@ class EdgeCrossings:
                 at = low + (high - low) * (first / (first - last))
             along[moved] = at
         along = np.clip(along, EDGE_MARGIN, 1.0 - EDGE_MARGIN)
-        return self._points(np.arange(len(along)), self._evened(along) if self.mended.any() else along)
+        return self._points(np.arange(len(along)), self._evened(along) if self.closing.any() else along)
 
     def _evened(self, along: Float[np.ndarray, "vertices"]) -> Float[np.ndarray, "vertices"]:
-        """Move the vertices of mended walls along their edges towards the means of their neighbours, step by
+        """Move the vertices that close pin-holes along their edges towards the means of their neighbours, step by
         step."""
-        rows = np.flatnonzero(self.mended)
+        rows = np.flatnonzero(self.closing)
         # Each side of a face leads from a vertex to another of its neighbours.
-        faces = self.faces[self.mended[self.faces].any(axis=1)]
+        faces = self.faces[self.closing[self.faces].any(axis=1)]
         sides = faces[:, [[0, 1], [1, 2], [2, 0]]].reshape(-1, 2)
-        sides = sides[self.mended[sides[:, 0]]]
+        sides = sides[self.closing[sides[:, 0]]]
         first = np.searchsorted(rows, sides[:, 0])
         counts = np.bincount(first, minlength=len(rows))
         axis, along = self.axis[sides[:, 0]], along.copy()
@@ -148,7 +151,7 @@ class EdgeCrossings:
             heights = self._points(sides[:, 1], along[sides[:, 1]])[np.arange(len(sides)), axis]
             means = np.bincount(first, weights=heights, minlength=len(rows)) / counts
             target = (means - self.start[rows, self.axis[rows]]) / self.width
-            along[rows] = np.clip(0.5 * (along[rows] + target), MENDED_MARGIN, 1.0 - MENDED_MARGIN)
+            along[rows] = np.clip(0.5 * (along[rows] + target), CLOSING_MARGIN, 1.0 - CLOSING_MARGIN)
         return along
 
     def _points(

@@ -1,10 +1,11 @@
 """Mends thin walls: a learned field often misses the inside of a wall that is thinner than its own features, by little.
 
-`mend_walls` makes a few corners of the grid inside, so that the surface passes on both sides of them. All other corners
-keep their values, so that the surface stays as it is everywhere else. It does two things:
+`mend_walls` makes a few corners of the grid inside, so that the surface passes on both sides of them. Corners away from
+these keep their values, so that the surface stays as it is everywhere else. It does two things:
 
 - Lost sheets are restored. Where a wall is lost, the field stays close to zero and nearly flat over several cells.
-  Between two true surfaces it would fall towards both of them, so that no gap between two parts is bridged.
+  Between two true surfaces it would fall towards both of them, so that no gap between two parts is bridged. Corners
+  around a sheet are lowered as well, less and less, so that it ends in no step.
 - Pin-holes are closed. The corners between the zero level and a slightly raised one are a shell around the solid. The
   shell is worn away from outside, corner by corner, but only where this joins no two places outside that were apart.
   What resists is a membrane in each opening that the raised level closes. A gap or a crevice leaves nothing, because
@@ -14,6 +15,7 @@ Source of the second: Aktouf, Bertrand and Perroton 2002, "A three-dimensional h
 belong together across a face's diagonal and corners inside do not, as in the case table (`case_table`).
 """
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import product
@@ -34,6 +36,9 @@ the level of pin-holes."""
 MAX_DOUBTFUL = 8
 """Fields with more doubtful corners than this, times the squared number of cells along an axis, are no distances. They
 are left as they are."""
+BLENDED_RADII, MAX_BLENDED = 0.06, 8
+"""Corners up to this far from a lost sheet are lowered with it, in unit-sphere radii, and in steps from corner to
+corner: the lesser one counts."""
 LEVEL_SLOPE, RISING_SLOPE = 0.05, 0.1
 """From a corner in a sheet, the field rises at least this fast to one side of the sheet, and does not fall faster than
 this to the other. On a plain wall it falls to one side."""
@@ -79,7 +84,7 @@ def mend_walls(evaluate: Evaluate, grid: BrickGrid, level: float) -> MendedWalls
     """Restore lost sheets, then close the openings that are closed where the field equals `level` > 0.
 
     The surface of `grid` must be complete (`follow_surface`), and it is so again afterwards. The corners that became
-    inside are noted in `grid.mended`.
+    inside are noted in `grid.lowered`.
     """
     known = grid.values.reshape(-1)
     shell = _within(grid, np.flatnonzero((known >= 0) & (known < level)), level)
@@ -98,18 +103,42 @@ def mend_walls(evaluate: Evaluate, grid: BrickGrid, level: float) -> MendedWalls
         return MendedWalls()
     sheet_level = min(MAX_SHEET_CELLS * 2.0 / grid.cells, MAX_SHEET_VALUE, level)
     sheets, num_sheets = _lost_sheets(grid, doubtful, sheet_level)
-    _turn_inside(grid, sheets, sheet_level)
+    near, weights = _blended(grid, sheets)
+    turned.append(_evaluate(evaluate, grid, near))
+    values = grid.values.reshape(-1)
+    values[near] -= np.float32(sheet_level) * weights
+    _turn_inside(grid, sheets, 0.0)
     shell = doubtful
     for _ in range(REACH):
         shell = _within(grid, _with_neighbours(grid, shell), level)
     turned.append(_evaluate(evaluate, grid, shell))
     membranes, num_membranes = _membranes(grid, _within(grid, shell, level), level)
     _turn_inside(grid, membranes, level)
-    grid.mended = np.concatenate([sheets, membranes])
-    changed = np.concatenate([*turned, grid.mended])
+    grid.membranes, grid.lowered = membranes, np.concatenate([near, membranes])
+    changed = np.concatenate([*turned, grid.lowered])
     if len(changed):
         follow_surface(evaluate, grid, changed)
     return MendedWalls(closed_holes=num_membranes, restored_sheets=num_sheets)
+
+
+def _blended(
+    grid: BrickGrid, sheets: Int[np.ndarray, "sheets"]
+) -> tuple[Int[np.ndarray, "near"], Float[np.ndarray, "near"]]:
+    """Return the corners near lost sheets, and by how much of the sheets' level each is lowered.
+
+    It is all of it in the sheets, and less and less around them, so that they end in no step.
+    """
+    near, steps = sheets, min(math.ceil(BLENDED_RADII * grid.cells / 2.0), MAX_BLENDED)
+    for _ in range(steps):
+        near = _with_neighbours(grid, near)
+    near = near[~grid.on_side(near)]
+    weights = np.zeros(grid.values.size + 1, dtype=np.float32)  # The last is for -1, where there is no brick.
+    weights[sheets] = 1.0
+    around = grid.around(near, _AROUND)
+    for _ in range(steps):
+        weights[near] = (weights[near] + weights[around].sum(axis=0)) / (len(_AROUND) + 1)
+        weights[sheets] = 1.0
+    return near, weights[near]
 
 
 def _turn_inside(grid: BrickGrid, flat: Int[np.ndarray, "corners"], level: float) -> None:
