@@ -128,9 +128,14 @@ def _blended(
 
     It is all of it in the sheets, and less and less around them, so that they end in no step.
     """
-    near, steps = sheets, min(math.ceil(BLENDED_RADII * grid.cells / 2.0), MAX_BLENDED)
+    steps = min(math.ceil(BLENDED_RADII * grid.cells / 2.0), MAX_BLENDED)
+    reached, latest = np.zeros(grid.values.size, dtype=np.bool_), sheets
+    reached[sheets] = True
     for _ in range(steps):
-        near = _with_neighbours(grid, near)
+        latest = _with_neighbours(grid, latest)
+        latest = latest[~reached[latest]]
+        reached[latest] = True
+    near = np.flatnonzero(reached)
     near = near[~grid.on_side(near)]
     weights = np.zeros(grid.values.size + 1, dtype=np.float32)  # The last is for -1, where there is no brick.
     weights[sheets] = 1.0
