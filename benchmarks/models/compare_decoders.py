@@ -37,9 +37,8 @@ import numpy as np
 import torch
 
 from benchmarks.common.tables import print_machine, print_table
-from shapeprior.completion.encoding import EncodeConfig, encode_samples
+from shapeprior.completion.encoding import EncodeConfig, FieldSamples, RefineConfig, encode_samples, refine_prepared
 from shapeprior.completion.prior import ShapePrior
-from shapeprior.completion.refinement import FieldSamples, RefineConfig, refine_prepared
 from shapeprior.completion.registry import load
 from shapeprior.completion.view_refinement import ViewRefinementConfig
 from shapeprior.datasets.dataset import Dataset

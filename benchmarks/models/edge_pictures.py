@@ -13,8 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from shapeprior.completion.encoding import EncodeConfig, encode_samples
-from shapeprior.completion.refinement import FieldSamples, RefineConfig, refine_prepared
+from shapeprior.completion.encoding import EncodeConfig, FieldSamples, RefineConfig, encode_samples, refine_prepared
 from shapeprior.completion.registry import load
 from shapeprior.datasets.dataset import Dataset
 from shapeprior.evaluation.ground_truth import load_ground_truth

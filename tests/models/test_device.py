@@ -13,8 +13,7 @@ import torch
 from helpers.training_runs import TINY, StoppedRun, checkpoint_bytes, log_of, stop_after
 
 from shapeprior.completion.batch import complete_folder
-from shapeprior.completion.encoding import EncodeConfig
-from shapeprior.completion.refinement import RefineConfig
+from shapeprior.completion.encoding import EncodeConfig, RefineConfig
 from shapeprior.completion.registry import load
 from shapeprior.completion.scan_job import CompletionSettings
 from shapeprior.datasets.dataset import Dataset

@@ -44,8 +44,7 @@ def encode(
         refine: Fit the written mesh to the file more closely than any code can. The code stays as it is.
         steps: Steps of the fit; 200 by default.
     """
-    from shapeprior.completion.encoding import EncodeConfig
-    from shapeprior.completion.refinement import RefineConfig
+    from shapeprior.completion.encoding import EncodeConfig, RefineConfig
     from shapeprior.completion.registry import load
     from shapeprior.geometry.mesh import TriangleMesh
     from shapeprior.io.meshes import save_mesh

@@ -14,9 +14,8 @@ from torch import Tensor
 from torch.nn.utils import parametrize
 
 from shapeprior.completion.config import InferConfig
-from shapeprior.completion.encoding import EncodeConfig, EncodedMesh, encode_mesh, encoding_preparation
+from shapeprior.completion.encoding import EncodeConfig, EncodedMesh, RefineConfig, encode_mesh, encoding_preparation
 from shapeprior.completion.estimate import LatentEstimate
-from shapeprior.completion.refinement import RefineConfig
 from shapeprior.completion.result import Completion, Support
 from shapeprior.completion.solver import LatentSolver
 from shapeprior.completion.view_refinement import ViewRefinementConfig, follow_view

@@ -7,8 +7,7 @@ import trimesh
 from helpers.plain_geometry import box_sdf
 from torch import Tensor
 
-from shapeprior.completion.encoding import EncodeConfig
-from shapeprior.completion.refinement import FieldSamples, RefineConfig, refine_prepared
+from shapeprior.completion.encoding import EncodeConfig, FieldSamples, RefineConfig, refine_prepared
 from shapeprior.completion.registry import load
 from shapeprior.datasets.procedural import synthesize
 from shapeprior.errors import ConfigError
